@@ -1,0 +1,58 @@
+# One word per habit. `make help` lists them.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV_VERSION := 0.13.9
+READY := $(VENV)/.ready
+
+.PHONY: help setup demo dev test test-services lint format types validate bench lock clean
+
+help: ## list the commands
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+setup: $(READY) ## make .venv with the locked dependencies
+
+$(READY): requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; run: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -c 'import uv' 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check "uv==$(UV_VERSION)"
+	$(BIN)/python -m uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.txt
+	$(BIN)/python -m uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@touch $(READY)
+
+demo: $(READY) ## the example manifest to real videos: sandbox provider, real daemon, no key, no cost
+	$(BIN)/sora-pipeline run data/manifest.csv
+
+dev: $(READY) ## the Dagster UI on the same home as the demo
+	$(BIN)/sora-pipeline dev
+
+test: $(READY) ## the tests that need no service
+	$(BIN)/python -m pytest -n 2 -m "not services"
+
+test-services: $(READY) ## the tests against PostgreSQL and friends; fails where one is missing
+	$(BIN)/python -m pytest -m services
+
+lint: $(READY) ## ruff: rules and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(READY) ## let ruff format and fix
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(READY) ## mypy, strict
+	$(BIN)/mypy
+
+validate: $(READY) ## load the code location as Dagster does
+	$(BIN)/dagster definitions validate -m sora_pipeline.definitions
+
+bench: $(READY) ## this project against a run per clip and a bare script
+	$(BIN)/python -m benchmarks.makespan
+
+lock: ## compile requirements.txt anew from pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -c 'import uv' 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check "uv==$(UV_VERSION)"
+	$(BIN)/python -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --group dev pyproject.toml -o requirements.txt
+
+clean: ## remove the environment and caches; never your videos
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

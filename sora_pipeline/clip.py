@@ -1,0 +1,76 @@
+"""The plain row type every room exchanges: one clip that the manifest asks for.
+
+Knows nothing of files, HTTP, SQL or Dagster.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Size:
+    """A frame size in pixels, written ``WIDTHxHEIGHT`` in manifests and on the wire."""
+
+    width: int
+    height: int
+
+    @classmethod
+    def parse(cls, text: str) -> "Size":
+        """Read ``720x1280``.
+
+        Raises:
+            ValueError: the text is not two positive integers joined by ``x``.
+        """
+        width, cross, height = text.strip().lower().partition("x")
+        if not (cross and width.isascii() and width.isdigit() and height.isascii() and height.isdigit()):
+            raise ValueError(f"{text!r} is not a size such as 720x1280")
+        size = cls(int(width), int(height))
+        if not (size.width and size.height):
+            raise ValueError(f"{text!r} is not a size such as 720x1280")
+        return size
+
+    def __str__(self) -> str:
+        return f"{self.width}x{self.height}"
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """One clip as the manifest asks for it: validated, defaults filled in, one take.
+
+    Attributes:
+        clip_id: Partition key and folder name; ``[A-Za-z0-9_.-]``, unique in the manifest.
+        row_number: The manifest row it came from; the first row below the header is 1.
+        prompt: What is to be seen.
+        image: Absolute path or URI of the first frame, or None for text only.
+        image_sha256: Hash of the image file's bytes as they were when the manifest was read.
+        model: The provider's model name, for example ``sora-2-pro``.
+        provider: The wire format it goes to, for example ``gptproto``.
+        duration: Seconds.
+        size: Frame size in pixels.
+        take: 1 for the first take of a row, 2 for the second, ...
+        carried: Every other column of the row, as JSON values, carried through to the output.
+    """
+
+    clip_id: str
+    row_number: int
+    prompt: str
+    image: str | None
+    image_sha256: str | None
+    model: str
+    provider: str
+    duration: int
+    size: Size
+    take: int = 1
+    carried: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def fingerprint(self) -> str:
+        """Hex SHA-256 of everything that decides how the video looks: the clip's data version.
+
+        Same fingerprint and already delivered means that nothing is ever submitted again.
+        """
+        decisive = [self.prompt, self.image_sha256, self.duration, str(self.size), self.model, self.provider]
+        return hashlib.sha256(json.dumps(decisive, ensure_ascii=False).encode()).hexdigest()

@@ -1,0 +1,101 @@
+"""Everything that can go wrong at the provider, sorted by what it means for the money.
+
+::
+
+    ProviderError
+    ├── TransientError        not accepted, not billed: the same request may be sent again later
+    ├── AmbiguousSubmitError  the request left, the answer was lost: it may have been billed; never re-sent alone
+    ├── RejectedError         this clip only: content policy, invalid parameters; never re-sent
+    ├── GenerationFailedError a job that was accepted ended without a video
+    └── BlockedError          everything stops: bad token, no balance, model gone
+"""
+
+from enum import StrEnum
+
+
+class ErrorKind(StrEnum):
+    """Why a clip has no video, in one word: the ``error_kind`` column."""
+
+    CONNECT = "connect"  # nothing was sent: DNS, refused, TLS, connect timeout
+    RATE_LIMITED = "rate_limited"  # HTTP 429
+    UNAVAILABLE = "unavailable"  # HTTP 500 or 503 without a policy body
+    AMBIGUOUS_SUBMIT = "ambiguous_submit"  # read timeout, disconnect, HTTP 502/504 on a submit
+    CONTENT_POLICY = "content_policy"
+    INVALID_REQUEST = "invalid_request"
+    IMAGE_MISMATCH = "image_mismatch"
+    NO_RESOURCE = "no_resource"  # the provider was too busy for an accepted job
+    PROVIDER_INTERNAL = "provider_internal"  # an accepted job failed for reasons of the provider
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"  # the prediction or its output is gone
+    NO_OUTPUT = "no_output"  # completed, but no output URL came
+    BAD_TOKEN = "bad_token"  # noqa: S105
+    NO_BALANCE = "no_balance"
+    MODEL_GONE = "model_gone"
+    UNREADABLE_ANSWER = "unreadable_answer"
+
+
+class ProviderError(Exception):
+    """Base of all errors a provider raises.
+
+    Args:
+        kind: What happened.
+        message: The provider's own words, or a sentence of ours; never holds the key.
+        http_status: The HTTP status of the answer, where there was one.
+    """
+
+    def __init__(self, kind: ErrorKind, message: str, *, http_status: int | None = None) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.message = message
+        self.http_status = http_status
+
+
+class TransientError(ProviderError):
+    """Raised where the request was certainly not accepted and may be sent again.
+
+    Args:
+        kind: What happened.
+        message: The provider's words.
+        retry_after_s: Seconds the provider asked us to wait, where it did.
+        http_status: The HTTP status of the answer, where there was one.
+    """
+
+    def __init__(
+        self,
+        kind: ErrorKind,
+        message: str,
+        *,
+        retry_after_s: float | None = None,
+        http_status: int | None = None,
+    ) -> None:
+        super().__init__(kind, message, http_status=http_status)
+        self.retry_after_s = retry_after_s
+
+
+class AmbiguousSubmitError(ProviderError):
+    """Raised by a submit whose answer was lost after the request was sent: it may have been billed."""
+
+
+class RejectedError(ProviderError):
+    """Raised where sending the same request again can never succeed."""
+
+
+class GenerationFailedError(ProviderError):
+    """An accepted job ended without a video; held by ``Prediction.error``.
+
+    Args:
+        kind: What happened.
+        message: The provider's words.
+        retryable: Whether a new attempt (a new bill) can succeed.
+        http_status: The HTTP status of the answer, where there was one.
+    """
+
+    def __init__(
+        self, kind: ErrorKind, message: str, *, retryable: bool, http_status: int | None = None
+    ) -> None:
+        super().__init__(kind, message, http_status=http_status)
+        self.retryable = retryable
+
+
+class BlockedError(ProviderError):
+    """Raised where every further submit would fail alike: 401, 403, a model that is gone."""

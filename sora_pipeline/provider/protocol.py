@@ -1,0 +1,112 @@
+"""What the pipeline needs of a provider: submit, poll, open an output. One file per wire format implements it."""
+
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+
+import httpx
+
+from sora_pipeline.clip import Size
+from sora_pipeline.provider.errors import GenerationFailedError
+
+
+class PredictionState(StrEnum):
+    """Where a prediction stands, whatever word the wire format has for it."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class InputImage:
+    """The first frame as it is sent.
+
+    Attributes:
+        content: The fitted image's bytes.
+        media_type: For example ``image/png``.
+        url: Public URL of the same picture, where the manifest gave one and it needed no fitting.
+    """
+
+    content: bytes
+    media_type: str
+    url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SubmitRequest:
+    """One clip as every wire format can send it."""
+
+    prompt: str
+    model: str
+    duration: int  # seconds
+    size: Size
+    image: InputImage | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The provider took the request, and will bill it."""
+
+    prediction_id: str
+    poll_url: str | None  # absolute; None where the answer named none
+    provider_status: str  # the provider's own word
+    model_returned: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What a poll found."""
+
+    prediction_id: str
+    state: PredictionState
+    provider_status: str
+    output_urls: tuple[str, ...] = ()
+    error: GenerationFailedError | None = None  # set exactly where state is FAILED
+    model_returned: str | None = None
+    expires_at: datetime | None = None  # of the output, UTC
+    warning: str | None = None  # a sentence about something odd, for the log
+
+
+class Provider(Protocol):
+    """One wire format at one base URL with one key. Use as an async context manager.
+
+    ``submit`` sends the request at most once and decides nothing: retry rules live with the caller.
+    """
+
+    name: str
+    base_url: str
+
+    async def submit(self, request: SubmitRequest) -> Accepted:
+        """Send one request.
+
+        Raises:
+            TransientError: certainly not accepted.
+            AmbiguousSubmitError: perhaps accepted and billed.
+            RejectedError: never acceptable.
+            BlockedError: nothing is accepted at the moment.
+        """
+        ...
+
+    async def poll(self, prediction_id: str, poll_url: str | None) -> Prediction:
+        """Ask how a prediction stands.
+
+        Raises:
+            TransientError: no usable answer this time; says nothing about the prediction.
+            BlockedError: the key is no longer accepted.
+        """
+        ...
+
+    def open_output(
+        self, url: str, *, headers: Mapping[str, str] | None = None
+    ) -> AbstractAsyncContextManager[httpx.Response]:
+        """Stream an output URL, never sending the key to another origin than the base URL's."""
+        ...
+
+    async def __aenter__(self) -> "Provider": ...
+
+    async def __aexit__(self, *exc: object) -> None: ...
