@@ -1,0 +1,50 @@
+"""The names of the columns a manifest may have, each written once."""
+
+INPUT_COLUMNS = ("prompt", "clip_id", "image", "duration", "size", "model", "takes")
+
+OUTPUT_COLUMNS = (
+    "clip_id",
+    "status",
+    "file_name",
+    "video_path",
+    "prompt",
+    "image",
+    "image_sha256",
+    "model",
+    "model_returned",
+    "provider",
+    "size",
+    "duration",
+    "take",
+    "prediction_id",
+    "provider_status",
+    "attempts",
+    "error_kind",
+    "error_message",
+    "retryable",
+    "submitted_at",
+    "completed_at",
+    "stored_at",
+    "queue_s",
+    "render_s",
+    "cost_usd",
+    "bytes",
+    "sha256",
+    "width",
+    "height",
+    "fps",
+    "frames",
+    "duration_s",
+    "video_codec",
+    "has_audio",
+    "c2pa",
+    "poster_path",
+    "fingerprint",
+    "run_id",
+    "manifest_sha256",
+    "row_number",
+)
+
+# What an output manifest says about a clip is no instruction for the next run: these are dropped on reading,
+# so that failed.csv, and even manifest.csv, can be handed in again as they are.
+REPORT_COLUMNS = frozenset(OUTPUT_COLUMNS) - frozenset(INPUT_COLUMNS)

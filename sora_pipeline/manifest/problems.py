@@ -1,0 +1,68 @@
+"""What can be wrong with a manifest: the file as a whole (one exception), or single rows (collected values)."""
+
+from dataclasses import dataclass
+
+SHOWN_CHARS = 80
+
+
+class ManifestProblem(Exception):
+    """The manifest as a whole cannot be used; nothing of it was taken.
+
+    Attributes:
+        uri: The file.
+        reason: What is wrong, what is allowed and what to do, as sentences.
+    """
+
+    def __init__(self, uri: str, reason: str) -> None:
+        super().__init__(uri, reason)
+        self.uri = uri
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.uri}: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class RowProblem:
+    """One thing wrong with one row.
+
+    Attributes:
+        row_number: The first row below the header is 1.
+        column: The column's name.
+        value: What was written there, shortened; None where it was blank.
+        fault: What is wrong with it, as a predicate: ``is not a duration of sora-2``.
+        allowed: What would be right: ``4, 8 or 12``.
+        clip_id: The row's id, where it has one.
+    """
+
+    row_number: int
+    column: str
+    value: str | None
+    fault: str
+    allowed: str
+    clip_id: str | None = None
+
+    @property
+    def message(self) -> str:
+        """The problem without its place."""
+        subject = "the value" if self.value is None else f'"{self.value}"'
+        return f"{subject} {self.fault}; allowed: {self.allowed}"
+
+    def sentence(self, file: str) -> str:
+        """The whole sentence: file, row, column, value, and what is allowed."""
+        return f"{file}, row {self.row_number}, column {self.column}: {self.message}"
+
+
+def shown(value: object) -> str | None:
+    """A cell's value as an error shows it: one line, not too long; None for a blank."""
+    text = "" if value is None else " ".join(str(value).split())
+    if not text:
+        return None
+    return text if len(text) <= SHOWN_CHARS else f"{text[: SHOWN_CHARS - 1]}…"
+
+
+def either(options: "list[str] | tuple[str, ...]") -> str:
+    """``4, 8 or 12``."""
+    if len(options) < 2:
+        return "".join(options)
+    return f"{', '.join(options[:-1])} or {options[-1]}"

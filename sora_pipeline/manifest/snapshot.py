@@ -1,0 +1,76 @@
+"""The canonical snapshot: everything a manifest asks for at one moment, checked, with defaults filled in."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sora_pipeline.clip import Clip
+from sora_pipeline.manifest.problems import RowProblem
+
+
+@dataclass(frozen=True, slots=True)
+class InvalidRow:
+    """A row that asks for something that cannot be made, with everything that is wrong with it.
+
+    Attributes:
+        row_number: The first row below the header is 1.
+        clip_id: The row's id; None where none can be derived (no prompt, or an id that is not allowed).
+        values: The row as it was written, input and carried columns, as JSON values.
+        problems: At least one.
+    """
+
+    row_number: int
+    clip_id: str | None
+    values: Mapping[str, Any]
+    problems: tuple[RowProblem, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What a manifest asked for when it was read.
+
+    Attributes:
+        manifest_uri: Absolute path or URI of the file.
+        manifest_sha256: Hash of the file's bytes.
+        snapshot_sha256: Hash of the checked rows and the images' hashes: unchanged content, same hash.
+        clips: The valid rows, takes expanded, in the file's order.
+        invalid: The other rows, in the file's order.
+        carried_columns: Names of the columns carried through, in the file's order.
+        ignored_columns: Names of columns that were left out because the output manifest writes them itself.
+    """
+
+    manifest_uri: str
+    manifest_sha256: str
+    snapshot_sha256: str
+    clips: tuple[Clip, ...]
+    invalid: tuple[InvalidRow, ...] = ()
+    carried_columns: tuple[str, ...] = ()
+    ignored_columns: tuple[str, ...] = ()
+
+    @property
+    def problems(self) -> tuple[RowProblem, ...]:
+        """Every problem of every row, in the file's order."""
+        return tuple(problem for row in self.invalid for problem in row.problems)
+
+
+def content_hash(clips: Iterable[Clip], invalid: Iterable[InvalidRow], carried_columns: Iterable[str]) -> str:
+    """Hash what the rows ask for, images by their bytes."""
+    encode = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode
+    digest = hashlib.sha256(encode(list(carried_columns)).encode())
+    for clip in clips:
+        row = [
+            clip.clip_id,
+            clip.row_number,
+            clip.prompt,
+            clip.image,
+            clip.image_sha256,
+            clip.model,
+            clip.provider,
+        ]
+        digest.update(encode([*row, clip.duration, str(clip.size), clip.take, dict(clip.carried)]).encode())
+    for bad in invalid:
+        sentences = [problem.message for problem in bad.problems]
+        digest.update(encode([bad.row_number, bad.clip_id, dict(bad.values), sentences]).encode())
+    return digest.hexdigest()
