@@ -1,0 +1,72 @@
+"""One cell to one typed value. Each function either returns it or raises ``CellFault`` saying what is allowed."""
+
+import re
+from typing import Any
+
+from sora_pipeline.clip import Size
+from sora_pipeline.manifest.ids import ID_RULE, is_safe_id
+from sora_pipeline.manifest.table import is_blank
+
+_WHOLE = re.compile(r"\+?([0-9]{1,9})(?:\.0*)?")
+_SIZE = re.compile(r"([0-9]{1,5})\s*[xX*×]\s*([0-9]{1,5})")
+
+
+class CellFault(Exception):
+    """A cell holds what it may not: a predicate (``is not a whole number``) and what is allowed."""
+
+    def __init__(self, fault: str, allowed: str) -> None:
+        super().__init__(fault, allowed)
+        self.fault = fault
+        self.allowed = allowed
+
+
+def text(value: Any, allowed: str) -> str | None:
+    """A string without the white space around it, line breaks as ``\\n``; None for a blank.
+
+    Spreadsheets write line breaks as CRLF on some machines and LF on others: the clip is the same.
+    """
+    if is_blank(value):
+        return None
+    if not isinstance(value, str):
+        raise CellFault("is not text", allowed)
+    if "\0" in value:
+        raise CellFault("holds a NUL character", allowed)
+    stripped = value.strip()
+    return stripped.replace("\r\n", "\n").replace("\r", "\n") if "\r" in stripped else stripped
+
+
+def whole_number(value: Any, allowed: str) -> int | None:
+    """8 for ``8``, ``"8"``, ``" 8 "``, ``8.0`` and ``"8.0"``, which data frames make of a column with gaps."""
+    if is_blank(value):
+        return None
+    if isinstance(value, bool | list | dict):
+        raise CellFault("is not a whole number", allowed)
+    if isinstance(value, int):
+        return value
+    found = _WHOLE.fullmatch(str(value).strip())
+    if found is None:
+        raise CellFault("is not a whole number", allowed)
+    return int(found[1])
+
+
+def frame_size(value: Any, allowed: str) -> Size | None:
+    """``720x1280`` also where it is written ``720*1280``, ``720X1280`` or ``720 x 1280``."""
+    written = text(value, allowed)
+    if written is None:
+        return None
+    found = _SIZE.fullmatch(written)
+    if found is None:
+        raise CellFault("is not a size", allowed)
+    return Size(int(found[1]), int(found[2]))
+
+
+def given_id(value: Any) -> str | None:
+    """An id as a row gives it; a data frame's number column counts as its digits."""
+    if isinstance(value, float) and value.is_integer() and not is_blank(value):
+        value = int(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    written = text(value, ID_RULE)
+    if written is not None and not is_safe_id(written):
+        raise CellFault("is not safe as a file name", ID_RULE)
+    return written

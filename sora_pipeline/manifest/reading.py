@@ -1,0 +1,133 @@
+"""A manifest file to raw rows: format, column names, nothing blank. Knows nothing of what a value may be."""
+
+import difflib
+import hashlib
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sora_pipeline.manifest.columns import INPUT_COLUMNS, OUTPUT_COLUMNS, REPORT_COLUMNS
+from sora_pipeline.manifest.csv_format import parse_csv
+from sora_pipeline.manifest.parquet_format import MAGIC, parse_parquet
+from sora_pipeline.manifest.problems import ManifestProblem, either
+from sora_pipeline.manifest.table import Table
+from sora_pipeline.manifest.uris import absolute, extension, read_bytes
+
+# Hugging Face's VideoFolder takes every column with such a name for the names of files to load.
+_LOADED_BY_NAME = ("_file_name", "_file_names")
+
+
+@dataclass(frozen=True, slots=True)
+class RawRow:
+    """One row as it was written.
+
+    Attributes:
+        number: The first row below the header is 1.
+        values: JSON values by column; strings where the file is CSV.
+        surplus: Cells beyond the last column, usually the rest of a text whose commas were not quoted.
+    """
+
+    number: int
+    values: Mapping[str, Any]
+    surplus: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestFile:
+    """A manifest whose file and columns are right; its rows are not yet looked at.
+
+    Attributes:
+        uri: Absolute path or URI.
+        sha256: Hash of the file's bytes.
+        rows: At least one; rows that are wholly blank are left out.
+        columns: Input and carried columns, in the file's order.
+        ignored_columns: Columns of an output manifest, left out.
+    """
+
+    uri: str
+    sha256: str
+    rows: list[RawRow]
+    columns: tuple[str, ...]
+    ignored_columns: tuple[str, ...] = ()
+
+    @property
+    def carried_columns(self) -> tuple[str, ...]:
+        """The columns that are no input columns."""
+        return tuple(name for name in self.columns if name not in INPUT_COLUMNS)
+
+
+def read_manifest(uri: str) -> ManifestFile:
+    """Read CSV or Parquet from a path or fsspec URI; the extension decides which, else the content.
+
+    Columns without a name (a spreadsheet's or data frame's row index) are left out, and so are columns that only the
+    output manifest may have.
+
+    Raises:
+        ManifestProblem: the file as a whole cannot be used.
+    """
+    uri = absolute(uri)
+    content = read_bytes(uri)
+    is_parquet = content.startswith(MAGIC) or extension(uri) in (".parquet", ".pq")
+    if not content.strip():
+        raise ManifestProblem(
+            uri, "the file is empty. It needs a header line with a prompt column, and rows."
+        )
+    table = parse_parquet(uri, content) if is_parquet else parse_csv(uri, content)
+    _check_names(uri, table.names)
+    kept = [(i, name) for i, name in enumerate(table.names) if name and name not in REPORT_COLUMNS]
+    return ManifestFile(
+        uri=uri,
+        sha256=hashlib.sha256(content).hexdigest(),
+        rows=_raw_rows(uri, table, kept),
+        columns=tuple(name for _, name in kept),
+        ignored_columns=tuple(name for name in table.names if name in REPORT_COLUMNS),
+    )
+
+
+def _raw_rows(uri: str, table: Table, kept: list[tuple[int, str]]) -> list[RawRow]:
+    if not table.rows:
+        raise ManifestProblem(uri, "the file has columns but no rows. Write one row for each clip.")
+    return [
+        RawRow(number, {name: cells[i] for i, name in kept}, surplus) for number, cells, surplus in table.rows
+    ]
+
+
+def _check_names(uri: str, names: tuple[str, ...]) -> None:
+    repeated = [name for name, times in Counter(names).items() if name and times > 1]
+    if repeated:
+        reason = f"there is more than one column named {_listed(repeated)}. Rename or remove all but one."
+        raise ManifestProblem(uri, reason)
+    if "prompt" not in names:
+        raise ManifestProblem(uri, _no_prompt(names))
+    for name in names:
+        # A column "Duration" that is silently carried along would have every clip made, and paid, at the default.
+        meant = name.lower()
+        if name != meant and meant in (*INPUT_COLUMNS, *OUTPUT_COLUMNS):
+            reason = (
+                f'the column "{name}" is not "{meant}", and so close to it that it is likely a slip. Only the lower-case '
+                f'name is allowed; write "{meant}", or rename the column if it is something else.'
+            )
+            raise ManifestProblem(uri, reason)
+        if meant == "file_names" or (name not in REPORT_COLUMNS and meant.endswith(_LOADED_BY_NAME)):
+            reason = (
+                f'the column "{name}" ends in "file_name", which data set loaders take for a file to load, so it cannot be '
+                f"carried through. Any other ending is allowed; rename it."
+            )
+            raise ManifestProblem(uri, reason)
+
+
+def _no_prompt(names: tuple[str, ...]) -> str:
+    found = [name for name in names if name]
+    by_lower = {name.lower(): name for name in found}
+    near = difflib.get_close_matches("prompt", by_lower, n=1, cutoff=0.7)
+    hint = f' Rename "{by_lower[near[0]]}" to "prompt".' if near else " Add one."
+    others = either([f'"{name}"' for name in INPUT_COLUMNS[1:]])
+    return (
+        f"there is no prompt column (found: {_listed(found) or 'none'}). The first line must name the columns; prompt is "
+        f"required, {others} may be there, and any other is carried through.{hint}"
+    )
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(f'"{name}"' for name in names)

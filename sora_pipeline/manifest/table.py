@@ -1,0 +1,29 @@
+"""A file's cells as they came, before anybody asks what the columns mean."""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+
+class Record(NamedTuple):
+    """One row: its number (the first below the header is 1), its cells, and cells beyond the last column."""
+
+    number: int
+    cells: tuple[Any, ...]
+    surplus: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Column names, stripped, and the rows that are not wholly blank."""
+
+    names: tuple[str, ...]
+    rows: list[Record]
+
+
+def is_blank(value: Any) -> bool:
+    """Whether a cell counts as not given: null, NaN, or nothing but white space."""
+    if value is None:
+        return True
+    if isinstance(value, str):
+        return not value or value.isspace()
+    return isinstance(value, float) and value != value

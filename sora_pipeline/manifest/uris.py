@@ -1,0 +1,67 @@
+"""Where things are: reading bytes from a path or URI, and resolving what a manifest names beside itself."""
+
+import os
+import posixpath
+import re
+from pathlib import Path
+from urllib.parse import unquote, urljoin, urlsplit
+
+from sora_pipeline.manifest.problems import ManifestProblem
+
+_SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+://")
+
+
+def is_uri(text: str) -> bool:
+    """Whether the text has a scheme (``https://``, ``s3://``, ...) rather than being a path."""
+    return bool(_SCHEME.match(text))
+
+
+def absolute(uri: str) -> str:
+    """The same place as an absolute path or a URI; ``file://`` becomes a path."""
+    if uri.lower().startswith("file://"):
+        uri = unquote(urlsplit(uri).path)
+    return uri if is_uri(uri) else os.path.abspath(uri)  # noqa: PTH100 - Path.resolve would follow links
+
+
+def beside(manifest_uri: str, reference: str) -> str:
+    """Resolve a reference as the manifest at ``manifest_uri`` (absolute) means it."""
+    if is_uri(reference) or os.path.isabs(reference):  # noqa: PTH117 - text in, text out
+        return absolute(reference)
+    if not is_uri(manifest_uri):
+        folder = os.path.dirname(manifest_uri)  # noqa: PTH120
+        return os.path.normpath(os.path.join(folder, reference))  # noqa: PTH118
+    if manifest_uri.lower().startswith(("http://", "https://")):
+        return urljoin(manifest_uri, reference)
+    scheme, path = manifest_uri.split("://", 1)
+    return f"{scheme}://{posixpath.normpath(posixpath.join(posixpath.dirname(path), reference))}"
+
+
+def extension(uri: str) -> str:
+    """``.csv`` for ``https://host/prompts.CSV?token=1``."""
+    path = urlsplit(uri).path if is_uri(uri) else uri
+    return posixpath.splitext(path)[1].lower()
+
+
+def read_bytes(uri: str) -> bytes:
+    """Read a whole file from a path or any URI that fsspec knows.
+
+    Raises:
+        ManifestProblem: it cannot be read, whatever the reason.
+    """
+    try:
+        if not is_uri(uri):
+            return Path(uri).read_bytes()
+        import fsspec
+
+        with fsspec.open(uri, "rb") as stream:
+            return bytes(stream.read())
+    except FileNotFoundError:
+        raise ManifestProblem(uri, "there is no such file. Check the path or URI of the manifest.") from None
+    except IsADirectoryError:
+        raise ManifestProblem(uri, "this is a folder. Name the CSV or Parquet file in it.") from None
+    except ImportError as error:
+        reason = f"this kind of URI needs a package that is not installed: {error}"
+        raise ManifestProblem(uri, reason) from error
+    except Exception as error:  # every fsspec backend raises errors of its own
+        reason = f"the file cannot be read ({type(error).__name__}: {error}). Check the place and your access to it."
+        raise ManifestProblem(uri, reason) from error
