@@ -1,0 +1,16 @@
+"""The ledger: a small SQL record of what was asked for, what was attempted and what may be paid for.
+
+It is the only state outside Dagster. Knows nothing of Dagster, HTTP or media.
+"""
+
+from sora_pipeline.ledger.ledger import Ledger
+from sora_pipeline.ledger.types import (
+    Attempt,
+    AttemptState,
+    ClipStanding,
+    Limits,
+    Production,
+    StoredVideo,
+)
+
+__all__ = ["Attempt", "AttemptState", "ClipStanding", "Ledger", "Limits", "Production", "StoredVideo"]

@@ -1,0 +1,478 @@
+"""Attempts: every transition of the state an attempt is in, each one transaction.
+
+The database decides races: each transition names the states it may leave, and says whether it happened.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, func, or_, select, update
+
+from sora_pipeline.ledger.clips import standings_in
+from sora_pipeline.ledger.database import Database
+from sora_pipeline.ledger.productions import committed_micros, mark_changed
+from sora_pipeline.ledger.rows import attempt_of
+from sora_pipeline.ledger.schema import attempts, batches, productions
+from sora_pipeline.ledger.types import (
+    LIVE_STATES,
+    SLOT_STATES,
+    Attempt,
+    AttemptState,
+    ClipStanding,
+    Limits,
+    StoredVideo,
+)
+
+RESERVED, SUBMITTING, IN_FLIGHT = AttemptState.RESERVED, AttemptState.SUBMITTING, AttemptState.IN_FLIGHT
+SUCCEEDED, COLLECTED, FAILED = AttemptState.SUCCEEDED, AttemptState.COLLECTED, AttemptState.FAILED
+AMBIGUOUS, TIMED_OUT = AttemptState.AMBIGUOUS, AttemptState.TIMED_OUT
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """What a call of ``reserve`` got.
+
+    Attributes:
+        reserved: New attempts, in the order asked for.
+        no_slot: Clips for which the provider has no free slot now.
+        no_budget: Clips that no longer fit their production's budget.
+    """
+
+    reserved: list[Attempt]
+    no_slot: list[str]
+    no_budget: list[str]
+
+
+class Attempts:
+    """Transitions of attempts, and the questions that sensors and runs ask about them."""
+
+    def __init__(self, database: Database, now: Callable[[], datetime]) -> None:
+        self._database = database
+        self._now = now
+
+    # ---- planning
+
+    def reserve(
+        self,
+        costs_micros: Mapping[str, int],
+        *,
+        batch_id: str,
+        limits: Limits,
+        lease_s: float,
+        owner: str | None = None,
+        force: bool = False,
+    ) -> Reservation:
+        """Begin attempts for these clips, as far as slots and budgets go, in one transaction.
+
+        Clips that want no attempt (live, delivered, failed for good) are passed over.
+
+        Args:
+            costs_micros: What each clip would cost, in millionths of a US dollar; also the order.
+            batch_id: The batch that the new attempts belong to.
+            limits: Slots and attempts allowed.
+            lease_s: Seconds until somebody else may take the reservation over.
+            owner: The run that will submit; None where a run is still to be launched.
+            force: Begin one although the clip is delivered or failed for good.
+        """
+        with self._database.exclusive() as connection:
+            free = limits.max_in_flight - _count(connection, attempts.c.state.in_(SLOT_STATES))
+            standings = standings_in(connection, list(costs_micros))
+            budgets = _budgets(connection, {each.production_id for each in standings.values()})
+            found = Reservation([], [], [])
+            wanted = [standings[clip_id] for clip_id in costs_micros if clip_id in standings]
+            for standing in wanted:
+                clip_id = standing.clip.clip_id
+                live = standing.latest is not None and standing.latest.live
+                if live or not (force or standing.pending(limits.max_attempts)):
+                    continue
+                left = budgets[standing.production_id]
+                if free <= 0:
+                    found.no_slot.append(clip_id)
+                elif left is not None and left < costs_micros[clip_id]:
+                    found.no_budget.append(clip_id)
+                else:
+                    free -= 1
+                    if left is not None:
+                        budgets[standing.production_id] = left - costs_micros[clip_id]
+                    found.reserved.append(
+                        self._insert(connection, standing, costs_micros[clip_id], batch_id, owner, lease_s)
+                    )
+            if found.reserved:
+                _ensure_batch(connection, batch_id, found.reserved[0].production_id, self._now())
+        return found
+
+    def _insert(
+        self,
+        connection: Connection,
+        standing: ClipStanding,
+        cost_micros: int,
+        batch_id: str,
+        owner: str | None,
+        lease_s: float,
+    ) -> Attempt:
+        now = self._now()
+        latest = standing.latest
+        row = connection.execute(
+            attempts.insert()
+            .values(
+                clip_id=standing.clip.clip_id,
+                production_id=standing.production_id,
+                number=latest.number + 1 if latest else 1,
+                round=standing.round,
+                fingerprint=standing.clip.fingerprint,
+                state=RESERVED,
+                batch_id=batch_id,
+                provider=standing.clip.provider,
+                model=standing.clip.model,
+                cost_micros=cost_micros,
+                reserved_at=now,
+                owner=owner,
+                lease_until=now + timedelta(seconds=lease_s),
+            )
+            .returning(attempts)
+        )
+        return attempt_of(row.mappings().one())
+
+    # ---- submitting
+
+    def claim(self, attempt_ids: Iterable[int], owner: str, lease_s: float) -> None:
+        """Take reservations over that no living run holds."""
+        with self._database.write() as connection:
+            connection.execute(
+                update(attempts)
+                .where(attempts.c.attempt_id.in_(list(attempt_ids)), attempts.c.state == RESERVED)
+                .where(self._free_for(owner))
+                .values(owner=owner, lease_until=self._lease(lease_s))
+            )
+
+    def heartbeat(self, owner: str, lease_s: float) -> None:
+        """Say that the run which owns these attempts is alive."""
+        with self._database.write() as connection:
+            connection.execute(
+                update(attempts)
+                .where(attempts.c.owner == owner, attempts.c.state.in_([RESERVED, SUBMITTING, SUCCEEDED]))
+                .values(lease_until=self._lease(lease_s))
+            )
+
+    def begin_submit(
+        self, attempt_id: int, owner: str, *, lease_s: float, request_summary: Mapping[str, Any]
+    ) -> bool:
+        """Commit the intent to send the request, before it is sent. False: somebody else has the attempt."""
+        return self._move(
+            attempt_id,
+            [RESERVED],
+            SUBMITTING,
+            self._free_for(owner),
+            owner=owner,
+            lease_until=self._lease(lease_s),
+            submitted_at=self._now(),
+            request_summary=dict(request_summary),
+            run_id=owner,
+        )
+
+    def withdraw(self, attempt_id: int) -> bool:
+        """The request was certainly not accepted: the attempt is as if it had not been sent."""
+        return self._move(attempt_id, [SUBMITTING], RESERVED)
+
+    def release(self, attempt_id: int) -> bool:
+        """Give a reservation up without a trace of failure: the clip is pending again."""
+        with self._database.write() as connection:
+            gone = connection.execute(
+                attempts.delete().where(attempts.c.attempt_id == attempt_id, attempts.c.state == RESERVED)
+            )
+        return gone.rowcount == 1
+
+    def accept(
+        self,
+        attempt_id: int,
+        *,
+        prediction_id: str,
+        poll_url: str | None,
+        provider_status: str,
+        model_returned: str | None,
+        deadline_s: float,
+        first_poll_s: float,
+    ) -> bool:
+        """The provider took it, and bills it. True even where the attempt was parked meanwhile."""
+        now = self._now()
+        return self._move(
+            attempt_id,
+            [SUBMITTING, AMBIGUOUS],
+            IN_FLIGHT,
+            prediction_id=prediction_id,
+            poll_url=poll_url,
+            provider_status=provider_status,
+            model_returned=model_returned,
+            accepted_at=now,
+            deadline_at=now + timedelta(seconds=deadline_s),
+            next_poll_at=now + timedelta(seconds=first_poll_s),
+            error_kind=None,
+            error_message=None,
+            owner=None,
+            lease_until=None,
+        )
+
+    def park_ambiguous(self, attempt_id: int, kind: str, message: str) -> bool:
+        """The answer was lost: it may have been billed, and is not sent again without a person's word."""
+        return self._move(
+            attempt_id,
+            [SUBMITTING],
+            AMBIGUOUS,
+            error_kind=kind,
+            error_message=message,
+            retryable=False,
+            owner=None,
+            lease_until=None,
+        )
+
+    def fail(self, attempt_id: int, kind: str, message: str, *, retryable: bool, reported: bool) -> bool:
+        """It ended without a video.
+
+        Args:
+            attempt_id: The attempt.
+            kind: The error kind, one word.
+            message: For people.
+            retryable: Whether another attempt can succeed.
+            reported: Whether a Dagster run shows the failure already (or will, in the step that says so).
+        """
+        return self._move(
+            attempt_id,
+            LIVE_STATES,
+            FAILED,
+            error_kind=kind,
+            error_message=message,
+            retryable=retryable,
+            completed_at=self._now(),
+            reported_at=self._now() if reported else None,
+            owner=None,
+            lease_until=None,
+        )
+
+    # ---- polling
+
+    def due(self, limit: int) -> list[Attempt]:
+        """Predictions to be polled now, the one due for longest first."""
+        query = (
+            select(attempts)
+            .where(attempts.c.state == IN_FLIGHT, attempts.c.next_poll_at <= self._now())
+            .order_by(attempts.c.next_poll_at)
+            .limit(limit)
+        )
+        return self._fetch(query)
+
+    def still_running(
+        self, attempt_id: int, provider_status: str | None, next_poll_s: float, *, empty: bool = False
+    ) -> bool:
+        """A poll found it unfinished (or ``empty``: completed, but without an output URL so far)."""
+        with self._database.write() as connection:
+            done = connection.execute(
+                update(attempts)
+                .where(attempts.c.attempt_id == attempt_id, attempts.c.state == IN_FLIGHT)
+                .values(
+                    provider_status=provider_status or attempts.c.provider_status,
+                    polls=attempts.c.polls + 1,
+                    empty_polls=attempts.c.empty_polls + int(empty),
+                    next_poll_at=self._lease(next_poll_s),
+                )
+            )
+        return done.rowcount == 1
+
+    def succeed(
+        self,
+        attempt_id: int,
+        *,
+        output_url: str,
+        expires_at: datetime | None,
+        provider_status: str,
+        model_returned: str | None,
+    ) -> bool:
+        """The video is rendered and can be fetched; also a fresh URL for one that could."""
+        return self._move(
+            attempt_id,
+            [IN_FLIGHT, TIMED_OUT, SUCCEEDED],
+            SUCCEEDED,
+            output_url=output_url,
+            output_expires_at=expires_at,
+            provider_status=provider_status,
+            model_returned=func.coalesce(model_returned, attempts.c.model_returned),
+            completed_at=func.coalesce(attempts.c.completed_at, self._now()),
+            error_kind=None,
+            error_message=None,
+        )
+
+    def time_out(self, attempt_id: int, message: str) -> bool:
+        """Past our deadline; it keeps its prediction, and is polled before anything is paid again."""
+        return self._move(
+            attempt_id,
+            [IN_FLIGHT],
+            TIMED_OUT,
+            error_kind="timed_out",
+            error_message=message,
+            retryable=True,
+        )
+
+    def resume(self, attempt_id: int, deadline_s: float) -> bool:
+        """Wait for a timed-out prediction once more."""
+        now = self._now()
+        return self._move(
+            attempt_id,
+            [TIMED_OUT],
+            IN_FLIGHT,
+            deadline_at=now + timedelta(seconds=deadline_s),
+            next_poll_at=now,
+            reported_at=None,
+            error_kind=None,
+            error_message=None,
+        )
+
+    # ---- collecting
+
+    def claim_collect(self, attempt_id: int, owner: str, lease_s: float) -> bool:
+        """Become the only one who downloads this video."""
+        return self._move(
+            attempt_id,
+            [SUCCEEDED],
+            SUCCEEDED,
+            self._free_for(owner),
+            owner=owner,
+            lease_until=self._lease(lease_s),
+        )
+
+    def release_collect(self, attempt_id: int, owner: str) -> None:
+        """Let somebody else download it."""
+        self._move(
+            attempt_id, [SUCCEEDED], SUCCEEDED, attempts.c.owner == owner, owner=None, lease_until=None
+        )
+
+    def collect(self, attempt_id: int, video: StoredVideo, *, run_id: str) -> bool:
+        """The video is stored and checked."""
+        return self._move(
+            attempt_id,
+            [SUCCEEDED],
+            COLLECTED,
+            **asdict(video),
+            stored_at=self._now(),
+            reported_at=self._now(),
+            run_id=run_id,
+            owner=None,
+            lease_until=None,
+        )
+
+    def keep_rejected(
+        self, attempt_id: int, video: StoredVideo, *, run_id: str, kind: str, message: str
+    ) -> bool:
+        """The video is not what was asked for: kept as a file, since it is paid, but not delivered."""
+        return self._move(
+            attempt_id,
+            [SUCCEEDED],
+            FAILED,
+            **asdict(video),
+            stored_at=self._now(),
+            reported_at=self._now(),
+            run_id=run_id,
+            error_kind=kind,
+            error_message=message,
+            retryable=False,
+            owner=None,
+            lease_until=None,
+        )
+
+    def report(self, attempt_ids: Sequence[int]) -> None:
+        """A Dagster run shows how these ended."""
+        with self._database.write() as connection:
+            connection.execute(
+                update(attempts).where(attempts.c.attempt_id.in_(attempt_ids)).values(reported_at=self._now())
+            )
+
+    # ---- questions
+
+    def get(self, attempt_id: int) -> Attempt:
+        """One attempt, as it stands now."""
+        return self._fetch(select(attempts).where(attempts.c.attempt_id == attempt_id))[0]
+
+    def live(self, *states: AttemptState) -> list[Attempt]:
+        """Attempts in these live states, oldest first."""
+        query = select(attempts).where(attempts.c.state.in_(states)).order_by(attempts.c.attempt_id)
+        return self._fetch(query)
+
+    def unreported(self) -> list[Attempt]:
+        """Accepted attempts that ended, and of which no ``videos`` run has shown the end."""
+        ended = or_(
+            attempts.c.state == SUCCEEDED,
+            (attempts.c.state.in_([FAILED, TIMED_OUT])) & attempts.c.prediction_id.is_not(None),
+        )
+        query = select(attempts).where(ended, attempts.c.reported_at.is_(None))
+        return self._fetch(query.order_by(attempts.c.attempt_id))
+
+    def of_batches(self, batch_ids: Iterable[str]) -> list[Attempt]:
+        """Every attempt of these batches."""
+        query = select(attempts).where(attempts.c.batch_id.in_(list(batch_ids)))
+        return self._fetch(query.order_by(attempts.c.attempt_id))
+
+    def of_production(self, production_id: str) -> list[Attempt]:
+        """Every attempt a production ever made."""
+        query = select(attempts).where(attempts.c.production_id == production_id)
+        return self._fetch(query.order_by(attempts.c.attempt_id))
+
+    def slots_taken(self) -> int:
+        """Attempts that the provider is, or soon will be, busy with."""
+        with self._database.read() as connection:
+            return _count(connection, attempts.c.state.in_(SLOT_STATES))
+
+    # ---- how it is done
+
+    def _fetch(self, query: Any) -> list[Attempt]:
+        with self._database.read() as connection:
+            return [attempt_of(row) for row in connection.execute(query).mappings()]
+
+    def _lease(self, seconds: float) -> datetime:
+        return self._now() + timedelta(seconds=seconds)
+
+    def _free_for(self, owner: str) -> ColumnElement[bool]:
+        return or_(
+            attempts.c.owner.is_(None), attempts.c.owner == owner, attempts.c.lease_until < self._now()
+        )
+
+    def _move(
+        self,
+        attempt_id: int,
+        leaving: Iterable[AttemptState],
+        entering: AttemptState,
+        *conditions: ColumnElement[bool],
+        **values: Any,
+    ) -> bool:
+        with self._database.write() as connection:
+            moved = connection.execute(
+                update(attempts)
+                .where(attempts.c.attempt_id == attempt_id, attempts.c.state.in_(list(leaving)), *conditions)
+                .values(state=entering, **values)
+                .returning(attempts.c.production_id)
+            ).first()
+            if moved is not None:
+                mark_changed(connection, moved.production_id, self._now())
+        return moved is not None
+
+
+def _count(connection: Connection, condition: ColumnElement[bool]) -> int:
+    return int(connection.scalar(select(func.count()).select_from(attempts).where(condition)) or 0)
+
+
+def _budgets(connection: Connection, production_ids: Iterable[str]) -> dict[str, int | None]:
+    """What each production may still spend, in millionths of a US dollar; None: no limit."""
+    left: dict[str, int | None] = {}
+    for identity in production_ids:
+        budget = connection.scalar(
+            select(productions.c.budget_micros).where(productions.c.production_id == identity)
+        )
+        left[identity] = None if budget is None else budget - committed_micros(connection, identity)
+    return left
+
+
+def _ensure_batch(connection: Connection, batch_id: str, production_id: str, now: datetime) -> None:
+    known = connection.execute(select(batches.c.batch_id).where(batches.c.batch_id == batch_id)).first()
+    if known is None:
+        connection.execute(
+            batches.insert().values(batch_id=batch_id, production_id=production_id, created_at=now)
+        )

@@ -1,0 +1,172 @@
+"""Clips: what the manifests ask for, and which of it still wants an attempt."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, and_, case, func, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from sora_pipeline.clip import Clip
+from sora_pipeline.ledger.database import Database
+from sora_pipeline.ledger.rows import attempt_of, clip_of, spec_of
+from sora_pipeline.ledger.schema import attempts, clips, productions
+from sora_pipeline.ledger.types import LIVE_STATES, Attempt, AttemptState, ClipStanding
+
+_CHUNK = 500  # parameters of one IN list; every database takes that many
+
+
+class Clips:
+    """Questions and transitions about what is wanted."""
+
+    def __init__(self, database: Database, now: Callable[[], datetime]) -> None:
+        self._database = database
+        self._now = now
+
+    def register(self, production_id: str, wanted: Sequence[Clip]) -> None:
+        """Make these, in this order, the clips that a production wants.
+
+        A clip whose fingerprint changed begins a new round: its attempts count anew. Clips that the manifest no
+        longer names stay known, with their attempts, but are not submitted any more.
+        """
+        rows = [
+            {
+                "clip_id": clip.clip_id,
+                "production_id": production_id,
+                "active": True,
+                "position": position,
+                "round": 1,
+                "fingerprint": clip.fingerprint,
+                "spec": spec_of(clip),
+            }
+            for position, clip in enumerate(wanted)
+        ]
+        with self._database.exclusive() as connection:
+            connection.execute(
+                update(clips).where(clips.c.production_id == production_id).values(active=False)
+            )
+            if rows:
+                connection.execute(_upsert(connection), rows)
+
+    def standings(self, clip_ids: Iterable[str]) -> dict[str, ClipStanding]:
+        """How far each of these clips is; unknown ids are left out."""
+        with self._database.read() as connection:
+            return standings_in(connection, list(clip_ids))
+
+    def standings_of(self, production_id: str) -> dict[str, ClipStanding]:
+        """How far each clip is that a production wants at present, in the manifest's order."""
+        with self._database.read() as connection:
+            wanted = and_(clips.c.production_id == production_id, clips.c.active)
+            return _standings(connection, wanted)
+
+    def pending(self, max_attempts: int) -> list[str]:
+        """Clips that may begin an attempt now, by production and manifest order."""
+        mine = attempts.c.clip_id == clips.c.clip_id
+        live = select(1).where(mine, attempts.c.state.in_(LIVE_STATES)).exists()
+        delivered = (
+            select(1)
+            .where(
+                mine,
+                attempts.c.state == AttemptState.COLLECTED,
+                attempts.c.fingerprint == clips.c.fingerprint,
+            )
+            .exists()
+        )
+        in_round = and_(mine, attempts.c.round == clips.c.round)
+        tried = select(func.count()).where(in_round).correlate(clips).scalar_subquery()
+        retryable = (
+            select(attempts.c.retryable)
+            .where(in_round)
+            .order_by(attempts.c.number.desc())
+            .limit(1)
+            .correlate(clips)
+            .scalar_subquery()
+        )
+        query = (
+            select(clips.c.clip_id)
+            .where(
+                clips.c.active,
+                ~live,
+                ~delivered,
+                or_(tried == 0, and_(retryable.is_(True), tried < max_attempts)),
+            )
+            .order_by(clips.c.production_id, clips.c.position)
+        )
+        with self._database.read() as connection:
+            return list(connection.scalars(query))
+
+    def new_round(self, clip_ids: Iterable[str]) -> None:
+        """Let these clips be attempted anew, as a person asks for it after a failure."""
+        with self._database.write() as connection:
+            for chunk in _chunks(list(clip_ids)):
+                connection.execute(
+                    update(clips).where(clips.c.clip_id.in_(chunk)).values(round=clips.c.round + 1)
+                )
+
+
+def standings_in(connection: Connection, clip_ids: list[str]) -> dict[str, ClipStanding]:
+    """How far each of these clips is, within the caller's transaction."""
+    found: dict[str, ClipStanding] = {}
+    for chunk in _chunks(clip_ids):
+        found |= _standings(connection, clips.c.clip_id.in_(chunk))
+    return found
+
+
+def _upsert(connection: Connection) -> Any:
+    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    statement = insert(clips)
+    new = statement.excluded
+    return statement.on_conflict_do_update(
+        index_elements=[clips.c.clip_id],
+        set_={
+            "production_id": new.production_id,
+            "active": True,
+            "position": new.position,
+            "round": clips.c.round + case((clips.c.fingerprint != new.fingerprint, 1), else_=0),
+            "fingerprint": new.fingerprint,
+            "spec": new.spec,
+        },
+    )
+
+
+def _standings(connection: Connection, wanted: Any) -> dict[str, ClipStanding]:
+    clip_rows = connection.execute(
+        select(clips, productions.c.output_uri)
+        .join(productions, productions.c.production_id == clips.c.production_id)
+        .where(wanted)
+        .order_by(clips.c.position)
+    ).all()
+    made: dict[str, list[Attempt]] = {}
+    query = (
+        select(attempts)
+        .join(clips, clips.c.clip_id == attempts.c.clip_id)
+        .where(wanted)
+        .order_by(attempts.c.number)
+    )
+    for row in connection.execute(query).mappings():
+        made.setdefault(row["clip_id"], []).append(attempt_of(row))
+    return {row.clip_id: _standing(row, made.get(row.clip_id, [])) for row in clip_rows}
+
+
+def _standing(row: Any, made: list[Attempt]) -> ClipStanding:
+    delivered = [
+        attempt
+        for attempt in made
+        if attempt.state is AttemptState.COLLECTED and attempt.fingerprint == row.fingerprint
+    ]
+    return ClipStanding(
+        clip=clip_of(row.clip_id, row.spec),
+        production_id=row.production_id,
+        output_uri=row.output_uri,
+        round=row.round,
+        active=row.active,
+        latest=made[-1] if made else None,
+        delivered=delivered[-1] if delivered else None,
+        attempts_in_round=sum(attempt.round == row.round for attempt in made),
+        attempts=len(made),
+    )
+
+
+def _chunks(items: list[str]) -> Iterator[list[str]]:
+    for start in range(0, len(items), _CHUNK):
+        yield items[start : start + _CHUNK]

@@ -1,0 +1,109 @@
+"""Opening the ledger's database: dialect differences, transactions and the schema's version live here."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url, text
+from sqlalchemy.exc import ArgumentError, OperationalError
+
+SCHEMA_VERSION = "0001"
+_ADVISORY_LOCK = 0x50_4A_7A  # one writer at a time where a sum decides (slots, budget)
+
+
+class LedgerProblem(Exception):
+    """Raised where the ledger cannot be opened; the text is for people and never holds a password."""
+
+
+class Database:
+    """An engine and the two kinds of transactions the ledger has."""
+
+    def __init__(self, url: str) -> None:
+        try:
+            parsed = make_url(url)
+        except ArgumentError:
+            raise LedgerProblem(
+                "SORA_LEDGER_URL is not an SQLAlchemy URL; write sqlite:////path/ledger.db or "
+                "postgresql+psycopg2://user:password@host/database"
+            ) from None
+        self.shown_url = parsed.render_as_string(hide_password=True)
+        self._sqlite = parsed.get_backend_name() == "sqlite"
+        arguments: dict[str, Any] = {}
+        if self._sqlite:
+            if parsed.database and parsed.database != ":memory:":
+                Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+            arguments["connect_args"] = {"timeout": 60}
+        self.engine: Engine = create_engine(parsed, pool_pre_ping=not self._sqlite, **arguments)
+        if self._sqlite:
+            event.listen(self.engine, "connect", _configure_sqlite)
+            event.listen(self.engine, "begin", _begin_sqlite)
+        self._migrate()
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A consistent view; takes no lock."""
+        with self.engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """A transaction that commits at the end; SQLite lets one writer in at a time."""
+        with self.engine.connect().execution_options(sora_write=True) as connection, connection.begin():
+            yield connection
+
+    @contextmanager
+    def exclusive(self) -> Iterator[Connection]:
+        """A write transaction that no other exclusive one overlaps, on any database."""
+        with self.write() as connection:
+            if not self._sqlite:
+                connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
+            yield connection
+
+    def _migrate(self) -> None:
+        try:
+            with self.read() as connection:
+                known = inspect(connection).has_table("alembic_version")
+                version = (
+                    connection.scalar(text("SELECT version_num FROM alembic_version")) if known else None
+                )
+        except OperationalError as error:
+            raise LedgerProblem(f"the ledger at {self.shown_url} cannot be opened: {error.orig}") from None
+        if version == SCHEMA_VERSION:
+            return
+        if version is not None and version > SCHEMA_VERSION:
+            raise LedgerProblem(
+                f"the ledger at {self.shown_url} has schema {version}, newer than the {SCHEMA_VERSION} this "
+                "version of sora-pipeline knows. Install the newer sora-pipeline; nothing was changed."
+            )
+        self._upgrade()
+
+    def _upgrade(self) -> None:
+        # Imported here: needed once in a ledger's life, and every run worker would pay for it.
+        from alembic import command
+        from alembic.config import Config
+
+        with resources.as_file(resources.files("sora_pipeline.ledger") / "migrations") as scripts:
+            config = Config()
+            config.set_main_option("script_location", str(scripts))
+            with self.exclusive() as connection:
+                config.attributes["connection"] = connection
+                command.upgrade(config, "head")
+
+
+def _configure_sqlite(connection: Any, _record: Any) -> None:
+    # SQLAlchemy starts the transactions (see _begin_sqlite), not the driver.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")
+    # FULL: an intent that was committed before a paid request must survive a power cut.
+    cursor.execute("PRAGMA synchronous=FULL")
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # IMMEDIATE: a transaction that reads and then writes must not fail half way for the lock.
+    write = connection.get_execution_options().get("sora_write", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")

@@ -1,0 +1,39 @@
+"""The ledger as callers see it: productions, clips and attempts in one database."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from sora_pipeline.ledger.attempts import Attempts
+from sora_pipeline.ledger.batches import Batches
+from sora_pipeline.ledger.clips import Clips
+from sora_pipeline.ledger.database import Database
+from sora_pipeline.ledger.productions import Productions
+
+
+def utc_now() -> datetime:
+    """The present, aware."""
+    return datetime.now(UTC)
+
+
+class Ledger:
+    """Opens (and where needed creates or upgrades) the ledger at an SQLAlchemy URL.
+
+    Args:
+        url: ``sqlite:///path`` or ``postgresql+psycopg2://…``.
+        now: The clock; tests turn it.
+
+    Raises:
+        LedgerProblem: it cannot be opened, or belongs to a newer version.
+    """
+
+    def __init__(self, url: str, *, now: Callable[[], datetime] = utc_now) -> None:
+        self.database = Database(url)
+        self.now = now
+        self.productions = Productions(self.database, now)
+        self.clips = Clips(self.database, now)
+        self.attempts = Attempts(self.database, now)
+        self.batches = Batches(self.database, now)
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self.database.engine.dispose()

@@ -1,0 +1,9 @@
+"""Alembic's entry: runs the revisions on the connection the ledger hands over."""
+
+from alembic import context
+
+from sora_pipeline.ledger.schema import metadata
+
+context.configure(connection=context.config.attributes["connection"], target_metadata=metadata)
+with context.begin_transaction():
+    context.run_migrations()

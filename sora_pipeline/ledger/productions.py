@@ -1,0 +1,193 @@
+"""Productions: which manifest goes where, what it may cost, and whether its output manifest is up to date."""
+
+import hashlib
+from collections.abc import Callable
+from datetime import UTC, datetime
+from decimal import Decimal
+
+from sqlalchemy import Connection, func, select, update
+
+from sora_pipeline.ledger.database import Database
+from sora_pipeline.ledger.rows import production_of
+from sora_pipeline.ledger.schema import attempts, productions
+from sora_pipeline.ledger.types import LIVE_STATES, MICROS, AttemptState, Production
+
+
+def production_id(manifest_uri: str, output_uri: str) -> str:
+    """The same manifest into the same output is the same production, whoever asks for it."""
+    return hashlib.sha256(f"{manifest_uri}\n{output_uri}".encode()).hexdigest()[:16]
+
+
+def mark_changed(connection: Connection, production: str, now: datetime) -> None:
+    """Note, within the caller's transaction, that the output manifest is out of date."""
+    connection.execute(
+        update(productions)
+        .where(productions.c.production_id == production)
+        .values(change_seq=productions.c.change_seq + 1, changed_at=now)
+    )
+
+
+class Productions:
+    """Questions and transitions about whole productions."""
+
+    def __init__(self, database: Database, now: Callable[[], datetime]) -> None:
+        self._database = database
+        self._now = now
+
+    def request(self, manifest_uri: str, output_uri: str, budget_usd: Decimal | None) -> Production:
+        """Ask for a manifest to be (re)read and produced; the manifest sensor takes it up."""
+        identity = production_id(manifest_uri, output_uri)
+        now = self._now()
+        with self._database.exclusive() as connection:
+            self._ensure(connection, identity, manifest_uri, output_uri)
+            connection.execute(
+                update(productions)
+                .where(productions.c.production_id == identity)
+                .values(requested_at=now, budget_micros=_micros(budget_usd), error=None)
+            )
+        return self.get(identity)
+
+    def _ensure(self, connection: Connection, identity: str, manifest_uri: str, output_uri: str) -> None:
+        known = connection.execute(
+            select(productions.c.production_id).where(productions.c.production_id == identity)
+        ).first()
+        if known is None:
+            connection.execute(
+                productions.insert().values(
+                    production_id=identity, manifest_uri=manifest_uri, output_uri=output_uri
+                )
+            )
+
+    def record_snapshot(
+        self,
+        manifest_uri: str,
+        output_uri: str,
+        *,
+        snapshot_path: str,
+        manifest_sha256: str,
+        snapshot_sha256: str,
+        budget_usd: Decimal | None,
+    ) -> Production:
+        """Note that the manifest was read and what its canonical snapshot is."""
+        identity = production_id(manifest_uri, output_uri)
+        with self._database.exclusive() as connection:
+            self._ensure(connection, identity, manifest_uri, output_uri)
+            connection.execute(
+                update(productions)
+                .where(productions.c.production_id == identity)
+                .values(
+                    read_at=self._now(),
+                    snapshot_path=snapshot_path,
+                    manifest_sha256=manifest_sha256,
+                    snapshot_sha256=snapshot_sha256,
+                    budget_micros=_micros(budget_usd),
+                    sequence=productions.c.sequence + 1,
+                    error=None,
+                )
+            )
+            mark_changed(connection, identity, self._now())
+        return self.get(identity)
+
+    def record_problem(self, manifest_uri: str, output_uri: str, error: str) -> None:
+        """Note why the manifest as a whole could not be read, for whoever asked for it."""
+        identity = production_id(manifest_uri, output_uri)
+        with self._database.exclusive() as connection:
+            self._ensure(connection, identity, manifest_uri, output_uri)
+            connection.execute(
+                update(productions)
+                .where(productions.c.production_id == identity)
+                .values(error=error, read_at=self._now())
+            )
+
+    def get(self, identity: str) -> Production:
+        """One production.
+
+        Raises:
+            KeyError: there is none with this id.
+        """
+        with self._database.read() as connection:
+            row = (
+                connection.execute(select(productions).where(productions.c.production_id == identity))
+                .mappings()
+                .first()
+            )
+        if row is None:
+            raise KeyError(identity)
+        return production_of(row)
+
+    def find(self, manifest_uri: str, output_uri: str) -> Production | None:
+        """The production of this manifest into this output, if there ever was one."""
+        try:
+            return self.get(production_id(manifest_uri, output_uri))
+        except KeyError:
+            return None
+
+    def all(self) -> list[Production]:
+        """Every production, the one read last first."""
+        with self._database.read() as connection:
+            rows = connection.execute(select(productions)).mappings().all()
+        found = [production_of(row) for row in rows]
+        return sorted(found, key=_last_touched, reverse=True)
+
+    def requested(self) -> list[Production]:
+        """Productions that somebody asked for and whose manifest was not read since."""
+        stale = productions.c.read_at.is_(None) | (productions.c.read_at < productions.c.requested_at)
+        with self._database.read() as connection:
+            rows = (
+                connection.execute(select(productions).where(productions.c.requested_at.is_not(None), stale))
+                .mappings()
+                .all()
+            )
+        return [production_of(row) for row in rows]
+
+    def unpublished(self) -> list[Production]:
+        """Productions whose output manifest is out of date."""
+        with self._database.read() as connection:
+            rows = (
+                connection.execute(
+                    select(productions).where(
+                        productions.c.snapshot_path.is_not(None),
+                        productions.c.change_seq > productions.c.published_seq,
+                    )
+                )
+                .mappings()
+                .all()
+            )
+        return [production_of(row) for row in rows]
+
+    def record_published(self, identity: str, change_seq: int) -> bool:
+        """Note that a state of the production was published; False where a newer one already was."""
+        with self._database.write() as connection:
+            done = connection.execute(
+                update(productions)
+                .where(productions.c.production_id == identity, productions.c.published_seq < change_seq)
+                .values(published_seq=change_seq, published_at=self._now())
+            )
+        return done.rowcount == 1
+
+    def committed_usd(self, identity: str) -> Decimal:
+        """US dollars billed or reserved for a production so far."""
+        with self._database.read() as connection:
+            return Decimal(committed_micros(connection, identity)) / MICROS
+
+
+def committed_micros(connection: Connection, identity: str) -> int:
+    """Millionths of a dollar billed or reserved: every live or collected attempt, and every accepted one."""
+    counted = attempts.c.state.in_([*LIVE_STATES, AttemptState.COLLECTED]) | attempts.c.accepted_at.is_not(
+        None
+    )
+    total = connection.scalar(
+        select(func.coalesce(func.sum(attempts.c.cost_micros), 0)).where(
+            attempts.c.production_id == identity, counted
+        )
+    )
+    return int(total or 0)
+
+
+def _micros(usd: Decimal | None) -> int | None:
+    return None if usd is None else int(usd * MICROS)
+
+
+def _last_touched(production: Production) -> datetime:
+    touched = [moment for moment in (production.read_at, production.requested_at) if moment]
+    return max(touched, default=datetime.min.replace(tzinfo=UTC))

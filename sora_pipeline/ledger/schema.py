@@ -1,0 +1,154 @@
+"""The tables of the ledger. A change here goes with a new revision in ``migrations/versions``."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+    text,
+)
+
+from sora_pipeline.ledger.types import LIVE_STATES
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """Aware datetimes in Python, naive UTC in every database alike."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Any) -> datetime | None:
+        """Refuse naive values instead of guessing their zone."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"{value!r} has no time zone")
+        return value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, dialect: Any) -> datetime | None:
+        """Read as UTC."""
+        return None if value is None else value.replace(tzinfo=UTC)
+
+
+metadata = MetaData()
+_AutoId = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts only INTEGER keys up by itself
+
+productions = Table(
+    "productions",
+    metadata,
+    Column("production_id", String(64), primary_key=True),
+    Column("manifest_uri", Text, nullable=False),
+    Column("output_uri", Text, nullable=False),
+    Column("budget_micros", BigInteger),
+    Column("requested_at", UtcDateTime),
+    Column("read_at", UtcDateTime),
+    Column("snapshot_path", Text),
+    Column("manifest_sha256", String(64)),
+    Column("snapshot_sha256", String(64)),
+    Column("sequence", Integer, nullable=False, default=0),
+    Column("change_seq", Integer, nullable=False, default=0),
+    Column("changed_at", UtcDateTime),
+    Column("published_seq", Integer, nullable=False, default=0),
+    Column("published_at", UtcDateTime),
+    Column("error", Text),
+)
+
+clips = Table(
+    "clips",
+    metadata,
+    Column("clip_id", String(128), primary_key=True),
+    Column("production_id", ForeignKey("productions.production_id"), nullable=False),
+    Column("active", Boolean, nullable=False),
+    Column("position", Integer, nullable=False),
+    Column("round", Integer, nullable=False, default=1),
+    Column("fingerprint", String(64), nullable=False),
+    Column("spec", JSON, nullable=False),
+    Index("clips_by_production", "production_id", "active", "position"),
+)
+
+_LIVE = "state IN ({})".format(", ".join(f"'{state}'" for state in LIVE_STATES))
+
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("attempt_id", _AutoId, primary_key=True),
+    Column("clip_id", ForeignKey("clips.clip_id"), nullable=False),
+    Column("production_id", ForeignKey("productions.production_id"), nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("round", Integer, nullable=False),
+    Column("fingerprint", String(64), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("batch_id", String(64), nullable=False),
+    Column("provider", String(64), nullable=False),
+    Column("model", String(128), nullable=False),
+    Column("cost_micros", BigInteger, nullable=False),
+    Column("reserved_at", UtcDateTime, nullable=False),
+    Column("owner", String(64)),
+    Column("lease_until", UtcDateTime),
+    Column("submitted_at", UtcDateTime),
+    Column("accepted_at", UtcDateTime),
+    Column("completed_at", UtcDateTime),
+    Column("stored_at", UtcDateTime),
+    Column("reported_at", UtcDateTime),
+    Column("deadline_at", UtcDateTime),
+    Column("next_poll_at", UtcDateTime),
+    Column("polls", Integer, nullable=False, default=0),
+    Column("empty_polls", Integer, nullable=False, default=0),
+    Column("prediction_id", String(256)),
+    Column("poll_url", Text),
+    Column("provider_status", String(64)),
+    Column("model_returned", String(128)),
+    Column("request_summary", JSON),
+    Column("error_kind", String(32)),
+    Column("error_message", Text),
+    Column("retryable", Boolean),
+    Column("output_url", Text),
+    Column("output_expires_at", UtcDateTime),
+    Column("file_name", Text),
+    Column("bytes", BigInteger),
+    Column("sha256", String(64)),
+    Column("width", Integer),
+    Column("height", Integer),
+    Column("fps", Float),
+    Column("frames", Integer),
+    Column("duration_s", Float),
+    Column("video_codec", String(32)),
+    Column("has_audio", Boolean),
+    Column("c2pa", Boolean),
+    Column("poster_path", Text),
+    Column("output_uri", Text),
+    Column("run_id", String(64)),
+    UniqueConstraint("clip_id", "number", name="attempt_number"),
+    # At most one attempt of a clip can be paid for at a time, and the database sees to it.
+    Index("one_live_attempt", "clip_id", unique=True, sqlite_where=text(_LIVE), postgresql_where=text(_LIVE)),
+    # Only unsettled attempts are ever looked for by state, so the index stays small for ever.
+    Index("live_by_state", "state", "next_poll_at", sqlite_where=text(_LIVE), postgresql_where=text(_LIVE)),
+    Index("attempts_by_batch", "batch_id"),
+    Index("attempts_by_production", "production_id", "state"),
+)
+
+batches = Table(
+    "batches",
+    metadata,
+    Column("batch_id", String(64), primary_key=True),
+    Column("production_id", ForeignKey("productions.production_id"), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("submit_tries", Integer, nullable=False, default=0),
+    Column("submit_requested_at", UtcDateTime),
+    Column("collect_tries", Integer, nullable=False, default=0),
+    Column("collect_requested_at", UtcDateTime),
+)
