@@ -1,0 +1,308 @@
+"""Makes an image exactly as large as the clip it begins, because providers refuse any other size.
+
+Knows bytes and pixels; where the bytes come from is ``images``' business.
+"""
+
+import hashlib
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import IO, TYPE_CHECKING
+
+from sora_pipeline.clip import Size
+from sora_pipeline.media.images import ImageProblem
+from sora_pipeline.media.signature import format_of
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from PIL.ImageFile import ImageFile
+
+MAX_PIXELS = 64_000_000  # 8000x8000; decoded, that is 200 MB
+ALLOWED = "PNG, JPEG and WebP"
+_MEDIA_TYPES = {"PNG": "image/png", "JPEG": "image/jpeg", "WebP": "image/webp"}
+
+
+class ImageFit(StrEnum):
+    """What to do with an image that is not as large as its clip: the setting SORA_IMAGE_FIT."""
+
+    ERROR = "error"  # refuse it
+    CROP = "crop"  # fill the frame, cut off what stands out, keep the middle
+    PAD = "pad"  # show all of it, black bars around
+    STRETCH = "stretch"  # distort it
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFacts:
+    """What a person sees: size in pixels after EXIF orientation, and the format's name."""
+
+    width: int
+    height: int
+    format: str
+
+
+@dataclass(frozen=True, slots=True)
+class FittedImage:
+    """A first frame ready to be sent.
+
+    Attributes:
+        content: The bytes to send.
+        media_type: For example ``image/png``.
+        width: Pixels, as asked for.
+        height: Pixels, as asked for.
+        original_width: Pixels of the original, upright.
+        original_height: Pixels of the original, upright.
+        original_format: ``PNG``, ``JPEG`` or ``WebP``.
+        original_sha256: Hex hash of the original's bytes, to be compared with the manifest's.
+        action: What was done, for people: ``as it is`` where ``content`` is the original.
+    """
+
+    content: bytes
+    media_type: str
+    width: int
+    height: int
+    original_width: int
+    original_height: int
+    original_format: str
+    original_sha256: str
+    action: str
+
+    @property
+    def unchanged(self) -> bool:
+        """Whether the bytes are the original's, so that its URL may be sent instead."""
+        return self.action == "as it is"
+
+
+def image_facts(content: bytes, *, name: str = "the image") -> ImageFacts:
+    """Read size and format from the header, without decoding the pixels.
+
+    Raises:
+        ImageProblem: not a PNG, JPEG or WebP, or more than ``MAX_PIXELS``.
+    """
+    found, image = _open(content, name)
+    with image:
+        width, height = image.size
+        if _orientation(image, content, found) >= 5:
+            width, height = height, width
+        return ImageFacts(width, height, found)
+
+
+def fit_image(content: bytes, size: Size, fit: ImageFit, *, name: str = "the image") -> FittedImage:
+    """Make an image exactly ``size``: upright, 8-bit RGB without transparency, first picture of an animation.
+
+    Transparency is laid on black, which is also the colour of the bars that ``pad`` adds: a video has no
+    transparency, and black is what it shows where there is nothing. Embedded colour profiles are converted to sRGB.
+    JPEG stays JPEG (quality 95); everything else that has to change becomes PNG. A plain 8-bit RGB image that
+    already fits is not touched at all.
+
+    Args:
+        content: The file's bytes; what they are decides, not the file's name.
+        size: Pixels.
+        fit: What to do where the size differs.
+        name: How messages call the image.
+
+    Raises:
+        ImageProblem: not a readable PNG, JPEG or WebP, too many pixels, or another size where ``fit`` is ``error``.
+    """
+    found, image = _open(content, name)
+    with image:
+        _decode(image, name)
+        orientation = _orientation(image, content, found)
+        done: list[str] = []
+        try:
+            picture = _plain(image, content, done)
+            if orientation != 1:
+                picture = _turned(picture, orientation)
+                done.append("turned upright")
+            original = Size(*picture.size)
+            if original != size:
+                if fit is ImageFit.ERROR:
+                    raise ImageProblem(_mismatch(name, original, size))
+                picture = _resized(picture, size, fit)
+                done.append(f"{_VERBS[fit]} from {original}")
+            fitted, media_type = (
+                _encoded(picture, found, image.info.get("icc_profile"))
+                if done
+                else (content, _MEDIA_TYPES[found])
+            )
+        except (OSError, ValueError, MemoryError) as error:
+            raise ImageProblem(f"Image {name} could not be converted: {error}.") from error
+    return FittedImage(
+        content=fitted,
+        media_type=media_type,
+        width=size.width,
+        height=size.height,
+        original_width=original.width,
+        original_height=original.height,
+        original_format=found,
+        original_sha256=hashlib.sha256(content).hexdigest(),
+        action=", ".join(done) or "as it is",
+    )
+
+
+_VERBS = {ImageFit.CROP: "cropped", ImageFit.PAD: "padded", ImageFit.STRETCH: "stretched"}
+
+
+def _mismatch(name: str, found: Size, asked: Size) -> str:
+    return (
+        f"Image {name} is {found}, but its clip is {asked}, and providers accept no other size. Give it that size, "
+        "or set SORA_IMAGE_FIT=crop (cut off what stands out), pad (black bars) or stretch (distort)."
+    )
+
+
+def _open(content: bytes, name: str) -> tuple[str, "ImageFile"]:
+    # The classes themselves instead of Image.open: Image.open answers a decompression bomb with a warning that only
+    # process-wide settings can silence, and takes a photo with an embedded preview for a format of its own (MPO).
+    from PIL.JpegImagePlugin import JpegImageFile
+    from PIL.PngImagePlugin import PngImageFile
+    from PIL.WebPImagePlugin import WebPImageFile
+
+    if not content:
+        raise ImageProblem(f"Image {name} is empty (0 bytes); {ALLOWED} are allowed.")
+    found = format_of(content)
+    classes: dict[str, Callable[[IO[bytes]], ImageFile]] = {
+        "PNG": PngImageFile,
+        "JPEG": JpegImageFile,
+        "WebP": WebPImageFile,
+    }
+    if found not in classes:
+        what = "of an unknown format" if found == "unknown" else f"{found}"
+        raise ImageProblem(f"Image {name} is {what}; {ALLOWED} are allowed.")
+    try:
+        image = classes[found](io.BytesIO(content))
+    except Exception as error:  # damaged headers raise nearly anything
+        raise ImageProblem(f"Image {name} is a damaged {found}: {error}.") from error
+    if image.width * image.height > MAX_PIXELS:
+        raise ImageProblem(
+            f"Image {name} is {image.width}x{image.height}, {image.width * image.height / 1e6:.0f} million pixels; "
+            f"at most {MAX_PIXELS / 1e6:.0f} million are allowed."
+        )
+    return found, image
+
+
+def _decode(image: "ImageFile", name: str) -> None:
+    try:
+        image.load()
+    except Exception as error:  # damaged data raise nearly anything
+        raise ImageProblem(f"Image {name} is damaged or cut off: {error}.") from error
+
+
+def _orientation(image: "ImageFile", content: bytes, found: str) -> int:
+    """The EXIF orientation, 1 to 8; 1 where there is none or it is nonsense."""
+    from PIL import Image
+
+    raw = _png_exif(content) if found == "PNG" else image.info.get("exif")
+    if not raw:
+        return 1
+    try:
+        exif = Image.Exif()
+        exif.load(raw)
+        orientation = exif.get(0x0112, 1)
+    except Exception:  # a camera's broken EXIF is no reason to refuse its picture
+        return 1
+    return orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1
+
+
+def _png_exif(content: bytes) -> bytes | None:
+    # A PNG may carry EXIF after the pixels, where Pillow sees it only once they are decoded.
+    at = 8
+    while at + 8 <= len(content):
+        length, kind = int.from_bytes(content[at : at + 4]), content[at + 4 : at + 8]
+        if kind == b"eXIf":
+            return content[at + 8 : at + 8 + length]
+        at += 12 + length
+    return None
+
+
+def _turned(picture: "Image", orientation: int) -> "Image":
+    from PIL.Image import Transpose
+
+    turn = {
+        2: Transpose.FLIP_LEFT_RIGHT,
+        3: Transpose.ROTATE_180,
+        4: Transpose.FLIP_TOP_BOTTOM,
+        5: Transpose.TRANSPOSE,
+        6: Transpose.ROTATE_270,
+        7: Transpose.TRANSVERSE,
+        8: Transpose.ROTATE_90,
+    }
+    return picture.transpose(turn[orientation])
+
+
+def _plain(image: "ImageFile", content: bytes, done: list[str]) -> "Image":
+    """The first picture without transparency and with 8 bits a channel, in mode L, RGB or CMYK."""
+    from PIL import Image
+
+    picture: Image.Image = image
+    if getattr(image, "is_animated", False):
+        done.append("first frame taken")
+    if picture.mode.startswith("I"):
+        import numpy as np
+
+        picture = Image.fromarray((np.asarray(picture) >> 8).astype("uint8"), "L")
+        done.append("reduced to 8 bits")
+    elif image.format == "PNG" and content[24] == 16:  # Pillow has reduced it already
+        done.append("reduced to 8 bits")
+    if picture.has_transparency_data:
+        upper = picture.convert("RGBA")
+        ground = Image.new("RGBA", upper.size, (0, 0, 0, 255))
+        picture = Image.alpha_composite(ground, upper).convert("RGB")
+        done.append("transparency laid on black")
+    if picture.mode not in {"L", "RGB", "CMYK"}:
+        picture = picture.convert("L" if picture.mode == "1" else "RGB")
+        done.append("converted to RGB")
+    elif picture.mode != "RGB":
+        done.append("converted to RGB")  # by _encoded, which has the colour profile
+    return picture
+
+
+def _resized(picture: "Image", size: Size, fit: ImageFit) -> "Image":
+    from PIL import Image, ImageOps
+
+    target = (size.width, size.height)
+    if fit is ImageFit.STRETCH:
+        return picture.resize(target, Image.Resampling.LANCZOS)
+    if fit is ImageFit.CROP:
+        return ImageOps.fit(picture, target, Image.Resampling.LANCZOS)
+    scale = min(size.width / picture.width, size.height / picture.height)
+    inner = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+    black = (0, 0, 0, 255) if picture.mode == "CMYK" else 0
+    padded = Image.new(picture.mode, target, black)
+    corner = ((size.width - inner[0]) // 2, (size.height - inner[1]) // 2)
+    padded.paste(picture.resize(inner, Image.Resampling.LANCZOS), corner)
+    return padded
+
+
+def _encoded(picture: "Image", found: str, profile: bytes | None) -> tuple[bytes, str]:
+    picture = _srgb(picture, profile)
+    out = io.BytesIO()
+    if found == "JPEG":
+        picture.save(out, "JPEG", quality=95, subsampling=0)
+        return out.getvalue(), "image/jpeg"
+    picture.save(out, "PNG", compress_level=6)
+    return out.getvalue(), "image/png"
+
+
+def _srgb(picture: "Image", profile: bytes | None) -> "Image":
+    from PIL import ImageCms
+
+    if profile:
+        try:
+            return _without_info(
+                ImageCms.profileToProfile(
+                    picture,
+                    ImageCms.ImageCmsProfile(io.BytesIO(profile)),
+                    ImageCms.createProfile("sRGB"),
+                    outputMode="RGB",
+                )
+            )
+        except (ImageCms.PyCMSError, OSError, ValueError):
+            pass  # a damaged profile, or one for another kind of colour than the pixels are
+    return _without_info(picture.convert("RGB"))
+
+
+def _without_info(picture: "Image | None") -> "Image":
+    # Otherwise the old profile, EXIF or comments would be written into the new file.
+    assert picture is not None  # only in-place conversion returns None
+    picture.info.clear()
+    return picture

@@ -1,0 +1,78 @@
+"""Remembers fitted images for the length of one step, so that a logo used by 1,000 rows is read and fitted once."""
+
+from collections import OrderedDict
+from concurrent.futures import Future
+from threading import Lock
+
+from sora_pipeline.clip import Size
+from sora_pipeline.media.fit import FittedImage, ImageFit, fit_image
+from sora_pipeline.media.images import MIB, ImageProblem, display_name, read_image
+
+_Key = tuple[str, Size, ImageFit]
+
+
+class FittedImages:
+    """A thread-safe cache of fitted images, bounded in bytes; what was used longest ago goes first.
+
+    Make one for each step: it does not notice when a file changes. What is permanently wrong with an image is
+    remembered too; a transient failure is not, the next caller tries again.
+
+    Args:
+        limit_bytes: The most that fitted images together may take.
+    """
+
+    def __init__(self, limit_bytes: int = 256 * MIB) -> None:
+        self._limit_bytes = limit_bytes
+        self._held_bytes = 0
+        self._images: OrderedDict[_Key, Future[FittedImage]] = OrderedDict()
+        self._lock = Lock()
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of all images held."""
+        return self._held_bytes
+
+    def get(self, uri: str, size: Size, fit: ImageFit) -> FittedImage:
+        """Read and fit an image, or wait for the thread that already does, or return what is remembered.
+
+        Raises:
+            ImageProblem: as ``read_image`` and ``fit_image``.
+        """
+        key = (uri, size, fit)
+        with self._lock:
+            known = self._images.get(key)
+            if known is not None:
+                self._images.move_to_end(key)
+                mine = None
+            else:
+                known = mine = self._images[key] = Future()
+        if mine is not None:
+            self._make(key, mine)
+        try:
+            return known.result()
+        except ImageProblem as problem:
+            # A new exception each time: threads that raise one and the same object write over its traceback.
+            raise ImageProblem(problem.message, transient=problem.transient) from None
+
+    def _make(self, key: _Key, future: Future[FittedImage]) -> None:
+        uri, size, fit = key
+        try:
+            image = fit_image(read_image(uri), size, fit, name=display_name(uri))
+        except BaseException as error:
+            if not isinstance(error, ImageProblem) or error.transient:
+                with self._lock:
+                    self._images.pop(key, None)
+            future.set_exception(error)
+            return
+        with self._lock:
+            self._held_bytes += len(image.content)
+            future.set_result(image)
+            self._shrink()
+
+    def _shrink(self) -> None:
+        for key, future in list(self._images.items()):
+            if self._held_bytes <= self._limit_bytes:
+                return
+            if future.done() and not future.exception():
+                del self._images[key]
+                self._held_bytes -= len(future.result().content)

@@ -1,0 +1,126 @@
+"""Reading an image's bytes from wherever the manifest says they are. Does not look at the pixels."""
+
+import asyncio
+from pathlib import Path
+from typing import IO, cast
+from urllib.parse import urlsplit
+
+import fsspec
+from fsspec.core import url_to_fs
+
+MIB = 2**20
+_HTTP_TIMEOUT_S = 120
+
+
+class ImageProblem(Exception):
+    """Raised where an image cannot be read or used; the message is a sentence for the person who wrote the row.
+
+    Attributes:
+        transient: The same image may well work in a minute: a time-out, a server's 500.
+    """
+
+    def __init__(self, message: str, *, transient: bool = False) -> None:
+        super().__init__(message)
+        self.message = message
+        self.transient = transient
+
+
+def display_name(uri: str) -> str:
+    """The URI as it may appear in logs: no password, no query (signed URLs carry keys there), not endless."""
+    if "://" in uri:
+        scheme, _, rest = uri.partition("://")
+        authority, slash, path = rest.partition("/")
+        if scheme.lower() in {"http", "https"}:
+            path = path.partition("?")[0].partition("#")[0]
+        uri = f"{scheme}://{authority.rpartition('@')[2]}{slash}{path}"
+    return uri if len(uri) <= 300 else f"{uri[:297]}..."
+
+
+def read_image(uri: str, *, limit_bytes: int = 50 * MIB) -> bytes:
+    """Read an image file.
+
+    Args:
+        uri: A local path, an http(s) URL, or any other URI that fsspec knows, such as ``s3://bucket/key``.
+        limit_bytes: The largest file accepted; reading stops there.
+
+    Raises:
+        ImageProblem: it is not there, may not be read, is empty or larger than the limit, or the driver for its
+            protocol is not installed.
+    """
+    name = display_name(uri)
+    try:
+        with _open(uri) as file:
+            content = _read_up_to(file, limit_bytes)
+    except Exception as error:  # every fsspec driver raises errors of its own library
+        raise _explain(name, error) from error
+    if len(content) > limit_bytes:
+        raise ImageProblem(
+            f"Image {name} is larger than {limit_bytes / MIB:g} MiB, the most that is read; make it smaller."
+        )
+    if not content:
+        raise ImageProblem(f"Image {name} is empty (0 bytes); PNG, JPEG or WebP is needed.")
+    return content
+
+
+def _open(uri: str) -> IO[bytes]:
+    if "://" not in uri:
+        return Path(uri).expanduser().open("rb")
+    if urlsplit(uri).scheme.lower() in {"http", "https"}:
+        return _open_http(uri)
+    fs, path = url_to_fs(uri)
+    return cast(IO[bytes], fs.open(path, "rb"))
+
+
+def _open_http(url: str) -> IO[bytes]:
+    import aiohttp
+
+    fs = fsspec.filesystem(
+        "http",
+        # A URL that is already percent-encoded stays as it is: signatures are made over the exact text.
+        encoded="%" in url,
+        client_kwargs={
+            "trust_env": True,
+            "timeout": aiohttp.ClientTimeout(total=_HTTP_TIMEOUT_S, sock_connect=20, sock_read=30),
+            "headers": {"User-Agent": "sora-pipeline"},  # some image hosts refuse anonymous libraries
+        },
+    )
+    # block_size 0 asks for one plain streamed GET, and a size stops the HEAD request before it, which signed URLs
+    # refuse. The size itself is not used for streams.
+    return cast(IO[bytes], fs.open(url, "rb", block_size=0, size=1))
+
+
+def _read_up_to(file: IO[bytes], limit_bytes: int) -> bytes:
+    # One byte more than allowed shows that there is more. Streams return short reads, hence the loop.
+    parts: list[bytes] = []
+    missing = limit_bytes + 1
+    while missing > 0 and (part := file.read(min(missing, MIB))):
+        parts.append(part)
+        missing -= len(part)
+    return b"".join(parts)
+
+
+def _explain(name: str, error: Exception) -> ImageProblem:
+    status = getattr(error, "status", None)
+    if isinstance(status, int):
+        return ImageProblem(
+            f"Image {name} could not be read: the server answered HTTP {status}.",
+            transient=status >= 500 or status in {408, 429},
+        )
+    if isinstance(error, ImportError):
+        return ImageProblem(
+            f"Image {name} could not be read: {error}. Install that package, or use a local path or an http(s) URL."
+        )
+    if isinstance(error, FileNotFoundError):
+        return ImageProblem(f"Image {name} does not exist.")
+    if isinstance(error, IsADirectoryError):
+        return ImageProblem(f"Image {name} is a folder; the path of one image file is needed.")
+    if isinstance(error, PermissionError):
+        return ImageProblem(f"Image {name} may not be read: permission denied.")
+    if isinstance(error, TimeoutError | asyncio.TimeoutError):
+        return ImageProblem(f"Image {name} could not be read in time.", transient=True)
+    # What is left from a local disk is a bad path; from a network it is the network.
+    transient = "://" in name and not isinstance(error, ValueError)
+    return ImageProblem(
+        f"Image {name} could not be read: {type(error).__name__}: {str(error).splitlines()[0][:200] if str(error) else ''}",
+        transient=transient,
+    )
