@@ -1,0 +1,29 @@
+"""Rows in, rows out: a manifest of prompts becomes checked clips, and outcomes become the output manifest.
+
+Knows neither Dagster nor providers, the ledger or media: limits and image checks come in as parameters.
+"""
+
+from sora_pipeline.manifest.canonical import load_snapshot
+from sora_pipeline.manifest.images import ImageCheck, ImageFinding
+from sora_pipeline.manifest.limits import Limits, ModelLimits
+from sora_pipeline.manifest.problems import ManifestProblem, RowProblem
+from sora_pipeline.manifest.reading import ManifestFile, RawRow, read_manifest
+from sora_pipeline.manifest.snapshot import InvalidRow, Snapshot
+from sora_pipeline.manifest.snapshot_parquet import snapshot_from_parquet, snapshot_to_parquet
+
+__all__ = [
+    "load_snapshot",
+    "Snapshot",
+    "InvalidRow",
+    "ManifestProblem",
+    "RowProblem",
+    "ImageCheck",
+    "ImageFinding",
+    "Limits",
+    "ModelLimits",
+    "snapshot_to_parquet",
+    "snapshot_from_parquet",
+    "read_manifest",
+    "ManifestFile",
+    "RawRow",
+]

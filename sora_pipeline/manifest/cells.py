@@ -8,7 +8,7 @@ from sora_pipeline.manifest.ids import ID_RULE, is_safe_id
 from sora_pipeline.manifest.table import is_blank
 
 _WHOLE = re.compile(r"\+?([0-9]{1,9})(?:\.0*)?")
-_SIZE = re.compile(r"([0-9]{1,5})\s*[xX*×]\s*([0-9]{1,5})")
+_SIZE = re.compile(r"([0-9]{1,5})\s*[xX*\u00d7]\s*([0-9]{1,5})")
 
 
 class CellFault(Exception):
@@ -21,7 +21,7 @@ class CellFault(Exception):
 
 
 def text(value: Any, allowed: str) -> str | None:
-    """A string without the white space around it, line breaks as ``\\n``; None for a blank.
+    """A string without the white space around it, line breaks as line feeds; None for a blank.
 
     Spreadsheets write line breaks as CRLF on some machines and LF on others: the clip is the same.
     """

@@ -1,0 +1,106 @@
+"""A manifest to its canonical snapshot: read, checked, defaults filled in, takes expanded, images hashed."""
+
+from collections.abc import Mapping
+
+from sora_pipeline.clip import Clip
+from sora_pipeline.manifest.ids import require_distinct
+from sora_pipeline.manifest.images import ImageCheck, ImageFinding, Wanted, check_images
+from sora_pipeline.manifest.limits import Limits, RowRules
+from sora_pipeline.manifest.problems import RowProblem, shown
+from sora_pipeline.manifest.reading import read_manifest
+from sora_pipeline.manifest.row_model import IMAGE_RULE, ParsedRow
+from sora_pipeline.manifest.rows import CheckedRow, check_row
+from sora_pipeline.manifest.snapshot import InvalidRow, Snapshot, content_hash
+from sora_pipeline.manifest.uris import beside
+
+
+def load_snapshot(
+    uri: str,
+    *,
+    limits: Mapping[str, Limits],
+    default_model: str,
+    provider: str,
+    image_check: ImageCheck,
+    image_workers: int = 16,
+) -> Snapshot:
+    """Read a manifest and check every row of it.
+
+    Args:
+        uri: Path or fsspec URI of a CSV or Parquet file.
+        limits: What each model that may be named can make.
+        default_model: The model of rows that name none.
+        provider: The wire format the clips go to.
+        image_check: Says whether an image can be the first frame of a video of a size; called from threads.
+        image_workers: How many images are checked at a time.
+
+    Raises:
+        ManifestProblem: the file as a whole cannot be used, or two clips would share an id.
+    """
+    rules = RowRules(limits, default_model)
+    file = read_manifest(uri)
+    rows = [check_row(raw, rules) for raw in file.rows]
+    require_distinct(
+        file.uri, ((row.raw.number, clip_id, row.id_given) for row in rows for clip_id in row.clip_ids())
+    )
+    images = {
+        row.raw.number: (beside(file.uri, image), size)
+        for row in rows
+        if row.image
+        for image, size in [row.image]
+    }
+    findings = check_images(images.values(), image_check, image_workers)
+    clips: list[Clip] = []
+    invalid: list[InvalidRow] = []
+    carried_columns = file.carried_columns
+    for row in rows:
+        image = images.get(row.raw.number)
+        finding = findings[image] if image else None
+        problems = [*row.problems, *_image_problems(row, finding)]
+        if row.parsed is None or problems:
+            invalid.append(InvalidRow(row.raw.number, row.clip_id, row.raw.values, tuple(problems)))
+        else:
+            clips.extend(_clips(row, row.parsed, provider, image, finding, carried_columns))
+    return Snapshot(
+        manifest_uri=file.uri,
+        manifest_sha256=file.sha256,
+        snapshot_sha256=content_hash(clips, invalid, carried_columns),
+        clips=tuple(clips),
+        invalid=tuple(invalid),
+        carried_columns=carried_columns,
+        ignored_columns=file.ignored_columns,
+    )
+
+
+def _image_problems(row: CheckedRow, finding: ImageFinding | None) -> list[RowProblem]:
+    if row.image is None or finding is None or finding.problem is None:
+        return []
+    image, size = row.image
+    allowed = f"{IMAGE_RULE} of a picture that can begin a {size} video"
+    return [RowProblem(row.raw.number, "image", shown(image), finding.problem, allowed, row.clip_id)]
+
+
+def _clips(
+    row: CheckedRow,
+    parsed: ParsedRow,
+    provider: str,
+    image: Wanted | None,
+    finding: ImageFinding | None,
+    carried_columns: tuple[str, ...],
+) -> list[Clip]:
+    carried = {name: row.raw.values[name] for name in carried_columns}
+    return [
+        Clip(
+            clip_id=clip_id,
+            row_number=row.raw.number,
+            prompt=parsed.prompt,
+            image=image[0] if image else None,
+            image_sha256=finding.sha256 if finding else None,
+            model=parsed.model,
+            provider=provider,
+            duration=parsed.duration,
+            size=parsed.size,
+            take=take,
+            carried=carried,
+        )
+        for take, clip_id in enumerate(row.clip_ids(), start=1)
+    ]

@@ -1,0 +1,131 @@
+"""The typed row: each input column's rule, as one pydantic model."""
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, PlainValidator, ValidationInfo
+from pydantic_core import PydanticCustomError
+
+from sora_pipeline.clip import Size
+from sora_pipeline.manifest import cells
+from sora_pipeline.manifest.cells import CellFault
+from sora_pipeline.manifest.ids import MAX_ID_CHARS, take_id
+from sora_pipeline.manifest.limits import DEFAULT_DURATION, DEFAULT_SIZE, MAX_TAKES, Limits, RowRules
+from sora_pipeline.manifest.problems import either
+
+IMAGE_RULE = "a path relative to the manifest's folder, a URL or an fsspec URI"
+
+
+def _field(check: Callable[[Any, ValidationInfo], Any]) -> PlainValidator:
+    """A pydantic validator that hands a cell's fault on as structured data."""
+
+    def validate(value: Any, info: ValidationInfo) -> Any:
+        try:
+            return check(value, info)
+        except CellFault as fault:
+            context = {"fault": fault.fault, "allowed": fault.allowed}
+            raise PydanticCustomError("cell", "{fault}; allowed: {allowed}", context) from None
+
+    return PlainValidator(validate)
+
+
+def _rules(info: ValidationInfo) -> RowRules:
+    assert isinstance(info.context, RowRules)
+    return info.context
+
+
+def _model(value: Any, info: ValidationInfo) -> str:
+    rules = _rules(info)
+    allowed = either([*rules.limits])
+    name = cells.text(value, allowed) or rules.default_model
+    if name not in rules.limits:
+        raise CellFault("is not a model of this provider", allowed)
+    return name
+
+
+def _limits(info: ValidationInfo) -> Limits | None:
+    """The row's model's, None where the row's model is already reported as wrong."""
+    model = info.data.get("model")
+    return _rules(info).limits[model] if model is not None else None
+
+
+def _duration(value: Any, info: ValidationInfo) -> int:
+    limits = _limits(info)
+    allowed = (
+        either([str(seconds) for seconds in limits.durations]) if limits else "a whole number of seconds"
+    )
+    given = cells.whole_number(value, allowed)
+    seconds = DEFAULT_DURATION if given is None else given
+    if limits and seconds not in limits.durations:
+        raise CellFault(_not_of(info, "a duration", DEFAULT_DURATION if given is None else None), allowed)
+    return seconds
+
+
+def _size(value: Any, info: ValidationInfo) -> Size:
+    limits = _limits(info)
+    allowed = either([str(size) for size in limits.sizes]) if limits else "a size such as 720x1280"
+    given = cells.frame_size(value, allowed)
+    size = given or DEFAULT_SIZE
+    if limits and size not in limits.sizes:
+        raise CellFault(_not_of(info, "a size", DEFAULT_SIZE if given is None else None), allowed)
+    return size
+
+
+def _not_of(info: ValidationInfo, what: str, default: object | None) -> str:
+    model = info.data["model"]
+    return (
+        f"is not {what} of {model}"
+        if default is None
+        else f"is blank, and {default} is not {what} of {model}"
+    )
+
+
+def _prompt(value: Any, info: ValidationInfo) -> str:
+    limits = _limits(info)
+    allowed = f"text of 1 to {limits.max_prompt_chars} characters" if limits else "text"
+    prompt = cells.text(value, allowed)
+    if prompt is None:
+        raise CellFault("is blank", allowed)
+    if limits and len(prompt) > limits.max_prompt_chars:
+        raise CellFault(f"has {len(prompt)} characters", allowed)
+    return prompt
+
+
+def _takes(value: Any, info: ValidationInfo) -> int:
+    allowed = f"a whole number from 1 to {MAX_TAKES}"
+    takes = cells.whole_number(value, allowed)
+    if takes is None:
+        return 1
+    if not 1 <= takes <= MAX_TAKES:
+        raise CellFault("is not a possible number of takes", allowed)
+    return takes
+
+
+def _clip_id(value: Any, info: ValidationInfo) -> str | None:
+    written = cells.given_id(value)
+    takes = info.data.get("takes", 1)
+    if written and len(take_id(written, takes)) > MAX_ID_CHARS:
+        room = MAX_ID_CHARS - len(take_id("", takes))
+        raise CellFault(f"is too long for {takes} takes", f"up to {room} characters")
+    return written
+
+
+def _image(value: Any, info: ValidationInfo) -> str | None:
+    return cells.text(value, IMAGE_RULE)
+
+
+class ParsedRow(BaseModel):
+    """A row that asks for something that can be made, as far as the row itself shows.
+
+    The order of the fields matters: the model decides what the later ones may be, takes how long an id may be.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore", protected_namespaces=())
+
+    model: Annotated[str, _field(_model)]
+    duration: Annotated[int, _field(_duration)]
+    size: Annotated[Size, _field(_size)]
+    prompt: Annotated[str, _field(_prompt)]
+    takes: Annotated[int, _field(_takes)]
+    clip_id: Annotated[str | None, _field(_clip_id)]
+    image: Annotated[str | None, _field(_image)]

@@ -1,0 +1,150 @@
+"""The snapshot as typed Parquet and back: what a manifest asked for, kept beside what came of it."""
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from sora_pipeline.clip import Clip, Size
+from sora_pipeline.manifest.problems import RowProblem
+from sora_pipeline.manifest.snapshot import InvalidRow, Snapshot
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+SNAPSHOT_SCHEMA_VERSION = "1"
+_VERSION_KEY = b"sora_pipeline.snapshot_version"
+_ABOUT_KEY = b"sora_pipeline.snapshot"
+_ABOUT = ("manifest_uri", "manifest_sha256", "snapshot_sha256", "carried_columns", "ignored_columns")
+
+
+def _schema(about: dict[str, Any]) -> "pa.Schema":
+    import pyarrow as pa
+
+    fields: list[tuple[str, pa.DataType]] = [
+        ("row_number", pa.int64()),
+        ("valid", pa.bool_()),
+        ("clip_id", pa.string()),
+        ("prompt", pa.string()),
+        ("image", pa.string()),
+        ("image_sha256", pa.string()),
+        ("model", pa.string()),
+        ("provider", pa.string()),
+        ("duration", pa.int32()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("take", pa.int32()),
+        ("carried", pa.string()),  # JSON
+        ("values", pa.string()),  # of an invalid row, as written: JSON
+        ("problems", pa.string()),  # of an invalid row: JSON
+    ]
+    metadata: dict[bytes | str, bytes | str] = {
+        _VERSION_KEY: SNAPSHOT_SCHEMA_VERSION.encode(),
+        _ABOUT_KEY: json.dumps(about).encode(),
+    }
+    return pa.schema(fields, metadata=metadata)
+
+
+def snapshot_to_parquet(snapshot: Snapshot) -> bytes:
+    """Write valid and invalid rows, zstd-compressed."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    schema = _schema({name: getattr(snapshot, name) for name in _ABOUT})
+    rows = [_clip_cells(clip) for clip in snapshot.clips] + [_invalid_cells(row) for row in snapshot.invalid]
+    columns = zip(*rows, strict=True) if rows else ([] for _ in schema)
+    arrays = [pa.array(cells, field.type) for cells, field in zip(columns, schema, strict=True)]
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_arrays(arrays, schema=schema), sink, compression="zstd")
+    return sink.getvalue().to_pybytes()
+
+
+def snapshot_from_parquet(content: bytes) -> Snapshot:
+    """Read what ``snapshot_to_parquet`` wrote.
+
+    Raises:
+        ValueError: written by another version of the program, or no snapshot at all.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pq.ParquetFile(pa.BufferReader(content)).read()
+    metadata = table.schema.metadata or {}
+    version = metadata.get(_VERSION_KEY, b"none").decode()
+    if version != SNAPSHOT_SCHEMA_VERSION:
+        raise ValueError(
+            f"snapshot version {version} cannot be read, only {SNAPSHOT_SCHEMA_VERSION}; read the manifest again"
+        )
+    about = json.loads(metadata[_ABOUT_KEY])
+    rows = list(zip(*(column.to_pylist() for column in table.columns), strict=True))
+    sizes: dict[tuple[int, int], Size] = {}
+    return Snapshot(
+        manifest_uri=about["manifest_uri"],
+        manifest_sha256=about["manifest_sha256"],
+        snapshot_sha256=about["snapshot_sha256"],
+        clips=tuple(_clip(row, sizes) for row in rows if row[1]),
+        invalid=tuple(_invalid(row) for row in rows if not row[1]),
+        carried_columns=tuple(about["carried_columns"]),
+        ignored_columns=tuple(about["ignored_columns"]),
+    )
+
+
+def _clip_cells(clip: Clip) -> tuple[Any, ...]:
+    return (
+        clip.row_number,
+        True,
+        clip.clip_id,
+        clip.prompt,
+        clip.image,
+        clip.image_sha256,
+        clip.model,
+        clip.provider,
+        clip.duration,
+        clip.size.width,
+        clip.size.height,
+        clip.take,
+        json.dumps(dict(clip.carried)) if clip.carried else None,
+        None,
+        None,
+    )
+
+
+def _invalid_cells(row: InvalidRow) -> tuple[Any, ...]:
+    problems = json.dumps([asdict(problem) for problem in row.problems])
+    return (row.row_number, False, row.clip_id, *[None] * 10, json.dumps(dict(row.values)), problems)
+
+
+def _clip(cells: tuple[Any, ...], sizes: dict[tuple[int, int], Size]) -> Clip:
+    (
+        number,
+        _,
+        clip_id,
+        prompt,
+        image,
+        image_sha256,
+        model,
+        provider,
+        duration,
+        width,
+        height,
+        take,
+        carried,
+        *_,
+    ) = cells
+    return Clip(
+        clip_id=clip_id,
+        row_number=number,
+        prompt=prompt,
+        image=image,
+        image_sha256=image_sha256,
+        model=model,
+        provider=provider,
+        duration=duration,
+        size=sizes.setdefault((width, height), Size(width, height)),
+        take=take,
+        carried=json.loads(carried) if carried else {},
+    )
+
+
+def _invalid(cells: tuple[Any, ...]) -> InvalidRow:
+    problems = tuple(RowProblem(**problem) for problem in json.loads(cells[-1]))
+    return InvalidRow(cells[0], cells[2], json.loads(cells[-2]), problems)
