@@ -1,0 +1,196 @@
+"""The model catalogue: what each model takes and costs, read from ``catalogue.toml`` and a user's file over it."""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from sora_pipeline.clip import Size
+
+
+class CatalogueError(ValueError):
+    """Raised where a catalogue file has a mistake; the message names the file and the key."""
+
+
+class UnknownModel(KeyError):
+    """Raised where the catalogue has no such model; the message names those it has."""
+
+    def __init__(self, name: str, known: tuple[str, ...]) -> None:
+        super().__init__(name)
+        self.name = name
+        self.known = known
+
+    def __str__(self) -> str:
+        return f"unknown model {self.name!r}; the catalogue has {', '.join(self.known)}"
+
+
+def _size(value: object) -> object:
+    return Size.parse(value) if isinstance(value, str) else value
+
+
+_Price = Annotated[Decimal, Field(gt=0, allow_inf_nan=False)]
+_Prices = dict[Annotated[Size, BeforeValidator(_size)], _Price]
+_STRICT = ConfigDict(frozen=True, extra="forbid")
+
+
+class ImageLimits(BaseModel):
+    """What a model takes as its first frame."""
+
+    model_config = _STRICT
+
+    media_types: tuple[str, ...] = Field(min_length=1)
+    max_bytes: int = Field(gt=0)
+
+
+class _ModelData(BaseModel):
+    """One ``[models.<name>]`` table."""
+
+    model_config = _STRICT
+
+    vendor: str = Field(min_length=1)
+    formats: tuple[str, ...] = Field(min_length=1)
+    durations: tuple[Annotated[int, Field(gt=0)], ...] = Field(min_length=1)
+    max_prompt_chars: int = Field(gt=0)
+    expected_render_s: float = Field(gt=0)
+    usd_per_second: _Prices = Field(min_length=1)
+    unlisted_usd_per_second: _Prices = Field(default_factory=dict)
+    image: ImageLimits
+
+
+class _CatalogueData(BaseModel):
+    """A whole catalogue file."""
+
+    model_config = _STRICT
+
+    models: dict[str, _ModelData] = Field(min_length=1)
+
+
+@dataclass(frozen=True)
+class Model:
+    """One model of the catalogue.
+
+    Attributes:
+        name: As the manifest and the provider's path write it.
+        vendor: Whose model it is; part of some providers' paths.
+        formats: Wire formats that offer it.
+        durations: Seconds a clip may last, ascending.
+        sizes: Frame sizes a clip may have, in the catalogue's order.
+        usd_per_second: Price by size, unlisted sizes included.
+        max_prompt_chars: Longest prompt.
+        expected_render_s: About how long a render takes, for estimates and pacing only.
+        image: Limits of the first frame.
+    """
+
+    name: str
+    vendor: str
+    formats: tuple[str, ...]
+    durations: tuple[int, ...]
+    sizes: tuple[Size, ...]
+    usd_per_second: Mapping[Size, Decimal]
+    max_prompt_chars: int
+    expected_render_s: float
+    image: ImageLimits
+
+    def cost(self, duration: int, size: Size) -> Decimal:
+        """US dollars for one clip, exact.
+
+        Raises:
+            ValueError: the catalogue has no price for this size.
+        """
+        price = self.usd_per_second.get(size)
+        if price is None:
+            priced = ", ".join(str(known) for known in self.usd_per_second)
+            raise ValueError(f"{self.name} has no price for {size}; priced sizes are {priced}")
+        return price * duration
+
+
+class Catalogue:
+    """All known models."""
+
+    def __init__(self, models: Mapping[str, Model]) -> None:
+        self._models = dict(models)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Known model names, sorted."""
+        return tuple(sorted(self._models))
+
+    def model(self, name: str) -> Model:
+        """The model of that name.
+
+        Raises:
+            UnknownModel: there is none.
+        """
+        try:
+            return self._models[name]
+        except KeyError:
+            raise UnknownModel(name, self.names) from None
+
+
+def load_catalogue(extra: Path | None = None) -> Catalogue:
+    """The built-in catalogue, with a user's file laid over it.
+
+    Args:
+        extra: A TOML file of the same shape, or None. It may add models, which need every key, or change
+            single keys of those that exist.
+
+    Raises:
+        CatalogueError: the user's file cannot be read, or has a mistake.
+    """
+    built_in = resources.files("sora_pipeline.provider").joinpath("catalogue.toml")
+    tables = _tables(built_in.read_text("utf-8"), "catalogue.toml")
+    if extra is None:
+        return _catalogue(tables, "catalogue.toml")
+    try:
+        text = extra.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CatalogueError(f"{extra}: cannot be read: {error}") from error
+    return _catalogue(_laid_over(tables, _tables(text, str(extra))), str(extra))
+
+
+def _tables(text: str, source: str) -> dict[str, Any]:
+    try:
+        # Prices are money: never through binary floats.
+        return tomllib.loads(text, parse_float=Decimal)
+    except tomllib.TOMLDecodeError as error:
+        raise CatalogueError(f"{source}: not valid TOML: {error}") from error
+
+
+def _laid_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for key, value in above.items():
+        old = merged.get(key)
+        both_tables = isinstance(old, Mapping) and isinstance(value, Mapping)
+        merged[key] = _laid_over(old, value) if both_tables else value  # type: ignore[arg-type]
+    return merged
+
+
+def _catalogue(tables: Mapping[str, Any], source: str) -> Catalogue:
+    try:
+        data = _CatalogueData.model_validate(tables)
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}"
+            for problem in error.errors(include_url=False)
+        )
+        raise CatalogueError(f"{source}: {problems}") from error
+    return Catalogue({name: _model(name, model) for name, model in data.models.items()})
+
+
+def _model(name: str, data: _ModelData) -> Model:
+    return Model(
+        name=name,
+        vendor=data.vendor,
+        formats=data.formats,
+        durations=tuple(sorted(set(data.durations))),
+        sizes=tuple(data.usd_per_second),
+        usd_per_second={**data.unlisted_usd_per_second, **data.usd_per_second},
+        max_prompt_chars=data.max_prompt_chars,
+        expected_render_s=data.expected_render_s,
+        image=data.image,
+    )
