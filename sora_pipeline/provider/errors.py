@@ -7,7 +7,7 @@
     ├── AmbiguousSubmitError  the request left, the answer was lost: it may have been billed; never re-sent alone
     ├── RejectedError         this clip only: content policy, invalid parameters; never re-sent
     ├── GenerationFailedError a job that was accepted ended without a video
-    └── BlockedError          everything stops: bad token, no balance, model gone
+    └── BlockedError          everything stops: bad token, no balance, model gone, wrong address
 """
 
 from enum import StrEnum
@@ -31,6 +31,7 @@ class ErrorKind(StrEnum):
     BAD_TOKEN = "bad_token"  # noqa: S105
     NO_BALANCE = "no_balance"
     MODEL_GONE = "model_gone"
+    WRONG_ADDRESS = "wrong_address"  # a redirect or a web page where the API should be
     UNREADABLE_ANSWER = "unreadable_answer"
 
 
@@ -98,4 +99,4 @@ class GenerationFailedError(ProviderError):
 
 
 class BlockedError(ProviderError):
-    """Raised where every further submit would fail alike: 401, 403, a model that is gone."""
+    """Raised where every further submit would fail alike: 401, 403, a model that is gone, no API there."""

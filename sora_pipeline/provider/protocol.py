@@ -60,7 +60,11 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What a poll found."""
+    """What a poll found.
+
+    ``SUCCEEDED`` without ``output_urls`` happens (the v3 page's own sample shows it): the URL may come a moment later, or
+    never. Who polls grants it a few more polls and then treats it as ``ErrorKind.NO_OUTPUT``; it was rendered and is billed.
+    """
 
     prediction_id: str
     state: PredictionState
@@ -95,8 +99,11 @@ class Provider(Protocol):
     async def poll(self, prediction_id: str, poll_url: str | None) -> Prediction:
         """Ask how a prediction stands.
 
+        A ``poll_url`` on another origin than the base URL's is not requested; the warning says so.
+
         Raises:
-            TransientError: no usable answer this time; says nothing about the prediction.
+            TransientError: no usable answer this time; says nothing about the prediction. ``EXPIRED`` (HTTP 404) means
+                that the provider does not know the prediction: believe it only after several in a row.
             BlockedError: the key is no longer accepted.
         """
         ...
@@ -104,7 +111,13 @@ class Provider(Protocol):
     def open_output(
         self, url: str, *, headers: Mapping[str, str] | None = None
     ) -> AbstractAsyncContextManager[httpx.Response]:
-        """Stream an output URL, never sending the key to another origin than the base URL's."""
+        """Stream an output URL, never sending the key to another origin than the base URL's.
+
+        Follows up to five redirects. The answer's status is the caller's to judge: it may be 403, 404 or 410.
+
+        Raises:
+            TransientError: no answer, too many redirects, or the connection was lost while the body was read.
+        """
         ...
 
     async def __aenter__(self) -> "Provider": ...

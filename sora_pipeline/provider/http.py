@@ -1,0 +1,256 @@
+"""The one place that speaks HTTP: connections, timeouts, the key and where it may go.
+
+Knows nothing of models, JSON or what an answer means.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Generator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+from urllib.request import getproxies, proxy_bypass
+
+import aiohttp
+import httpx
+from httpx_aiohttp import AiohttpTransport, HttpxAiohttpClient
+
+from sora_pipeline import __version__
+from sora_pipeline.provider.errors import ErrorKind, TransientError
+from sora_pipeline.provider.origins import absolute, same_origin
+from sora_pipeline.provider.retry_after import parse_retry_after
+from sora_pipeline.provider.transport_errors import read_lost, submit_lost
+
+USER_AGENT = f"sora-pipeline/{__version__}"
+MAX_REDIRECTS = 5
+# An answer is a few hundred bytes; what is longer is no answer and must not fill the memory.
+MAX_ANSWER_BYTES = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds to wait at each point.
+
+    Attributes:
+        connect: For a TCP connection and TLS.
+        pool: For a free connection of the pool, connecting included.
+        submit_read: For an answer to a submit, once the request is sent.
+        submit_total: For a whole submit: aiohttp has no limit for writing a body to a server that stops reading.
+        poll_read: For an answer to a poll.
+        output_read: Between two pieces of an output.
+    """
+
+    connect: float = 10.0
+    pool: float = 60.0
+    submit_read: float = 60.0
+    submit_total: float = 300.0
+    poll_read: float = 30.0
+    output_read: float = 60.0
+
+    def reading(self, read: float) -> httpx.Timeout:
+        """As httpx takes it."""
+        return httpx.Timeout(connect=self.connect, read=read, write=read, pool=self.pool)
+
+
+@dataclass(frozen=True, slots=True)
+class RawAnswer:
+    """An answer as bytes.
+
+    Attributes:
+        status: HTTP status.
+        content: The body, or as much of it as came.
+        retry_after_s: What ``Retry-After`` asks for.
+    """
+
+    status: int
+    content: bytes
+    retry_after_s: float | None
+
+
+class _KeyForOneOrigin(httpx.Auth):
+    """Adds the key to requests that go to the configured origin, and to no others."""
+
+    def __init__(self, key: str, base_url: str) -> None:
+        self._key = key
+        self._base_url = base_url
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        if self._key and same_origin(str(request.url), self._base_url):
+            request.headers["Authorization"] = f"Bearer {self._key}"
+        yield request
+
+
+class _FreshConnections(AiohttpTransport):
+    """A connection per request.
+
+    A submit that meets a pooled connection which the server has closed meanwhile fails like a lost answer, and would be
+    parked as possibly billed although nobody read it. A handshake per submit is a small price for certainty.
+    """
+
+    def get_client(self) -> aiohttp.ClientSession:
+        connector = aiohttp.TCPConnector(
+            force_close=True, limit=self.limits.max_connections or 0, ssl=self.ssl_context
+        )
+        return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+
+
+class Http:
+    """All HTTP of one provider. Use as an async context manager; may be entered again after it was left."""
+
+    def __init__(
+        self, base_url: str, key: str, *, max_connections: int = 200, timeouts: Timeouts | None = None
+    ) -> None:
+        self._base_url = base_url
+        self._key = key
+        self._auth = _KeyForOneOrigin(key, base_url)
+        self._limits = httpx.Limits(max_connections=max_connections, keepalive_expiry=15.0)
+        self._timeouts = timeouts or Timeouts()
+        self._submits: httpx.AsyncClient | None = None
+        self._reads: httpx.AsyncClient | None = None
+
+    async def __aenter__(self) -> "Http":
+        if self._submits is not None:
+            raise RuntimeError("this provider is already open")
+        tls = httpx.create_ssl_context()
+        common: dict[str, Any] = {"headers": {"User-Agent": USER_AGENT}, "follow_redirects": False}
+        fresh = _FreshConnections(verify=tls, limits=self._limits, proxy=_proxy_for(self._base_url))
+        self._submits = httpx.AsyncClient(transport=fresh, **common)
+        self._reads = HttpxAiohttpClient(verify=tls, limits=self._limits, **common)
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        submits, reads = self._submits, self._reads
+        self._submits = self._reads = None
+        for client in (submits, reads):
+            if client is not None:
+                await client.aclose()
+
+    async def submit(
+        self,
+        url: str,
+        *,
+        json: Any = None,
+        fields: Mapping[str, str] | None = None,
+        files: Mapping[str, tuple[str, bytes, str]] | None = None,
+    ) -> RawAnswer:
+        """POST once, as JSON or as a form, and never again.
+
+        Raises:
+            TransientError: nothing was sent.
+            AmbiguousSubmitError: something was sent, and no answer came.
+        """
+        client = _opened(self._submits)
+        timeout = self._timeouts.reading(self._timeouts.submit_read)
+        request = client.build_request("POST", url, json=json, data=fields, files=files, timeout=timeout)
+        await request.aread()
+        try:
+            async with asyncio.timeout(self._timeouts.submit_total):
+                response = await client.send(request, auth=self._auth, stream=True)
+                return await _answer(response)
+        except Exception as error:
+            # Whatever happens from here on happened to money: an unforeseen exception is a lost answer, too.
+            raise submit_lost(error, secret=self._key) from error
+
+    async def get(self, url: str) -> RawAnswer:
+        """GET an API answer, with the key.
+
+        Raises:
+            TransientError: no answer came.
+        """
+        client = _opened(self._reads)
+        timeout = self._timeouts.reading(self._timeouts.poll_read)
+        try:
+            request = client.build_request("GET", url, timeout=timeout)
+            # aiohttp bounds the silence between two bytes; a poll must end even where bytes trickle.
+            async with asyncio.timeout(self._timeouts.pool + 2 * self._timeouts.poll_read):
+                response = await client.send(request, auth=self._auth, stream=True)
+                return await _answer(response)
+        except Exception as error:
+            raise read_lost(error, secret=self._key) from error
+
+    @contextlib.asynccontextmanager
+    async def open_output(
+        self, url: str, *, headers: Mapping[str, str] = MappingProxyType({})
+    ) -> AsyncIterator[httpx.Response]:
+        """Stream an output; see ``Provider.open_output``."""
+        response = await self._following_redirects(url, headers)
+        try:
+            yield response
+        except (httpx.HTTPError, aiohttp.ClientError) as error:
+            raise read_lost(error, secret=self._key) from error
+        finally:
+            with contextlib.suppress(httpx.HTTPError, aiohttp.ClientError):
+                await response.aclose()
+
+    async def _following_redirects(self, url: str, headers: Mapping[str, str]) -> httpx.Response:
+        # httpx would follow by itself, but keeps Authorization when the same host goes from http to https: another
+        # origin. So each hop is a request of its own, and a chain that has left the origin never gets the key back.
+        ours = True
+        for _ in range(MAX_REDIRECTS + 1):
+            ours = ours and same_origin(url, self._base_url)
+            response = await self._get_output(url, headers, with_key=ours)
+            if not response.has_redirect_location:
+                return response
+            target = absolute(str(response.url), response.headers["Location"])
+            await response.aclose()
+            if target is None:
+                raise TransientError(
+                    ErrorKind.UNAVAILABLE, "the output redirects to something that is no http(s) URL"
+                )
+            url = target
+        raise TransientError(ErrorKind.UNAVAILABLE, f"the output redirects more than {MAX_REDIRECTS} times")
+
+    async def _get_output(self, url: str, headers: Mapping[str, str], *, with_key: bool) -> httpx.Response:
+        client = _opened(self._reads)
+        timeout = self._timeouts.reading(self._timeouts.output_read)
+        # Bytes are stored as the provider made them: no transfer compression, and Content-Length is the file's.
+        sent = httpx.Headers({"Accept-Encoding": "identity"})
+        sent.update({name: value for name, value in headers.items() if name.lower() != "authorization"})
+        try:
+            request = client.build_request("GET", url, headers=sent, timeout=timeout)
+            return await client.send(request, auth=self._auth if with_key else None, stream=True)
+        except Exception as error:
+            raise read_lost(error, secret=self._key) from error
+
+
+async def _answer(response: httpx.Response) -> RawAnswer:
+    """Read the body. What breaks half-way is an answer only where the status alone refuses the request (4xx)."""
+    content = bytearray()
+    try:
+        async for piece in response.aiter_bytes():
+            content += piece
+            if len(content) > MAX_ANSWER_BYTES:
+                break
+    except (httpx.HTTPError, aiohttp.ClientError):
+        if not 400 <= response.status_code < 500:
+            raise
+    finally:
+        with contextlib.suppress(httpx.HTTPError, aiohttp.ClientError):
+            await response.aclose()
+    return RawAnswer(
+        response.status_code,
+        bytes(content[:MAX_ANSWER_BYTES]),
+        parse_retry_after(response.headers.get("Retry-After")),
+    )
+
+
+def _opened(client: httpx.AsyncClient | None) -> httpx.AsyncClient:
+    if client is None:
+        raise RuntimeError("the provider is not open: use it with 'async with'")
+    return client
+
+
+def _proxy_for(base_url: str) -> httpx.Proxy | None:
+    """The environment's proxy for the API host (HTTPS_PROXY, NO_PROXY ...).
+
+    httpx reads the environment only for clients without a transport of their own.
+    """
+    url = httpx.URL(base_url)
+    proxies = getproxies()
+    proxy = proxies.get(url.scheme) or proxies.get("all")
+    if not proxy or proxy_bypass(url.host):
+        return None
+    parsed = httpx.Proxy(proxy if "://" in proxy else f"http://{proxy}")
+    if parsed.url.scheme not in ("http", "https"):
+        raise ValueError(f"the proxy {parsed.url.scheme}://{parsed.url.host} is not an HTTP proxy")
+    return parsed

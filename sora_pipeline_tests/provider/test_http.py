@@ -1,0 +1,292 @@
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from sora_pipeline import __version__
+from sora_pipeline.provider.errors import AmbiguousSubmitError, ErrorKind, TransientError
+from sora_pipeline.provider.http import Http, RawAnswer, Timeouts
+from sora_pipeline_tests.provider.raw_server import (
+    Behaviour,
+    RawServer,
+    answer,
+    close_without_answer,
+    never_answer,
+    reset,
+    speak_gibberish,
+)
+
+pytestmark = pytest.mark.anyio
+
+KEY = "sk-secret-0123456789"
+QUICK = Timeouts(connect=1, pool=2, submit_read=0.3, submit_total=5, poll_read=0.3, output_read=0.3)
+
+
+@asynccontextmanager
+async def http_to(
+    base_url: str, timeouts: Timeouts = QUICK, max_connections: int = 200
+) -> AsyncIterator[Http]:
+    async with Http(base_url, KEY, timeouts=timeouts, max_connections=max_connections) as http:
+        yield http
+
+
+async def submit(http: Http, base_url: str) -> RawAnswer:
+    return await http.submit(f"{base_url}/submit", json={"prompt": "a cat"})
+
+
+def unused_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+async def test_submit_carries_key_and_our_name() -> None:
+    async with RawServer([answer(200, {"id": 1})]) as server, http_to(server.url) as http:
+        raw = await submit(http, server.url)
+    assert (raw.status, raw.content) == (200, b'{"id": 1}')
+    (request,) = server.received
+    assert request.headers["authorization"] == f"Bearer {KEY}"
+    assert request.headers["user-agent"] == f"sora-pipeline/{__version__}"
+    assert request.json == {"prompt": "a cat"}
+
+
+@pytest.mark.parametrize("name", ["refused", "unknown host", "not TLS", "dead proxy"])
+async def test_submit_that_never_left_is_transient(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if name == "dead proxy":
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{unused_port()}")
+    async with RawServer([close_without_answer]) as server:
+        base = {
+            "refused": f"http://127.0.0.1:{unused_port()}",
+            "unknown host": "http://no-such-host.invalid",
+            "not TLS": f"https://127.0.0.1:{server.port}",
+            "dead proxy": "http://provider.example",
+        }[name]
+        async with http_to(base) as http:
+            with pytest.raises(TransientError) as caught:
+                await submit(http, base)
+    assert caught.value.kind is ErrorKind.CONNECT
+    assert server.received == []
+
+
+async def test_connect_timeout_is_transient() -> None:
+    with socket.socket() as full:
+        # A listener that accepts nothing: once its backlog is full, further connects hang.
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        base = f"http://127.0.0.1:{full.getsockname()[1]}"
+        fillers = [socket.socket() for _ in range(4)]
+        for filler in fillers:
+            filler.setblocking(False)
+            filler.connect_ex(full.getsockname())
+        await asyncio.sleep(0.1)
+        async with http_to(base, Timeouts(connect=0.3, submit_read=5)) as http:
+            with pytest.raises(TransientError, match="could not be sent"):
+                await submit(http, base)
+        for filler in fillers:
+            filler.close()
+
+
+async def test_waiting_too_long_for_a_free_connection_is_transient() -> None:
+    timeouts = Timeouts(connect=1, pool=0.3, submit_read=2)
+    async with (
+        RawServer([never_answer]) as server,
+        http_to(server.url, timeouts, max_connections=1) as http,
+    ):
+        first = asyncio.create_task(submit(http, server.url))
+        await asyncio.sleep(0.1)
+        with pytest.raises(TransientError):
+            await submit(http, server.url)
+        first.cancel()
+    assert len(server.received) == 1
+
+
+@pytest.mark.parametrize(
+    "behaviour",
+    [
+        close_without_answer,
+        reset,
+        speak_gibberish,
+        never_answer,
+        answer(200, {"id": "x"}, content_length=1000),
+        answer(500, {"id": "x"}, content_length=1000),
+    ],
+    ids=["closed", "reset", "gibberish", "silence", "half an answer", "half an error"],
+)
+async def test_submit_whose_answer_is_lost_is_ambiguous_and_sent_once(behaviour: Behaviour) -> None:
+    async with RawServer([behaviour]) as server, http_to(server.url) as http:
+        with pytest.raises(AmbiguousSubmitError):
+            await submit(http, server.url)
+        await asyncio.sleep(0.2)
+    assert len(server.received) == 1
+
+
+async def test_server_that_stops_reading_ends_in_ambiguity() -> None:
+    async def sleepy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(10)
+
+    server = await asyncio.start_server(sleepy, "127.0.0.1", 0)
+    base = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    timeouts = Timeouts(submit_read=60, submit_total=0.5)
+    async with http_to(base, timeouts) as http:
+        with pytest.raises(AmbiguousSubmitError):
+            await http.submit(f"{base}/submit", json={"image": "x" * 30_000_000})
+    server.close()
+
+
+async def test_half_a_refusal_is_still_a_refusal() -> None:
+    async with (
+        RawServer([answer(400, {"error": "no"}, content_length=1000)]) as server,
+        http_to(server.url) as http,
+    ):
+        raw = await submit(http, server.url)
+    assert raw.status == 400
+
+
+async def test_submits_never_meet_a_stale_connection() -> None:
+    """The server closes after each answer although it promised keep-alive: the next submit must not fail for that."""
+    async with (
+        RawServer([answer(200, {"id": 1}, then_close=True)]) as server,
+        http_to(server.url) as http,
+    ):
+        for _ in range(5):
+            await submit(http, server.url)
+    assert [request.connection for request in server.received] == [1, 2, 3, 4, 5]
+
+
+async def test_submit_after_a_poll_does_not_reuse_its_connection() -> None:
+    async with (
+        RawServer([answer(200, {"id": 1}), close_without_answer]) as server,
+        http_to(server.url) as http,
+    ):
+        await http.get(f"{server.url}/poll")
+        with pytest.raises(AmbiguousSubmitError):
+            await submit(http, server.url)
+        await asyncio.sleep(0.1)
+    assert [(request.method, request.connection) for request in server.received] == [("GET", 1), ("POST", 2)]
+
+
+async def test_library_does_not_resend_a_post_even_on_a_reused_connection() -> None:
+    """What aiohttp does with a POST on a dead pooled connection, should submits ever share a pool: nothing."""
+    from httpx_aiohttp import HttpxAiohttpClient
+
+    async with (
+        RawServer([answer(200, {}), close_without_answer]) as server,
+        HttpxAiohttpClient() as client,
+    ):
+        await client.post(server.url, json={})
+        with pytest.raises(Exception, match="disconnected"):
+            await client.post(server.url, json={})
+        await asyncio.sleep(0.1)
+    assert [request.connection for request in server.received] == [1, 1]
+
+
+async def test_poll_without_answer_is_transient() -> None:
+    async with RawServer([close_without_answer]) as server, http_to(server.url) as http:
+        with pytest.raises(TransientError) as caught:
+            await http.get(f"{server.url}/poll")
+    assert caught.value.kind is ErrorKind.CONNECT
+
+
+async def test_redirected_submit_is_not_followed() -> None:
+    async with (
+        RawServer([answer(200, {})]) as elsewhere,
+        RawServer([answer(307, {}, headers={"Location": f"{elsewhere.url}/submit"})]) as server,
+        http_to(server.url) as http,
+    ):
+        raw = await submit(http, server.url)
+        polled = await http.get(f"{server.url}/poll")
+    assert (raw.status, polled.status) == (307, 307)
+    assert elsewhere.received == []
+
+
+async def test_gigantic_answer_is_cut() -> None:
+    async with RawServer([answer(200, b"x" * 6_000_000)]) as server, http_to(server.url) as http:
+        raw = await http.get(f"{server.url}/poll")
+    assert len(raw.content) == 4 * 1024 * 1024
+
+
+async def read_output(http: Http, url: str, headers: dict[str, str] | None = None) -> tuple[int, bytes]:
+    async with http.open_output(url, headers=headers or {}) as response:
+        return response.status_code, await response.aread()
+
+
+async def test_key_stays_home_when_the_output_is_elsewhere() -> None:
+    async with (
+        RawServer([answer(200, b"mp4")]) as cdn,
+        RawServer([answer(200, b"mp4")]) as server,
+        http_to(server.url) as http,
+    ):
+        range_and_key = {"Range": "bytes=0-", "Authorization": "Bearer stolen"}
+        assert await read_output(http, f"{cdn.url}/v.mp4", range_and_key) == (200, b"mp4")
+        assert await read_output(http, f"{server.url}/v1/videos/1/content") == (200, b"mp4")
+    assert "authorization" not in cdn.received[0].headers
+    assert cdn.received[0].headers["range"] == "bytes=0-"
+    assert cdn.received[0].headers["accept-encoding"] == "identity"
+    assert server.received[0].headers["authorization"] == f"Bearer {KEY}"
+
+
+async def test_redirects_never_carry_the_key_away_nor_bring_it_back() -> None:
+    async with (
+        RawServer([answer(200, b"mp4")]) as server,
+        RawServer([answer(302, {}, headers={"Location": f"{server.url}/back"})]) as cdn,
+        http_to(server.url) as http,
+    ):
+        server.behaviours = [answer(302, {}, headers={"Location": f"{cdn.url}/away"}), answer(200, b"mp4")]
+        assert await read_output(http, f"{server.url}/content") == (200, b"mp4")
+    assert "authorization" not in cdn.received[0].headers
+    assert "authorization" in server.received[0].headers
+    assert "authorization" not in server.received[1].headers
+
+
+async def test_relative_redirect_is_resolved_and_endless_ones_end() -> None:
+    async with RawServer([answer(302, {}, headers={"Location": "b"})]) as server, http_to(server.url) as http:
+        with pytest.raises(TransientError, match="more than 5"):
+            await read_output(http, f"{server.url}/x/a")
+    assert [request.path for request in server.received] == ["/x/a"] + ["/x/b"] * 5
+
+
+@pytest.mark.parametrize("target", ["file:///etc/passwd", "ftp://x/y", "http://"])
+async def test_redirect_to_something_else_than_http_is_refused(target: str) -> None:
+    async with (
+        RawServer([answer(302, {}, headers={"Location": target})]) as server,
+        http_to(server.url) as http,
+    ):
+        with pytest.raises(TransientError):
+            await read_output(http, f"{server.url}/a")
+
+
+async def test_output_that_breaks_off_is_transient() -> None:
+    async with (
+        RawServer([answer(200, b"half", content_length=1000)]) as server,
+        http_to(server.url) as http,
+    ):
+        with pytest.raises(TransientError):
+            await read_output(http, f"{server.url}/v.mp4")
+
+
+async def test_callers_own_error_passes_through_an_open_output() -> None:
+    async with RawServer([answer(200, b"mp4")]) as server, http_to(server.url) as http:
+        with pytest.raises(OSError, match="disk full"):
+            async with http.open_output(f"{server.url}/v.mp4"):
+                raise OSError("disk full")
+
+
+async def test_two_hundred_polls_share_one_pool() -> None:
+    async with RawServer([answer(200, {})]) as server, http_to(server.url, Timeouts()) as http:
+        answers = await asyncio.gather(*(http.get(f"{server.url}/{number}") for number in range(200)))
+    assert {raw.status for raw in answers} == {200}
+
+
+async def test_provider_can_be_entered_again_but_not_twice_at_once() -> None:
+    async with RawServer([answer(200, {})]) as server:
+        http = Http(server.url, KEY)
+        for _ in range(2):
+            async with http:
+                assert (await http.get(server.url)).status == 200
+                with pytest.raises(RuntimeError, match="already open"):
+                    await http.__aenter__()
+        with pytest.raises(RuntimeError, match="not open"):
+            await http.get(server.url)
