@@ -1,0 +1,237 @@
+"""Reading a provider's answer: any bytes at all in, a typed view out that never raises.
+
+Vendors differ, and contradict their own pages, in where they put an id, a status, a URL or an error; every place that was
+documented or seen in client code is looked at here. What an answer *means* is decided in ``failures`` and ``polling``.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from sora_pipeline.provider.origins import absolute
+
+_MAX_ID_LENGTH = 512
+_ID_IN_PATH = re.compile(r"/(?:predictions/([^/]+)(?:/result)?|tasks/result/([^/]+)|videos/([^/]+))/?$")
+_EMPTY: Mapping[str, Any] = {}
+
+
+def read_answer(content: bytes) -> "Answer":
+    """The answer in these bytes; an empty one where they are no JSON object."""
+    try:
+        parsed = json.loads(content)
+    except (ValueError, RecursionError):
+        return Answer(_EMPTY, is_json=False, text=content[:2000].decode("utf-8", "replace"))
+    if isinstance(parsed, list):
+        parsed = {"data": parsed}
+    return Answer(parsed if isinstance(parsed, dict) else _EMPTY, is_json=isinstance(parsed, dict), text="")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer.
+
+    Attributes:
+        body: The JSON object, empty where there was none.
+        is_json: Whether there was one.
+        text: The beginning of an answer that was no JSON.
+    """
+
+    body: Mapping[str, Any]
+    is_json: bool
+    text: str
+
+    @cached_property
+    def job(self) -> Mapping[str, Any]:
+        """The object that describes the prediction: ``data``, its first element, or the body itself."""
+        return next(self._jobs(), _EMPTY)
+
+    def about(self, prediction_id: str) -> "Answer":
+        """The same answer with that prediction first, where ``data`` lists several."""
+        chosen = next((job for job in self._jobs() if _identifier(job.get("id")) == prediction_id), None)
+        return self if chosen is None else Answer({**self.body, "data": chosen}, self.is_json, self.text)
+
+    def _jobs(self) -> Iterator[Mapping[str, Any]]:
+        data = self.body.get("data")
+        if isinstance(data, dict):
+            yield data
+        elif isinstance(data, list):
+            yield from (item for item in data if isinstance(item, dict))
+        elif data is None:
+            yield self.body
+
+    @property
+    def prediction_id(self) -> str | None:
+        """From ``id``, or parsed out of the poll URL."""
+        named = _identifier(self.job.get("id"))
+        if named is not None:
+            return named
+        for reference in self._poll_references():
+            found = _ID_IN_PATH.search(_path(reference))
+            if found:
+                return _identifier(unquote(next(group for group in found.groups() if group)))
+        return None
+
+    def poll_url(self, base_url: str) -> str | None:
+        """Absolute; a relative one (unified format) is resolved against the base URL."""
+        urls = (absolute(base_url + "/", reference) for reference in self._poll_references())
+        return next((url for url in urls if url is not None), None)
+
+    def _poll_references(self) -> Iterator[str]:
+        urls = self.job.get("urls")
+        # The v3 page's text says a list, its sample has an object.
+        for holder in urls if isinstance(urls, list) else [urls]:
+            if isinstance(holder, dict) and isinstance(holder.get("get"), str):
+                yield holder["get"]
+            elif isinstance(holder, str):
+                yield holder
+        if isinstance(self.job.get("polling_url"), str):
+            yield self.job["polling_url"]
+
+    @property
+    def status(self) -> str | None:
+        """The provider's status word. An envelope's own ("success") says nothing about the job."""
+        word = self.job.get("status")
+        return word if isinstance(word, str) and word.strip() else None
+
+    @property
+    def model(self) -> str | None:
+        """The model that answers, which may not be the one asked for."""
+        name = self.job.get("model")
+        return name if isinstance(name, str) and name else None
+
+    def output_urls(self, base_url: str) -> tuple[str, ...]:
+        """Output URLs of the first place that holds any."""
+        polls = {self.poll_url(base_url)}
+        for place in _OUTPUT_PLACES:
+            found = [absolute(base_url + "/", reference) for reference in _urls_in(self.job.get(place))]
+            urls = tuple(dict.fromkeys(url for url in found if url is not None and url not in polls))
+            if urls:
+                return urls
+        return ()
+
+    @property
+    def expires_at(self) -> datetime | None:
+        """When the output will be gone."""
+        return read_timestamp(self.job.get("expires_at", self.job.get("expiresAt")))
+
+    @property
+    def has_nsfw(self) -> bool:
+        """Whether any output is flagged; submit and result spell the field differently."""
+        flags = self.job.get("has_nsfw_contents", self.job.get("hasNsfwContents"))
+        return flags is True or (isinstance(flags, list) and any(flag is True for flag in flags))
+
+    @cached_property
+    def error_message(self) -> str:
+        """The provider's words about what went wrong; empty where it said none."""
+        for error in self._errors():
+            words = (
+                error if isinstance(error, str) else _first_text(error, "message", "msg", "detail", "reason")
+            )
+            if words.strip():
+                return words
+        return _first_text(self.body, "message", "msg", "detail", "title")
+
+    @cached_property
+    def error_codes(self) -> tuple[str, ...]:
+        """All codes and types that go with the error, as text: they may be numbers, digits or words."""
+        holders = [error for error in self._errors() if isinstance(error, dict)] + [self.body]
+        values = (holder.get(key) for holder in holders for key in ("code", "type", "status_code"))
+        return tuple(str(value) for value in values if _is_code(value))
+
+    @property
+    def numeric_codes(self) -> tuple[int, ...]:
+        """Those codes that look like an HTTP status."""
+        digits = (code for code in self.error_codes if code.isascii() and code.isdigit() and len(code) == 3)
+        return tuple(int(code) for code in digits)
+
+    @property
+    def refusal_code(self) -> int | None:
+        """The HTTP-like error code an answer carries in its body, whatever its HTTP status says."""
+        return next((code for code in self.numeric_codes if code >= 400), None)
+
+    @property
+    def names_error(self) -> bool:
+        """Whether the body says that something went wrong, in any of the documented shapes."""
+        return self.refusal_code is not None or any(True for _ in self._errors())
+
+    def _errors(self) -> Iterator[str | Mapping[str, Any]]:
+        """``data.error`` first, it is about the job; then the body's own."""
+        holders = [self.job] if self.job is self.body else [self.job, self.body]
+        for holder in holders:
+            error = holder.get("error")
+            if (isinstance(error, str) and error.strip()) or (
+                isinstance(error, dict) and any(value not in (None, "") for value in error.values())
+            ):
+                yield error
+
+
+# Where the video's URL was documented or seen, in the order clients look. `soraVideoUrl` is GPTProto's addition to the
+# OpenAI format, `unsigned_urls` the unified format's.
+_OUTPUT_PLACES = (
+    "outputs", "output", "video_url", "soraVideoUrl", "unsigned_urls", "url", "result", "images",
+)  # fmt: skip
+_URL_KEYS = ("url", "video_url", "soraVideoUrl", "href", "uri")
+
+
+def _urls_in(value: object, depth: int = 0) -> Iterator[str]:
+    if isinstance(value, str):
+        if value.strip().startswith(("http://", "https://", "/")):
+            yield value
+    elif isinstance(value, list) and depth < 3:
+        for item in value:
+            yield from _urls_in(item, depth + 1)
+    elif isinstance(value, dict) and depth < 3:
+        for key in _URL_KEYS:
+            yield from _urls_in(value.get(key), depth + 1)
+
+
+def read_timestamp(value: object) -> datetime | None:
+    """A moment in UTC from epoch seconds (number or digits) or ISO text; text without a zone is taken as UTC."""
+    if isinstance(value, bool) or value is None:
+        return None
+    try:
+        if isinstance(value, int | float):
+            return datetime.fromtimestamp(value, UTC)
+        if not isinstance(value, str):
+            return None
+        text = value.strip()
+        if re.fullmatch(r"[0-9]+(\.[0-9]+)?", text, re.ASCII):
+            return datetime.fromtimestamp(float(text), UTC)
+        moment = datetime.fromisoformat(text)
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def _identifier(value: object) -> str | None:
+    """An id that can be stored and put into a path, or None."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value) if abs(value) < 10**40 else None
+    if not isinstance(value, str):
+        return None
+    text = value.strip()
+    storable = text.isprintable() and not any("\ud800" <= character <= "\udfff" for character in text)
+    return text if 0 < len(text) <= _MAX_ID_LENGTH and storable and text not in (".", "..") else None
+
+
+def _path(reference: str) -> str:
+    try:
+        return urlsplit(reference).path
+    except ValueError:
+        return ""
+
+
+def _first_text(holder: Mapping[str, Any], *keys: str) -> str:
+    values = (holder.get(key) for key in keys)
+    return next((value for value in values if isinstance(value, str) and value.strip()), "")
+
+
+def _is_code(value: object) -> bool:
+    if isinstance(value, str):
+        return 0 < len(value) <= 100
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**9
