@@ -1,0 +1,39 @@
+"""GPTProto's native v3 format, the one the sandbox speaks, too.
+
+Submit: ``POST /api/v3/{vendor}/{model}/{image-to-video|text-to-video}`` (docs.gptproto.com, "gptproto-format").
+Result: ``GET /api/v3/predictions/{id}/result``, or ``data.urls.get`` of the answer.
+"""
+
+from typing import Any
+from urllib.parse import quote
+
+from sora_pipeline.provider.images import ImageTransport, image_file, image_reference
+from sora_pipeline.provider.protocol import SubmitRequest
+from sora_pipeline.provider.wire import Outgoing, WireFormat
+
+SUBMIT_PATH = "/api/v3/{vendor}/{model}/{scene}"
+
+
+class GptProto(WireFormat):
+    """The v3 predictions format."""
+
+    def outgoing(self, request: SubmitRequest) -> Outgoing:
+        """JSON; a form only where multipart is asked for, which the page's "file" type suggests and no sample shows."""
+        path = (self._config.submit_path or SUBMIT_PATH).format(
+            vendor=quote(self._config.vendor, safe=""),
+            model=quote(request.model, safe=""),
+            scene="text-to-video" if request.image is None else "image-to-video",
+        )
+        size = f"{request.size.width}{self._config.size_separator}{request.size.height}"
+        body: dict[str, Any] = {"prompt": request.prompt, "duration": request.duration, "size": size}
+        if request.image is None:
+            return Outgoing(path, json=body)
+        if self._config.image_transport is ImageTransport.MULTIPART:
+            form = {key: str(value) for key, value in body.items()}
+            return Outgoing(path, fields=form, files={"image": image_file(request.image)})
+        body["image"] = image_reference(request.image, self._config.image_transport)
+        return Outgoing(path, json=body)
+
+    def poll_path(self, prediction_id: str) -> str:
+        """The result route."""
+        return f"/api/v3/predictions/{prediction_id}/result"
