@@ -1,7 +1,6 @@
 """Clip ids: readable, safe as file name and partition key, and the same however the rows are ordered."""
 
 import hashlib
-import json
 import re
 import unicodedata
 from collections.abc import Iterable
@@ -32,8 +31,8 @@ def derived_id(*, prompt: str, image: str | None, duration: Any, size: Any, mode
     Pass values with defaults filled in, so that writing a default out changes nothing. ``image`` is as written in the
     manifest, so that a moved folder keeps its ids.
     """
-    content = json.dumps([prompt, image, str(duration), str(size), str(model)], ensure_ascii=False)
-    digest = hashlib.sha256(content.encode(errors="surrogatepass")).hexdigest()
+    content = "\0".join((prompt, image or "", str(duration), str(size), str(model)))  # no prompt holds a NUL
+    digest = hashlib.sha256(content.encode()).hexdigest()
     return f"{slug(prompt)}-{digest[:_HASH_CHARS]}"
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 from sora_pipeline.clip import Size
@@ -40,16 +41,32 @@ class ModelLimits:
     max_prompt_chars: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class RowRules:
     """What rows are checked against: the limits of every model allowed, and the one that is meant by a blank."""
 
     limits: Mapping[str, Limits]
     default_model: str
 
+    @cached_property
+    def models(self) -> str:
+        """The models allowed, as an error names them."""
+        return either([*self.limits])
+
+    @cached_property
+    def durations(self) -> dict[str, str]:
+        """The durations allowed, by model; so the next."""
+        return {
+            name: either([str(seconds) for seconds in limit.durations]) for name, limit in self.limits.items()
+        }
+
+    @cached_property
+    def sizes(self) -> dict[str, str]:
+        """The sizes allowed."""
+        return {name: either([str(size) for size in limit.sizes]) for name, limit in self.limits.items()}
+
     def __post_init__(self) -> None:
         if self.default_model not in self.limits:
-            known = either([*self.limits]) or "none"
             raise ValueError(
-                f"the default model {self.default_model!r} is not in the catalogue; it has {known}"
+                f"the default model {self.default_model!r} is not in the catalogue; it has {self.models or 'none'}"
             )

@@ -11,7 +11,6 @@ from sora_pipeline.manifest import cells
 from sora_pipeline.manifest.cells import CellFault
 from sora_pipeline.manifest.ids import MAX_ID_CHARS, take_id
 from sora_pipeline.manifest.limits import DEFAULT_DURATION, DEFAULT_SIZE, MAX_TAKES, Limits, RowRules
-from sora_pipeline.manifest.problems import either
 
 IMAGE_RULE = "a path relative to the manifest's folder, a URL or an fsspec URI"
 
@@ -36,10 +35,9 @@ def _rules(info: ValidationInfo) -> RowRules:
 
 def _model(value: Any, info: ValidationInfo) -> str:
     rules = _rules(info)
-    allowed = either([*rules.limits])
-    name = cells.text(value, allowed) or rules.default_model
+    name = cells.text(value, rules.models) or rules.default_model
     if name not in rules.limits:
-        raise CellFault("is not a model of this provider", allowed)
+        raise CellFault("is not a model of this provider", rules.models)
     return name
 
 
@@ -51,9 +49,7 @@ def _limits(info: ValidationInfo) -> Limits | None:
 
 def _duration(value: Any, info: ValidationInfo) -> int:
     limits = _limits(info)
-    allowed = (
-        either([str(seconds) for seconds in limits.durations]) if limits else "a whole number of seconds"
-    )
+    allowed = _rules(info).durations[info.data["model"]] if limits else "a whole number of seconds"
     given = cells.whole_number(value, allowed)
     seconds = DEFAULT_DURATION if given is None else given
     if limits and seconds not in limits.durations:
@@ -63,7 +59,7 @@ def _duration(value: Any, info: ValidationInfo) -> int:
 
 def _size(value: Any, info: ValidationInfo) -> Size:
     limits = _limits(info)
-    allowed = either([str(size) for size in limits.sizes]) if limits else "a size such as 720x1280"
+    allowed = _rules(info).sizes[info.data["model"]] if limits else "a size such as 720x1280"
     given = cells.frame_size(value, allowed)
     size = given or DEFAULT_SIZE
     if limits and size not in limits.sizes:

@@ -57,8 +57,7 @@ class Snapshot:
 
 def content_hash(clips: Iterable[Clip], invalid: Iterable[InvalidRow], carried_columns: Iterable[str]) -> str:
     """Hash what the rows ask for, images by their bytes."""
-    encode = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode
-    digest = hashlib.sha256(encode(list(carried_columns)).encode())
+    rows: list[list[Any]] = [[*carried_columns]]
     for clip in clips:
         row = [
             clip.clip_id,
@@ -69,8 +68,9 @@ def content_hash(clips: Iterable[Clip], invalid: Iterable[InvalidRow], carried_c
             clip.model,
             clip.provider,
         ]
-        digest.update(encode([*row, clip.duration, str(clip.size), clip.take, dict(clip.carried)]).encode())
+        rows.append([*row, clip.duration, str(clip.size), clip.take, clip.carried])
     for bad in invalid:
         sentences = [problem.message for problem in bad.problems]
-        digest.update(encode([bad.row_number, bad.clip_id, dict(bad.values), sentences]).encode())
-    return digest.hexdigest()
+        rows.append([bad.row_number, bad.clip_id, bad.values, sentences])
+    canonical = json.dumps(rows, ensure_ascii=False, sort_keys=True, separators=(",", ":"), default=dict)
+    return hashlib.sha256(canonical.encode()).hexdigest()
