@@ -1,0 +1,88 @@
+"""The output manifest's CSV twin, and the failed rows as a manifest to mend and hand in again."""
+
+import csv
+import io
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from sora_pipeline.clip import Clip
+from sora_pipeline.manifest.carried import as_text
+from sora_pipeline.manifest.columns import INPUT_COLUMNS
+from sora_pipeline.manifest.snapshot import InvalidRow, Snapshot
+from sora_pipeline.manifest.table import is_blank
+from sora_pipeline.manifest.uris import beside
+from sora_pipeline.outcome import ClipOutcome, ClipStatus
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+# Text that others wrote. A spreadsheet would run it where it looks like a formula. The manifest's own text stays as it
+# is: its author's spreadsheet has already shown it, and a changed prompt would be a changed clip, generated anew.
+_FOREIGN_TEXT = frozenset(
+    {"model_returned", "provider_status", "prediction_id", "error_kind", "error_message"}
+)
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_FAILED_COLUMNS = ("clip_id", *(name for name in INPUT_COLUMNS if name != "clip_id"))
+_BOM = "\ufeff"  # without it Excel takes UTF-8 for the local code page, and saves that
+
+
+def write_csv(table: "pa.Table") -> bytes:
+    """The table as UTF-8 CSV: null is empty, booleans true/false, times ISO 8601 with Z, lists JSON."""
+    columns = [
+        [_cell(value, foreign=name in _FOREIGN_TEXT) for value in table.column(name).to_pylist()]
+        for name in table.column_names
+    ]
+    return _csv([table.column_names, *zip(*columns, strict=True)]).encode()
+
+
+def failed_csv(
+    snapshot: Snapshot, outcomes: Iterable[ClipOutcome], *, include_ambiguous: bool = False
+) -> bytes:
+    """The rows that failed or were invalid, with what went wrong, as an input manifest.
+
+    One row per clip, under the clip's own id, so that a mended clip replaces the failed one; images are absolute, so that
+    the file can be handed in from any folder. ``error_message`` is dropped when the file is read. Ambiguous clips may have
+    been paid for, so that handing the file in must not send them again: they are left out unless asked for.
+    """
+    wanted = {ClipStatus.FAILED, ClipStatus.AMBIGUOUS} if include_ambiguous else {ClipStatus.FAILED}
+    errors = {outcome.clip_id: outcome.error_message for outcome in outcomes if outcome.status in wanted}
+    rows = [
+        (clip.row_number, _clip_cells(clip, errors[clip.clip_id], snapshot))
+        for clip in snapshot.clips
+        if clip.clip_id in errors
+    ]
+    rows += [(bad.row_number, _invalid_cells(bad, snapshot)) for bad in snapshot.invalid]
+    rows.sort(key=lambda row: row[0])
+    header = [*_FAILED_COLUMNS, *snapshot.carried_columns, "error_message"]
+    return (_BOM + _csv([header, *(cells for _, cells in rows)])).encode()
+
+
+def _clip_cells(clip: Clip, error: str | None, snapshot: Snapshot) -> list[str | None]:
+    asked = [clip.prompt, clip.image, str(clip.duration), str(clip.size), clip.model, None]
+    carried = [_cell(clip.carried.get(name)) for name in snapshot.carried_columns]
+    return [clip.clip_id, *asked, *carried, _cell(error, foreign=True)]
+
+
+def _invalid_cells(bad: InvalidRow, snapshot: Snapshot) -> list[str | None]:
+    values = dict(bad.values)
+    image = values.get("image")
+    if isinstance(image, str) and not is_blank(image):
+        values["image"] = beside(snapshot.manifest_uri, image.strip())
+    written = [_cell(values.get(name)) for name in (*_FAILED_COLUMNS, *snapshot.carried_columns)]
+    return [*written, " ".join(f"{problem.column}: {problem.message}." for problem in bad.problems)]
+
+
+def _cell(value: Any, *, foreign: bool = False) -> str | None:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    text = as_text(value)
+    return f"'{text}" if text and foreign and text.startswith(_FORMULA) else text
+
+
+def _csv(records: Iterable[Iterable[str | None]]) -> str:
+    sink = io.StringIO(newline="")
+    csv.writer(sink, lineterminator="\n").writerows(records)
+    return sink.getvalue()
