@@ -1,0 +1,324 @@
+"""Where outputs are kept: a folder, or any place that fsspec knows. Moves bytes; knows nothing of clips or Dagster.
+
+Under a final name there is either nothing or the whole file, whenever the process dies.
+"""
+
+import contextlib
+import errno
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from fsspec.core import url_to_fs
+
+# They have no folders that could be made, and asking for one may need rights that writing does not.
+_OBJECT_STORES = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oss", "memory"})
+
+_ADVICE = {
+    errno.ENOSPC: (
+        "there is no space left",
+        "Free some space, or set SORA_OUTPUT to another place; then run it again.",
+    ),
+    errno.EDQUOT: (
+        "the quota is used up",
+        "Free some space, or set SORA_OUTPUT to another place; then run it again.",
+    ),
+    errno.EACCES: ("permission is denied", "Give this user the right to write there, or set SORA_OUTPUT."),
+    errno.EPERM: ("permission is denied", "Give this user the right to write there, or set SORA_OUTPUT."),
+    errno.EROFS: ("the file system is read-only", "Set SORA_OUTPUT to a place that can be written to."),
+    errno.ENOTDIR: ("a part of its path is a file, not a folder", "Set SORA_OUTPUT to a folder."),
+    errno.EISDIR: (
+        "a folder stands in its place",
+        "Move that folder away, or set SORA_OUTPUT to another place.",
+    ),
+    errno.ENAMETOOLONG: (
+        "the path is too long",
+        "Set SORA_OUTPUT to a shorter path, or use shorter clip ids.",
+    ),
+}
+_NO_HARD_LINKS = frozenset(
+    {errno.EPERM, errno.EXDEV, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
+)
+
+
+class StoreProblem(Exception):
+    """Raised where an output cannot be written or read; says which, what failed and what to do."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class OutputStore:
+    """A folder or an fsspec URI, and the files below it by their relative POSIX path.
+
+    Thread-safe; blocking, so async callers use ``asyncio.to_thread``.
+
+    Args:
+        uri: For example ``output``, ``/srv/videos`` or ``s3://bucket/videos``.
+
+    Raises:
+        StoreProblem: the URI's protocol is unknown or its driver is not installed.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self._root: Path | None = None
+        self._fs: Any = None  # fsspec's drivers are untyped
+        if "://" not in uri and "::" not in uri:
+            self._root = Path(uri).expanduser().absolute()
+            self.uri = str(self._root)
+            return
+        self.uri = _without_password(uri).rstrip("/")
+        try:
+            self._fs, path = url_to_fs(uri)
+        except Exception as error:  # a driver may fail in any way while it is set up
+            raise self.problem("be opened", error) from error
+        protocol = self._fs.protocol
+        self._protocols = {protocol} if isinstance(protocol, str) else set(protocol)
+        if self._protocols & {"file", "local"}:
+            self._root = Path(path)
+            self.uri = str(self._root)
+        self._base = str(path).rstrip("/")
+
+    def __repr__(self) -> str:
+        return f"OutputStore({self.uri!r})"
+
+    def uri_of(self, relative: str) -> str:
+        """The absolute path or URI of an output; a password in the store's URI is left out."""
+        return str(self._root / _checked(relative)) if self._root else f"{self.uri}/{_checked(relative)}"
+
+    def local_path(self, relative: str) -> Path | None:
+        """The path of an output where the store is local, else None."""
+        return self._root / _checked(relative) if self._root else None
+
+    def staging_dir(self) -> Path:
+        """A local folder for unfinished files; in the store's own file system where the store is local.
+
+        What lies there is never an output, and may be removed while nothing runs.
+
+        Raises:
+            StoreProblem: it cannot be made.
+        """
+        staging = (
+            self._root / ".staging" if self._root else Path(tempfile.gettempdir()) / "sora-pipeline-staging"
+        )
+        with self._explaining("be written to"):
+            _make_folder(staging)
+        return staging
+
+    def put_file(self, local: Path, relative: str) -> None:
+        """Store a finished local file under a name that is still free; the local file stays where it is.
+
+        A file in ``staging_dir()`` is not copied but gets its final name as a second one, so it may be deleted
+        afterwards, but must not be changed.
+
+        Raises:
+            FileExistsError: there is an output of this name already; it is left alone.
+            StoreProblem: it cannot be written.
+        """
+        with self._explaining("be written", relative):
+            if self._root:
+                self._put_local(local, self._root / _checked(relative))
+            else:
+                self._put_remote(local, self._remote(relative))
+
+    def replace_bytes(self, relative: str, content: bytes) -> None:
+        """Write an output, replacing the one of this name as a whole, in one step.
+
+        Raises:
+            StoreProblem: it cannot be written; the old one is untouched.
+        """
+        with self._explaining("be written", relative):
+            if not self._root:
+                path = self._remote(relative)
+                self._make_parent(path)
+                self._fs.pipe_file(path, content)
+                return
+            target = self._root / _checked(relative)
+            _make_folder(target.parent)
+            with self._temporary() as temporary:
+                temporary.write_bytes(content)
+                _sync(temporary)
+                temporary.replace(target)
+            _sync(target.parent)
+
+    def read_bytes(self, relative: str) -> bytes:
+        """The content of an output.
+
+        Raises:
+            FileNotFoundError: there is none.
+            StoreProblem: it cannot be read.
+        """
+        with self._explaining("be read", relative):
+            if self._root:
+                return (self._root / _checked(relative)).read_bytes()
+            content: bytes = self._fs.cat_file(self._remote(relative))
+            return content
+
+    def exists(self, relative: str) -> bool:
+        """Whether there is an output of this name.
+
+        Raises:
+            StoreProblem: the store cannot be asked.
+        """
+        with self._explaining("be looked up", relative):
+            if self._root:
+                return (self._root / _checked(relative)).exists()
+            return bool(self._fs.exists(self._remote(relative)))
+
+    def size(self, relative: str) -> int:
+        """Bytes of an output.
+
+        Raises:
+            FileNotFoundError: there is none.
+            StoreProblem: the store cannot be asked.
+        """
+        with self._explaining("be looked up", relative):
+            if self._root:
+                return (self._root / _checked(relative)).stat().st_size
+            return int(self._fs.size(self._remote(relative)))
+
+    def problem(self, verb: str, error: Exception, relative: str | None = None) -> StoreProblem:
+        """An error as a sentence for people, also for those who write into ``staging_dir()`` themselves.
+
+        Args:
+            verb: What could not be done, for example ``be written``.
+            error: What was raised.
+            relative: The output concerned, or None for the store as a whole.
+        """
+        name = f"Output {self.uri_of(relative)}" if relative else f"The output store {self.uri}"
+        if isinstance(error, ImportError):
+            return StoreProblem(
+                f"{name} could not {verb}: {error}. The driver for this kind of storage is a package of its own; install "
+                "it in the environment that runs the pipeline (s3fs for s3://, gcsfs for gs://, adlfs for abfs://)."
+            )
+        if isinstance(error, ValueError) and "rotocol" in str(error):
+            return StoreProblem(
+                f"{name} could not {verb}: {error}. Set SORA_OUTPUT to a path, or to a URI such as s3://bucket/folder."
+            )
+        number = error.errno if isinstance(error, OSError) else None
+        if number is None and isinstance(error, PermissionError):
+            number = errno.EACCES  # how remote drivers say it
+        if number in _ADVICE:
+            what, advice = _ADVICE[number]
+            return StoreProblem(f"{name} could not {verb}: {what}. {advice}")
+        said = str(error).strip() or "no further words"
+        return StoreProblem(
+            f"{name} could not {verb}: {type(error).__name__}: {said[:300]}. Check SORA_OUTPUT, the credentials and the "
+            "connection; what is finished is kept, so the same run can simply be repeated."
+        )
+
+    @contextlib.contextmanager
+    def _explaining(self, verb: str, relative: str | None = None) -> Iterator[None]:
+        if relative is not None:
+            _checked(relative)  # a mistake of the caller's is not the store's problem
+        try:
+            yield
+        except (FileExistsError, StoreProblem):
+            raise
+        except FileNotFoundError as error:
+            if verb == "be written":  # a missing bucket, for example
+                raise self.problem(verb, error, relative) from error
+            raise
+        except Exception as error:  # every fsspec driver raises errors of its own library
+            raise self.problem(verb, error, relative) from error
+
+    def _put_local(self, local: Path, target: Path) -> None:
+        _make_folder(target.parent)
+        if target.exists():  # before anything is copied; the link below is what decides
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
+        staged = local.absolute().is_relative_to(self.staging_dir())
+        with contextlib.nullcontext(local) if staged else self._temporary() as whole:
+            if not staged:
+                shutil.copyfile(local, whole)
+            _sync(whole)
+            try:
+                os.link(whole, target)
+            except OSError as error:
+                if error.errno not in _NO_HARD_LINKS:
+                    raise
+                self._rename_into(whole, target, keep=staged)
+        _sync(target.parent)
+
+    def _rename_into(self, whole: Path, target: Path, *, keep: bool) -> None:
+        # For file systems without hard links. A rename would replace a file that appeared just now; names are unique
+        # to an attempt and an attempt has one owner, so nobody else writes this one.
+        if target.exists():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
+        if not keep:
+            whole.rename(target)
+            return
+        with self._temporary() as copy:
+            shutil.copyfile(whole, copy)
+            _sync(copy)
+            copy.rename(target)
+
+    def _put_remote(self, local: Path, path: str) -> None:
+        if self._fs.exists(path):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
+        self._make_parent(path)
+        try:
+            # mode="create" makes the storage itself refuse an existing name, where the driver knows how.
+            self._fs.put_file(str(local), path, mode="create")
+        except Exception as error:  # drivers say it each in their own way
+            if "not implemented" not in f"{type(error).__name__} {error}".lower().replace(
+                "notimpl", "not impl"
+            ):
+                raise
+            self._fs.put_file(str(local), path)  # an S3 lookalike without conditional writes
+
+    def _make_parent(self, path: str) -> None:
+        if not self._protocols & _OBJECT_STORES:
+            self._fs.makedirs(str(PurePosixPath(path).parent), exist_ok=True)
+
+    def _remote(self, relative: str) -> str:
+        path = f"{self._base}/{_checked(relative)}"
+        # Listings are cached by the drivers; another process may have written since.
+        self._fs.invalidate_cache(str(PurePosixPath(path).parent))
+        return path
+
+    @contextlib.contextmanager
+    def _temporary(self) -> Iterator[Path]:
+        # Not tempfile: its files are private to this user, and a rename keeps that.
+        path = self.staging_dir() / f"{uuid.uuid4().hex}.part"
+        try:
+            yield path
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def _checked(relative: str) -> str:
+    parts = relative.split("/")
+    if "\\" in relative or any(part in {"", ".", ".."} for part in parts):
+        raise ValueError(f"{relative!r} is not a relative path inside the output store")
+    return relative
+
+
+def _without_password(uri: str) -> str:
+    scheme, _, rest = uri.rpartition("://")
+    authority, slash, path = rest.partition("/")
+    user, at, host = authority.rpartition("@")
+    return f"{scheme}://{user.partition(':')[0]}{at}{host}{slash}{path}" if at else uri
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:  # a file of that name; must not pass for "this output exists already"
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path)) from error
+
+
+def _sync(path: Path) -> None:
+    """Make what was written survive a power cut; for a folder, its names."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in {errno.EINVAL, errno.ENOTSUP}:  # some network file systems cannot sync folders
+            raise
+    finally:
+        os.close(descriptor)
