@@ -119,7 +119,7 @@ def _check_structure(path: Path) -> bool:
     """Walk the boxes and return whether C2PA is among them."""
     with path.open("rb") as file:
         head = file.read(512)
-    if (len(head) < 12 and looks_like_mp4(head.ljust(12, b"\0"))) or not head:
+    if not head or (len(head) < 12 and head[:3] == b"\0\0\0"):  # the beginning of a box header
         raise VideoProblem(VideoProblemKind.TRUNCATED, f"The file ends after {len(head)} bytes.")
     if not looks_like_mp4(head):
         raise VideoProblem(VideoProblemKind.NOT_A_VIDEO, f"The file is not an MP4 video: {_described(head)}.")
@@ -225,7 +225,7 @@ def _check_whole(picture: _Picture, *, damaged: int, promised_frames: int, promi
     An edit list may drop frames of a whole file, so a smaller count alone proves nothing: the time must be missing too.
     """
     if damaged:
-        raise VideoProblem(VideoProblemKind.TRUNCATED, f"The video is damaged: {damaged} frames are broken.")
+        raise VideoProblem(VideoProblemKind.TRUNCATED, f"The video is damaged: {damaged} broken frames or packets.")
     frame_s = 1 / float(picture.fps) if picture.fps else 0.1
     if picture.frames < promised_frames and picture.duration_s < promised_s - 1.5 * frame_s:
         raise VideoProblem(
