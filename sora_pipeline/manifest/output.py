@@ -4,6 +4,8 @@ Its columns are a contract (``OUTPUT_COLUMNS``); scripts and data set loaders re
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import fields
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from sora_pipeline.clip import Clip
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = "1"
 SCHEMA_VERSION_KEY = "sora_pipeline.schema_version"
 INVALID_ROW = "invalid_row"
+
+_REPORTED = tuple(field.name for field in fields(ClipOutcome))
+_reported = attrgetter(*_REPORTED)
 
 _Row = tuple[dict[str, Any], Mapping[str, Any]]  # the contract's cells, the carried cells
 
@@ -105,7 +110,7 @@ def invalid_ids(snapshot: Snapshot) -> list[tuple[InvalidRow, str]]:
 
 def _clip_row(clip: Clip, outcome: ClipOutcome | None, snapshot: Snapshot) -> _Row:
     outcome = outcome or ClipOutcome(clip_id=clip.clip_id, status=ClipStatus.PENDING)
-    row = {name: getattr(outcome, name, None) for name in OUTPUT_COLUMNS}
+    row: dict[str, Any] = dict(zip(_REPORTED, _reported(outcome), strict=True))
     row |= {
         "status": outcome.status.value,
         # Only delivered videos are part of the data set that this folder is.

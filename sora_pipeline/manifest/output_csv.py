@@ -29,10 +29,7 @@ _BOM = "\ufeff"  # without it Excel takes UTF-8 for the local code page, and sav
 
 def write_csv(table: "pa.Table") -> bytes:
     """The table as UTF-8 CSV: null is empty, booleans true/false, times ISO 8601 with Z, lists JSON."""
-    columns = [
-        [_cell(value, foreign=name in _FOREIGN_TEXT) for value in table.column(name).to_pylist()]
-        for name in table.column_names
-    ]
+    columns = [_cells(table.column(name), foreign=name in _FOREIGN_TEXT) for name in table.column_names]
     return _csv([table.column_names, *zip(*columns, strict=True)]).encode()
 
 
@@ -73,6 +70,18 @@ def _invalid_cells(bad: InvalidRow, snapshot: Snapshot) -> list[str | None]:
     return [*written, " ".join(f"{problem.column}: {problem.message}." for problem in bad.problems)]
 
 
+def _cells(column: "pa.ChunkedArray[Any]", *, foreign: bool) -> list[Any]:
+    import pyarrow as pa
+
+    values: list[Any] = column.to_pylist()
+    as_is = (
+        pa.types.is_string(column.type)
+        or pa.types.is_integer(column.type)
+        or pa.types.is_floating(column.type)
+    )
+    return values if as_is and not foreign else [_cell(value, foreign=foreign) for value in values]
+
+
 def _cell(value: Any, *, foreign: bool = False) -> str | None:
     if isinstance(value, bool):
         return "true" if value else "false"
@@ -82,7 +91,7 @@ def _cell(value: Any, *, foreign: bool = False) -> str | None:
     return f"'{text}" if text and foreign and text.startswith(_FORMULA) else text
 
 
-def _csv(records: Iterable[Iterable[str | None]]) -> str:
+def _csv(records: Iterable[Iterable[Any]]) -> str:
     sink = io.StringIO(newline="")
     csv.writer(sink, lineterminator="\n").writerows(records)
     return sink.getvalue()
