@@ -1,0 +1,204 @@
+"""The provider itself, whatever format it is spoken to in: decides on submits, answers for jobs, keeps its settings."""
+
+import asyncio
+import secrets
+import time
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from sora_pipeline.sandbox.connections import DropConnection
+from sora_pipeline.sandbox.faults import Drop, Fault, File, asked_for
+from sora_pipeline.sandbox.jobs import Job, Outcome
+from sora_pipeline.sandbox.limits import SubmitLimiter, dealt, render_time
+from sora_pipeline.sandbox.orders import (
+    Order,
+    RawOrder,
+    check_image,
+    read_duration,
+    read_image,
+    read_model,
+    read_prompt,
+    read_size,
+)
+from sora_pipeline.sandbox.refusals import Problem, Refusal
+from sora_pipeline.sandbox.settings import Outage, SandboxSettings
+from sora_pipeline.sandbox.store import JobStore
+from sora_pipeline.sandbox.studio import Studio
+
+_OUTAGES = {
+    Outage.INTERNAL: Problem.INTERNAL,
+    Outage.BAD_GATEWAY: Problem.BAD_GATEWAY,
+    Outage.UNAVAILABLE: Problem.UNAVAILABLE,
+}
+_POLL_ERRORS = (Problem.INTERNAL, Problem.UNAVAILABLE, None)  # None cuts the connection
+_EMPTY_ANSWERS = 2
+
+
+class Emulator:
+    """What every wire format talks to.
+
+    Args:
+        settings: How it behaves; see :meth:`change`.
+        store: The jobs.
+        studio: Brings jobs to their end.
+    """
+
+    def __init__(self, settings: SandboxSettings, store: JobStore, studio: Studio) -> None:
+        self.settings = settings
+        self.store = store
+        self.studio = studio
+        self.instance = secrets.token_hex(16)  # tells this server from another one on the same port
+        self._limiter = SubmitLimiter()
+        self._outage_began = time.monotonic()
+
+    async def check_outage(self) -> None:
+        """Break off as the whole provider does at the moment."""
+        outage = self.settings.outage
+        if outage is not Outage.NONE and 0 < self.settings.outage_s < time.monotonic() - self._outage_began:
+            self.change({"outage": Outage.NONE})
+            outage = Outage.NONE
+        if outage in _OUTAGES:
+            raise Refusal(_OUTAGES[outage])
+        if outage is Outage.HANG:
+            await asyncio.sleep(24 * 3600)
+        if outage in (Outage.RESET, Outage.REFUSE):
+            raise DropConnection(reset=True)
+
+    async def admit(self, key: str | None) -> None:
+        """Let a request of a wire format in, or not.
+
+        Raises:
+            Refusal: the provider is down, or the key is missing, wrong or revoked.
+        """
+        await self.check_outage()
+        accepted = self.settings.api_key.get_secret_value()
+        if (
+            self.settings.key_revoked
+            or not key
+            or not secrets.compare_digest(key.encode(), accepted.encode())
+        ):
+            raise Refusal(Problem.BAD_KEY)
+
+    async def submit(self, wire: str, raw: RawOrder) -> Job:
+        """Take a submit; what is returned is billed and durable.
+
+        Raises:
+            Refusal: it is not accepted and not billed.
+            DropConnection: its answer is lost on purpose.
+        """
+        settings = self.settings
+        self._limiter.take(settings.submits_per_minute)
+        number = self.store.next_submit()
+        prompt = read_prompt(raw.prompt)
+        faults = self._faults(prompt, number)
+        self._refuse(prompt, faults)
+        order = await self._read(raw, prompt)
+        self._check_room(order)
+        job = self._job(wire, order, faults, render_time(settings, number, faults))
+        await self.store.add(job)
+        for fault in faults:
+            self.store.use(fault, prompt)
+        self.studio.begin(job)
+        if any(fault.slow_answer for fault in faults):
+            await asyncio.sleep(settings.slow_answer_s)
+        if any(fault.drop is Drop.AFTER for fault in faults):
+            raise DropConnection(reset=False)
+        return job
+
+    def find(self, job_id: str) -> Job:
+        """The job a poll asks for.
+
+        Raises:
+            Refusal: there is none, or this poll fails on purpose.
+            DropConnection: this poll is cut on purpose.
+        """
+        job = self.store.get(job_id)
+        if job is None:
+            raise Refusal(Problem.UNKNOWN_PREDICTION)
+        if job.failed_polls < max((fault.poll_errors for fault in job.faults), default=0):
+            problem = _POLL_ERRORS[job.failed_polls % len(_POLL_ERRORS)]
+            job.failed_polls += 1
+            if problem is None:
+                raise DropConnection(reset=True)
+            raise Refusal(problem)
+        return job
+
+    def output_paths(self, job: Job) -> list[str]:
+        """The paths of the outputs that this poll may name."""
+        if job.outcome is not Outcome.COMPLETED or job.file_fault is File.EMPTY:
+            return []
+        if job.file_fault is File.EMPTY_ONCE and job.empty_answers < _EMPTY_ANSWERS:
+            job.empty_answers += 1
+            return []
+        fresh = job.file_fault is File.EXPIRED and job.first_url_used
+        return [f"/outputs/{job.id}-fresh.mp4" if fresh else f"/outputs/{job.output_name}"]
+
+    def change(self, changes: Mapping[str, Any]) -> None:
+        """Change settings on the running server.
+
+        Raises:
+            ValueError: a name or a value is bad; nothing is changed.
+        """
+        self.settings = self.settings.changed(changes)
+        if "outage" in changes:
+            self._outage_began = time.monotonic()
+
+    async def reset(self) -> None:
+        """Forget all jobs, the bill and the files; settings stay."""
+        self.store.clear()
+        self._limiter.clear()
+        await self.studio.clear()
+
+    def _faults(self, prompt: str, number: int) -> list[Fault]:
+        try:
+            wanted = [*asked_for(prompt), *dealt(self.settings, number)]
+        except ValueError as error:
+            raise Refusal(Problem.INVALID, str(error)) from None
+        return [fault for fault in wanted if not (fault.once and self.store.was_used(fault, prompt))]
+
+    def _refuse(self, prompt: str, faults: list[Fault]) -> None:
+        if self.settings.model_gone:
+            raise Refusal(Problem.MODEL_GONE)
+        for fault in faults:
+            if fault.refuse or fault.drop is Drop.BEFORE:
+                self.store.use(fault, prompt)
+            if fault.refuse:
+                wait = 1 if fault.refuse is Problem.RATE_LIMITED else None
+                raise Refusal(fault.refuse, retry_after_s=wait)
+            if fault.drop is Drop.BEFORE:
+                raise DropConnection(reset=True)
+
+    async def _read(self, raw: RawOrder, prompt: str) -> Order:
+        model = read_model(raw.model)
+        duration, size = read_duration(raw.duration, model), read_size(raw.size, model)
+        image = await read_image(raw.image, size, fetch_images=self.settings.fetch_images)
+        order = Order(model, prompt, duration, size, image)
+        if image is not None:
+            await asyncio.to_thread(check_image, image, size)
+            await asyncio.to_thread(self.studio.keep_image, image, order.image_sha256 or "")
+        return order
+
+    def _check_room(self, order: Order) -> None:
+        settings = self.settings
+        if settings.max_running and self.store.running >= settings.max_running:
+            raise Refusal(Problem.TOO_MANY_RUNNING, retry_after_s=1)
+        cost = order.model.cost(order.size, order.duration)
+        if settings.balance_usd is not None and self.store.total_usd + cost > settings.balance_usd:
+            raise Refusal(Problem.NO_BALANCE)
+
+    def _job(self, wire: str, order: Order, faults: list[Fault], render_s: float) -> Job:
+        now = time.time()
+        return Job(
+            id=uuid.uuid4().hex,
+            wire=wire,
+            model=order.model.name,
+            prompt=order.prompt,
+            duration=order.duration,
+            size=order.size,
+            image_sha256=order.image_sha256,
+            cost_usd=order.model.cost(order.size, order.duration),
+            accepted_at=now,
+            ready_at=now + render_s,
+            fault_names=tuple(fault.name for fault in faults),
+        )

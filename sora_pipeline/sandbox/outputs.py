@@ -1,0 +1,96 @@
+"""``GET /outputs/{file}``: the rendered videos, open to everybody as providers' storage is, with their faults."""
+
+import asyncio
+import time
+from pathlib import Path
+
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from sora_pipeline.sandbox.connections import transport_of
+from sora_pipeline.sandbox.emulator import Emulator
+from sora_pipeline.sandbox.faults import File
+from sora_pipeline.sandbox.jobs import Job, Outcome
+from sora_pipeline.sandbox.refusals import Refusal
+
+_MP4 = "video/mp4"
+
+
+class OutputRoutes:
+    """Serves files of completed jobs.
+
+    Args:
+        emulator: Knows the jobs.
+    """
+
+    def __init__(self, emulator: Emulator) -> None:
+        self._emulator = emulator
+
+    def routes(self) -> list[Route]:
+        """For the application."""
+        return [Route("/outputs/{name}.mp4", self.output, methods=["GET"])]
+
+    async def output(self, request: Request) -> Response:
+        """One file, whole or by Range."""
+        if "authorization" in request.headers:
+            self._emulator.store.key_leaked()
+        try:
+            await self._emulator.check_outage()
+        except Refusal as refusal:
+            return PlainTextResponse(refusal.message, 503)
+        name, _, suffix = request.path_params["name"].partition("-")
+        job = self._emulator.store.get(name)
+        if job is None or job.outcome is not Outcome.COMPLETED or not job.has_file:
+            return PlainTextResponse("not found", 404)
+        return await self._serve(request, job, fresh=suffix == "fresh")
+
+    async def _serve(self, request: Request, job: Job, *, fresh: bool) -> Response:
+        path = self._emulator.studio.path(job)
+        match job.file_fault:
+            case File.LATE if time.time() < (job.ended_at or 0) + self._emulator.settings.late_file_s:
+                return PlainTextResponse("not found", 404)
+            case File.EXPIRED if not fresh:
+                job.first_url_used = True
+                return PlainTextResponse("this link has expired", 410)
+            case File.WRONG_TYPE:
+                return JSONResponse({"error": {"message": "the file is not accessible", "type": "500"}})
+            case File.TRUNCATED:
+                return FileResponse(await asyncio.to_thread(_half, path), media_type=_MP4)
+            case File.SHORT_BODY if "range" not in request.headers:
+                return _CutFileResponse(path)
+            case _:
+                return FileResponse(path, media_type=_MP4)
+
+
+def _half(path: Path) -> Path:
+    """A copy that ends in the middle."""
+    half = path.with_name(f".half-{path.name}")
+    if not half.exists():
+        content = path.read_bytes()
+        half.write_bytes(content[: len(content) // 2])
+    return half
+
+
+class _CutFileResponse(Response):
+    """Promises the whole file, sends half of it and hangs up."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(media_type=_MP4)
+        self._path = path
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        content = await asyncio.to_thread(self._path.read_bytes)
+        headers = [
+            (b"content-type", _MP4.encode()),
+            (b"content-length", str(len(content)).encode()),
+            (b"accept-ranges", b"bytes"),
+        ]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": content[: len(content) // 2], "more_body": True})
+        transport = transport_of(scope)
+        if transport is not None:
+            transport.close()
+        while (await receive())["type"] != "http.disconnect":
+            pass
