@@ -16,6 +16,8 @@ from sora_pipeline.uris import absolute_uri
 ProviderName = Literal["sandbox", "gptproto", "gptproto-unified", "openai-videos"]
 
 API_KEY_VARIABLES = ("SORA_API_KEY", "GPTPROTO_API_KEY")
+SECRET_FIELDS = ("api_key", "ledger_url")
+"""Settings that may hold a secret, and are therefore never written anywhere."""
 
 
 class SettingsProblem(Exception):
@@ -86,13 +88,25 @@ class Settings(BaseModel):
         environ = os.environ if environ is None else environ
         values: dict[str, Any] = {}
         for field in cls.model_fields:
-            if text := environ.get(variable(field), "").strip():
+            if field not in SECRET_FIELDS and (text := environ.get(variable(field), "").strip()):
                 values[field] = text
-        for name in API_KEY_VARIABLES:
-            if "api_key" not in values and (text := environ.get(name, "").strip()):
-                values["api_key"] = text
+        return cls.with_secrets(values, environ)
+
+    @classmethod
+    def with_secrets(cls, values: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> "Settings":
+        """Complete settings with what only the environment may hold.
+
+        Raises:
+            SettingsProblem: as ``from_env``.
+        """
+        environ = os.environ if environ is None else environ
+        keys = [text for name in API_KEY_VARIABLES if (text := environ.get(name, "").strip())]
+        secrets = {
+            "api_key": keys[0] if keys else None,
+            "ledger_url": environ.get("SORA_LEDGER_URL", "").strip(),
+        }
         try:
-            settings = cls.model_validate(values)
+            settings = cls.model_validate({**values, **secrets})
         except ValidationError as error:
             raise SettingsProblem("\n".join(_sentences(error))) from None
         if settings.provider != "sandbox" and settings.api_key is None:
@@ -113,7 +127,7 @@ def _sentences(error: ValidationError) -> list[str]:
     sentences = []
     for problem in error.errors():
         field = str(problem["loc"][0])
-        shown = "" if field in ("api_key", "ledger_url") else f"={problem['input']!s}"
+        shown = "" if field in SECRET_FIELDS else f"={problem['input']!s}"
         meaning = Settings.model_fields[field].description
         sentences.append(f"{variable(field)}{shown}: {problem['msg']}. It means: {meaning}")
     return sentences

@@ -16,3 +16,8 @@ def absolute_uri(text: str) -> str:
     if text.startswith("file://"):
         text = text.removeprefix("file://")
     return text if is_uri(text) else str(Path(text).expanduser().absolute())
+
+
+def is_http(text: str) -> bool:
+    """Whether the text is a web address."""
+    return text.lower().startswith(("http://", "https://"))

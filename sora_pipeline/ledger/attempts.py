@@ -8,13 +8,13 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, case, func, or_, select, update
 
-from sora_pipeline.ledger.clips import standings_in
+from sora_pipeline.ledger.clips import chunks, standings_in
 from sora_pipeline.ledger.database import Database
 from sora_pipeline.ledger.productions import committed_micros, mark_changed
 from sora_pipeline.ledger.rows import attempt_of
-from sora_pipeline.ledger.schema import attempts, batches, productions
+from sora_pipeline.ledger.schema import LIVE, attempts, batches, productions
 from sora_pipeline.ledger.types import (
     LIVE_STATES,
     SLOT_STATES,
@@ -38,11 +38,13 @@ class Reservation:
         reserved: New attempts, in the order asked for.
         no_slot: Clips for which the provider has no free slot now.
         no_budget: Clips that no longer fit their production's budget.
+        unwanted: Clips that the manifest no longer names.
     """
 
     reserved: list[Attempt]
     no_slot: list[str]
     no_budget: list[str]
+    unwanted: list[str]
 
 
 class Attempts:
@@ -77,15 +79,19 @@ class Attempts:
             force: Begin one although the clip is delivered or failed for good.
         """
         with self._database.exclusive() as connection:
-            free = limits.max_in_flight - _count(connection, attempts.c.state.in_(SLOT_STATES))
+            free = limits.max_in_flight - _slots_taken(connection)
             standings = standings_in(connection, list(costs_micros))
             budgets = _budgets(connection, {each.production_id for each in standings.values()})
-            found = Reservation([], [], [])
+            found = Reservation([], [], [], [])
             wanted = [standings[clip_id] for clip_id in costs_micros if clip_id in standings]
             for standing in wanted:
                 clip_id = standing.clip.clip_id
-                live = standing.latest is not None and standing.latest.live
-                if live or not (force or standing.pending(limits.max_attempts)):
+                if standing.latest and standing.latest.live:
+                    continue
+                if not standing.active:
+                    found.unwanted.append(clip_id)
+                    continue
+                if not (force or standing.pending(limits.max_attempts)):
                     continue
                 left = budgets[standing.production_id]
                 if free <= 0:
@@ -139,7 +145,7 @@ class Attempts:
 
     def claim(self, attempt_ids: Iterable[int], owner: str, lease_s: float) -> None:
         """Take reservations over that no living run holds."""
-        with self._database.write() as connection:
+        with self._database.exclusive() as connection:
             connection.execute(
                 update(attempts)
                 .where(attempts.c.attempt_id.in_(list(attempt_ids)), attempts.c.state == RESERVED)
@@ -149,10 +155,12 @@ class Attempts:
 
     def heartbeat(self, owner: str, lease_s: float) -> None:
         """Say that the run which owns these attempts is alive."""
-        with self._database.write() as connection:
+        with self._database.exclusive() as connection:
             connection.execute(
                 update(attempts)
-                .where(attempts.c.owner == owner, attempts.c.state.in_([RESERVED, SUBMITTING, SUCCEEDED]))
+                .where(
+                    LIVE, attempts.c.owner == owner, attempts.c.state.in_([RESERVED, SUBMITTING, SUCCEEDED])
+                )
                 .values(lease_until=self._lease(lease_s))
             )
 
@@ -210,6 +218,8 @@ class Attempts:
             next_poll_at=now + timedelta(seconds=first_poll_s),
             error_kind=None,
             error_message=None,
+            retryable=None,
+            reported_at=None,
             owner=None,
             lease_until=None,
         )
@@ -223,11 +233,21 @@ class Attempts:
             error_kind=kind,
             error_message=message,
             retryable=False,
+            possibly_billed=True,
             owner=None,
             lease_until=None,
         )
 
-    def fail(self, attempt_id: int, kind: str, message: str, *, retryable: bool, reported: bool) -> bool:
+    def fail(
+        self,
+        attempt_id: int,
+        kind: str,
+        message: str,
+        *,
+        retryable: bool,
+        reported: bool,
+        possibly_billed: bool = False,
+    ) -> bool:
         """It ended without a video.
 
         Args:
@@ -236,6 +256,7 @@ class Attempts:
             message: For people.
             retryable: Whether another attempt can succeed.
             reported: Whether a Dagster run shows the failure already (or will, in the step that says so).
+            possibly_billed: Whether the provider may have accepted it unseen; once parked, it is so anyway.
         """
         return self._move(
             attempt_id,
@@ -244,6 +265,7 @@ class Attempts:
             error_kind=kind,
             error_message=message,
             retryable=retryable,
+            possibly_billed=possibly_billed or attempts.c.possibly_billed,
             completed_at=self._now(),
             reported_at=self._now() if reported else None,
             owner=None,
@@ -256,7 +278,7 @@ class Attempts:
         """Predictions to be polled now, the one due for longest first."""
         query = (
             select(attempts)
-            .where(attempts.c.state == IN_FLIGHT, attempts.c.next_poll_at <= self._now())
+            .where(LIVE, attempts.c.state == IN_FLIGHT, attempts.c.next_poll_at <= self._now())
             .order_by(attempts.c.next_poll_at)
             .limit(limit)
         )
@@ -298,8 +320,11 @@ class Attempts:
             provider_status=provider_status,
             model_returned=func.coalesce(model_returned, attempts.c.model_returned),
             completed_at=func.coalesce(attempts.c.completed_at, self._now()),
+            # That it was late has been shown; that it came has not.
+            reported_at=case((attempts.c.state == TIMED_OUT, None), else_=attempts.c.reported_at),
             error_kind=None,
             error_message=None,
+            retryable=None,
         )
 
     def time_out(self, attempt_id: int, message: str) -> bool:
@@ -325,6 +350,7 @@ class Attempts:
             reported_at=None,
             error_kind=None,
             error_message=None,
+            retryable=None,
         )
 
     # ---- collecting
@@ -346,6 +372,12 @@ class Attempts:
             attempt_id, [SUCCEEDED], SUCCEEDED, attempts.c.owner == owner, owner=None, lease_until=None
         )
 
+    def note_problem(self, attempt_id: int, kind: str, message: str) -> bool:
+        """Fetching it did not work this time; the video is still there to be fetched."""
+        return self._move(
+            attempt_id, [SUCCEEDED], SUCCEEDED, error_kind=kind, error_message=message, retryable=True
+        )
+
     def collect(self, attempt_id: int, video: StoredVideo, *, run_id: str) -> bool:
         """The video is stored and checked."""
         return self._move(
@@ -356,6 +388,9 @@ class Attempts:
             stored_at=self._now(),
             reported_at=self._now(),
             run_id=run_id,
+            error_kind=None,
+            error_message=None,
+            retryable=None,
             owner=None,
             lease_until=None,
         )
@@ -381,7 +416,7 @@ class Attempts:
 
     def report(self, attempt_ids: Sequence[int]) -> None:
         """A Dagster run shows how these ended."""
-        with self._database.write() as connection:
+        with self._database.exclusive() as connection:
             connection.execute(
                 update(attempts).where(attempts.c.attempt_id.in_(attempt_ids)).values(reported_at=self._now())
             )
@@ -394,17 +429,36 @@ class Attempts:
 
     def live(self, *states: AttemptState) -> list[Attempt]:
         """Attempts in these live states, oldest first."""
-        query = select(attempts).where(attempts.c.state.in_(states)).order_by(attempts.c.attempt_id)
+        query = select(attempts).where(LIVE, attempts.c.state.in_(states)).order_by(attempts.c.attempt_id)
         return self._fetch(query)
 
     def unreported(self) -> list[Attempt]:
-        """Accepted attempts that ended, and of which no ``videos`` run has shown the end."""
+        """Accepted attempts that ended, of which no run has shown the end and for which none is on its way."""
         ended = or_(
             attempts.c.state == SUCCEEDED,
             (attempts.c.state.in_([FAILED, TIMED_OUT])) & attempts.c.prediction_id.is_not(None),
         )
-        query = select(attempts).where(ended, attempts.c.reported_at.is_(None))
+        nobody = or_(attempts.c.lease_until.is_(None), attempts.c.lease_until < self._now())
+        query = select(attempts).where(ended, nobody, attempts.c.reported_at.is_(None))
         return self._fetch(query.order_by(attempts.c.attempt_id))
+
+    def expect_collect(self, attempt_ids: Sequence[int], lease_s: float) -> None:
+        """Note that a run was requested which will collect or report these."""
+        with self._database.write() as connection:
+            connection.execute(
+                update(attempts)
+                .where(attempts.c.attempt_id.in_(attempt_ids))
+                .values(lease_until=self._lease(lease_s), collect_tries=attempts.c.collect_tries + 1)
+            )
+
+    def extend(self, attempt_ids: Sequence[int], lease_s: float) -> None:
+        """Give runs that are still queued more time before somebody else takes over."""
+        with self._database.write() as connection:
+            connection.execute(
+                update(attempts)
+                .where(attempts.c.attempt_id.in_(attempt_ids))
+                .values(lease_until=self._lease(lease_s))
+            )
 
     def of_batches(self, batch_ids: Iterable[str]) -> list[Attempt]:
         """Every attempt of these batches."""
@@ -416,10 +470,28 @@ class Attempts:
         query = select(attempts).where(attempts.c.production_id == production_id)
         return self._fetch(query.order_by(attempts.c.attempt_id))
 
+    def of_clips(self, clip_ids: Sequence[str]) -> list[Attempt]:
+        """Every attempt of these clips, oldest first."""
+        found: list[Attempt] = []
+        for chunk in chunks(list(clip_ids)):
+            found += self._fetch(
+                select(attempts).where(attempts.c.clip_id.in_(chunk)).order_by(attempts.c.attempt_id)
+            )
+        return found
+
+    def delivered_to(self, clip_id: str, file_name: str) -> str | None:
+        """The output into which this very file was stored."""
+        with self._database.read() as connection:
+            return connection.scalar(
+                select(attempts.c.output_uri).where(
+                    attempts.c.clip_id == clip_id, attempts.c.file_name == file_name
+                )
+            )
+
     def slots_taken(self) -> int:
         """Attempts that the provider is, or soon will be, busy with."""
         with self._database.read() as connection:
-            return _count(connection, attempts.c.state.in_(SLOT_STATES))
+            return _slots_taken(connection)
 
     # ---- how it is done
 
@@ -455,8 +527,9 @@ class Attempts:
         return moved is not None
 
 
-def _count(connection: Connection, condition: ColumnElement[bool]) -> int:
-    return int(connection.scalar(select(func.count()).select_from(attempts).where(condition)) or 0)
+def _slots_taken(connection: Connection) -> int:
+    taken = select(func.count(attempts.c.state)).where(LIVE, attempts.c.state.in_(SLOT_STATES))
+    return int(connection.scalar(taken) or 0)
 
 
 def _budgets(connection: Connection, production_ids: Iterable[str]) -> dict[str, int | None]:

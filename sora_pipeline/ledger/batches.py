@@ -2,14 +2,11 @@
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Literal
 
-from sqlalchemy import select, update
+from sqlalchemy import Connection, select, update
 
 from sora_pipeline.ledger.database import Database
 from sora_pipeline.ledger.schema import batches
-
-Purpose = Literal["submit", "collect"]
 
 
 class Batches:
@@ -19,21 +16,21 @@ class Batches:
         self._database = database
         self._now = now
 
-    def next_try(self, batch_id: str, purpose: Purpose) -> int:
+    def next_try(self, batch_id: str) -> int:
         """Count one more request of this batch's run and return its number, from 1."""
-        tries, requested = batches.c[f"{purpose}_tries"], f"{purpose}_requested_at"
         with self._database.write() as connection:
             connection.execute(
                 update(batches)
                 .where(batches.c.batch_id == batch_id)
-                .values({tries.name: tries + 1, requested: self._now()})
+                .values(submit_tries=batches.c.submit_tries + 1, submit_requested_at=self._now())
             )
-            return int(connection.scalar(select(tries).where(batches.c.batch_id == batch_id)) or 1)
+            return self._tries(connection, batch_id)
 
-    def last_requested(self, batch_id: str, purpose: Purpose) -> tuple[int, datetime | None]:
-        """How often this batch's run was requested, and when last."""
+    def tries(self, batch_id: str) -> int:
+        """How often this batch's run was requested."""
         with self._database.read() as connection:
-            row = connection.execute(select(batches).where(batches.c.batch_id == batch_id)).mappings().first()
-        if row is None:
-            return 0, None
-        return row[f"{purpose}_tries"], row[f"{purpose}_requested_at"]
+            return self._tries(connection, batch_id)
+
+    def _tries(self, connection: Connection, batch_id: str) -> int:
+        found = connection.scalar(select(batches.c.submit_tries).where(batches.c.batch_id == batch_id))
+        return int(found or 0)

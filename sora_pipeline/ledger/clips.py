@@ -4,15 +4,17 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, and_, case, func, or_, select, update
+from sqlalchemy import Connection, and_, case, func, literal_column, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from sora_pipeline.clip import Clip
 from sora_pipeline.ledger.database import Database
 from sora_pipeline.ledger.rows import attempt_of, clip_of, spec_of
-from sora_pipeline.ledger.schema import attempts, clips, productions
-from sora_pipeline.ledger.types import LIVE_STATES, Attempt, AttemptState, ClipStanding
+from sora_pipeline.ledger.schema import DELIVERED, LIVE, attempts, clips, productions
+from sora_pipeline.ledger.types import Attempt, AttemptState, ClipStanding
 
+RESERVED, SUBMITTING, IN_FLIGHT = AttemptState.RESERVED, AttemptState.SUBMITTING, AttemptState.IN_FLIGHT
+SUCCEEDED = AttemptState.SUCCEEDED
 _CHUNK = 500  # parameters of one IN list; every database takes that many
 
 
@@ -61,44 +63,46 @@ class Clips:
 
     def pending(self, max_attempts: int) -> list[str]:
         """Clips that may begin an attempt now, by production and manifest order."""
-        mine = attempts.c.clip_id == clips.c.clip_id
-        live = select(1).where(mine, attempts.c.state.in_(LIVE_STATES)).exists()
-        delivered = (
-            select(1)
-            .where(
-                mine,
-                attempts.c.state == AttemptState.COLLECTED,
-                attempts.c.fingerprint == clips.c.fingerprint,
-            )
-            .exists()
-        )
-        in_round = and_(mine, attempts.c.round == clips.c.round)
-        tried = select(func.count()).where(in_round).correlate(clips).scalar_subquery()
-        retryable = (
-            select(attempts.c.retryable)
-            .where(in_round)
-            .order_by(attempts.c.number.desc())
-            .limit(1)
-            .correlate(clips)
-            .scalar_subquery()
-        )
+        theirs = attempts.c.clip_id == clips.c.clip_id
+        live = select(1).where(theirs, LIVE).correlate(clips).exists()
+        same = attempts.c.fingerprint == clips.c.fingerprint
+        delivered = select(1).where(theirs, DELIVERED, same).correlate(clips).exists()
+        tried = attempts.alias("tried")
+        in_round = and_(tried.c.clip_id == clips.c.clip_id, tried.c.round == clips.c.round)
+        times, last = func.count(tried.c.number), func.max(tried.c.number)
+        last_retryable = func.max(case((tried.c.retryable, tried.c.number)))
         query = (
             select(clips.c.clip_id)
-            .where(
-                clips.c.active,
-                ~live,
-                ~delivered,
-                or_(tried == 0, and_(retryable.is_(True), tried < max_attempts)),
-            )
+            .outerjoin(tried, in_round)
+            .where(clips.c.active, ~delivered, ~live)
+            .group_by(clips.c.production_id, clips.c.position, clips.c.clip_id)
+            .having(or_(times == 0, and_(times < max_attempts, last == last_retryable)))
             .order_by(clips.c.production_id, clips.c.position)
         )
         with self._database.read() as connection:
             return list(connection.scalars(query))
 
+    def busy(self, production_id: str, max_attempts: int) -> bool:
+        """Whether a production's clips can still change without anybody asking."""
+        working = [RESERVED, SUBMITTING, IN_FLIGHT]
+        unfetched = and_(attempts.c.state == SUCCEEDED, attempts.c.reported_at.is_(None))
+        query = select(attempts.c.attempt_id).where(
+            attempts.c.production_id == production_id, or_(attempts.c.state.in_(working), unfetched)
+        )
+        with self._database.read() as connection:
+            if connection.execute(query.limit(1)).first() is not None:
+                return True
+            mine = set(
+                connection.scalars(
+                    select(clips.c.clip_id).where(clips.c.production_id == production_id, clips.c.active)
+                )
+            )
+        return not mine.isdisjoint(self.pending(max_attempts))
+
     def new_round(self, clip_ids: Iterable[str]) -> None:
         """Let these clips be attempted anew, as a person asks for it after a failure."""
-        with self._database.write() as connection:
-            for chunk in _chunks(list(clip_ids)):
+        with self._database.exclusive() as connection:
+            for chunk in chunks(list(clip_ids)):
                 connection.execute(
                     update(clips).where(clips.c.clip_id.in_(chunk)).values(round=clips.c.round + 1)
                 )
@@ -107,7 +111,7 @@ class Clips:
 def standings_in(connection: Connection, clip_ids: list[str]) -> dict[str, ClipStanding]:
     """How far each of these clips is, within the caller's transaction."""
     found: dict[str, ClipStanding] = {}
-    for chunk in _chunks(clip_ids):
+    for chunk in chunks(clip_ids):
         found |= _standings(connection, clips.c.clip_id.in_(chunk))
     return found
 
@@ -120,9 +124,11 @@ def _upsert(connection: Connection) -> Any:
         index_elements=[clips.c.clip_id],
         set_={
             "production_id": new.production_id,
-            "active": True,
+            "active": new.active,
             "position": new.position,
-            "round": clips.c.round + case((clips.c.fingerprint != new.fingerprint, 1), else_=0),
+            # Literals: with a parameter in this clause, psycopg2 would be sent one row at a time.
+            "round": clips.c.round
+            + case((clips.c.fingerprint != new.fingerprint, literal_column("1")), else_=literal_column("0")),
             "fingerprint": new.fingerprint,
             "spec": new.spec,
         },
@@ -167,6 +173,7 @@ def _standing(row: Any, made: list[Attempt]) -> ClipStanding:
     )
 
 
-def _chunks(items: list[str]) -> Iterator[list[str]]:
+def chunks(items: list[str]) -> Iterator[list[str]]:
+    """Slices short enough for one IN list."""
     for start in range(0, len(items), _CHUNK):
         yield items[start : start + _CHUNK]

@@ -6,8 +6,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url, text
-from sqlalchemy.exc import ArgumentError, OperationalError
+from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url, text
+from sqlalchemy.exc import ArgumentError, DBAPIError
+
+from sora_pipeline.ledger.schema import VERSION_TABLE
 
 SCHEMA_VERSION = "0001"
 _ADVISORY_LOCK = 0x50_4A_7A  # one writer at a time where a sum decides (slots, budget)
@@ -21,21 +23,21 @@ class Database:
     """An engine and the two kinds of transactions the ledger has."""
 
     def __init__(self, url: str) -> None:
-        try:
-            parsed = make_url(url)
-        except ArgumentError:
-            raise LedgerProblem(
-                "SORA_LEDGER_URL is not an SQLAlchemy URL; write sqlite:////path/ledger.db or "
-                "postgresql+psycopg2://user:password@host/database"
-            ) from None
-        self.shown_url = parsed.render_as_string(hide_password=True)
+        parsed = _parse(url)
+        # A query may hold a password as well (``?password=…``), so none of it is shown.
+        self.shown_url = parsed.set(query={}).render_as_string(hide_password=True)
         self._sqlite = parsed.get_backend_name() == "sqlite"
         arguments: dict[str, Any] = {}
         if self._sqlite:
             if parsed.database and parsed.database != ":memory:":
-                Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+                self._make_folder(Path(parsed.database).parent)
             arguments["connect_args"] = {"timeout": 60}
-        self.engine: Engine = create_engine(parsed, pool_pre_ping=not self._sqlite, **arguments)
+        try:
+            self.engine: Engine = create_engine(parsed, pool_pre_ping=not self._sqlite, **arguments)
+        except ImportError as error:
+            raise LedgerProblem(
+                f"the ledger at {self.shown_url} needs a driver that is not installed: {error}"
+            ) from None
         if self._sqlite:
             event.listen(self.engine, "connect", _configure_sqlite)
             event.listen(self.engine, "begin", _begin_sqlite)
@@ -63,21 +65,32 @@ class Database:
 
     def _migrate(self) -> None:
         try:
-            with self.read() as connection:
-                known = inspect(connection).has_table("alembic_version")
-                version = (
-                    connection.scalar(text("SELECT version_num FROM alembic_version")) if known else None
+            version = self._version()
+            if version == SCHEMA_VERSION:
+                return
+            if version is not None and version > SCHEMA_VERSION:
+                raise LedgerProblem(
+                    f"the ledger at {self.shown_url} has schema {version}, newer than the {SCHEMA_VERSION} "
+                    "this version of sora-pipeline knows. Install the newer sora-pipeline; nothing was changed."
                 )
-        except OperationalError as error:
+            self._upgrade()
+        except DBAPIError as error:
             raise LedgerProblem(f"the ledger at {self.shown_url} cannot be opened: {error.orig}") from None
-        if version == SCHEMA_VERSION:
-            return
-        if version is not None and version > SCHEMA_VERSION:
+
+    def _version(self) -> str | None:
+        with self.read() as connection:
+            if not inspect(connection).has_table(VERSION_TABLE):
+                return None
+            version: str | None = connection.scalar(text(f"SELECT version_num FROM {VERSION_TABLE}"))  # noqa: S608
+            return version
+
+    def _make_folder(self, folder: Path) -> None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
             raise LedgerProblem(
-                f"the ledger at {self.shown_url} has schema {version}, newer than the {SCHEMA_VERSION} this "
-                "version of sora-pipeline knows. Install the newer sora-pipeline; nothing was changed."
-            )
-        self._upgrade()
+                f"the ledger at {self.shown_url} cannot be opened: {folder}: {error.strerror}"
+            ) from None
 
     def _upgrade(self) -> None:
         # Imported here: needed once in a ledger's life, and every run worker would pay for it.
@@ -86,10 +99,27 @@ class Database:
 
         with resources.as_file(resources.files("sora_pipeline.ledger") / "migrations") as scripts:
             config = Config()
-            config.set_main_option("script_location", str(scripts))
+            config.set_main_option("script_location", str(scripts).replace("%", "%%"))
             with self.exclusive() as connection:
                 config.attributes["connection"] = connection
                 command.upgrade(config, "head")
+
+
+def _parse(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):  # ValueError: the port is no number
+        parsed = None
+    if parsed is None or parsed.get_backend_name() not in ("sqlite", "postgresql"):
+        raise LedgerProblem(
+            "SORA_LEDGER_URL is not the URL of a database we know; write sqlite:////path/ledger.db or "
+            "postgresql+psycopg2://user:password@host/database"
+        )
+    if "@" in (parsed.host or ""):
+        raise LedgerProblem(
+            "SORA_LEDGER_URL has more than one @ before the host; write an @ in the password as %40"
+        )
+    return parsed
 
 
 def _configure_sqlite(connection: Any, _record: Any) -> None:

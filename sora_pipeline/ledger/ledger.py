@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 from sora_pipeline.ledger.attempts import Attempts
 from sora_pipeline.ledger.batches import Batches
+from sora_pipeline.ledger.breakers import Breakers
 from sora_pipeline.ledger.clips import Clips
 from sora_pipeline.ledger.database import Database
 from sora_pipeline.ledger.productions import Productions
@@ -33,6 +34,7 @@ class Ledger:
         self.clips = Clips(self.database, now)
         self.attempts = Attempts(self.database, now)
         self.batches = Batches(self.database, now)
+        self.breakers = Breakers(self.database, now)
 
     def close(self) -> None:
         """Give the connections back."""

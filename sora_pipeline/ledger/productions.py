@@ -2,10 +2,10 @@
 
 import hashlib
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, func, or_, select, update
 
 from sora_pipeline.ledger.database import Database
 from sora_pipeline.ledger.rows import production_of
@@ -155,9 +155,30 @@ class Productions:
             )
         return [production_of(row) for row in rows]
 
-    def record_published(self, identity: str, change_seq: int) -> bool:
+    def claim_publish(self, identity: str, owner: str, lease_s: float) -> bool:
+        """Become the only one who writes the output manifest; False while somebody else does."""
+        now = self._now()
+        free = or_(
+            productions.c.publisher.is_(None),
+            productions.c.publisher == owner,
+            productions.c.publisher_until < now,
+        )
+        with self._database.write() as connection:
+            claimed = connection.execute(
+                update(productions)
+                .where(productions.c.production_id == identity, free)
+                .values(publisher=owner, publisher_until=now + timedelta(seconds=lease_s))
+            )
+        return claimed.rowcount == 1
+
+    def record_published(self, identity: str, change_seq: int, owner: str) -> bool:
         """Note that a state of the production was published; False where a newer one already was."""
         with self._database.write() as connection:
+            connection.execute(
+                update(productions)
+                .where(productions.c.production_id == identity, productions.c.publisher == owner)
+                .values(publisher=None, publisher_until=None)
+            )
             done = connection.execute(
                 update(productions)
                 .where(productions.c.production_id == identity, productions.c.published_seq < change_seq)
@@ -172,9 +193,11 @@ class Productions:
 
 
 def committed_micros(connection: Connection, identity: str) -> int:
-    """Millionths of a dollar billed or reserved: every live or collected attempt, and every accepted one."""
-    counted = attempts.c.state.in_([*LIVE_STATES, AttemptState.COLLECTED]) | attempts.c.accepted_at.is_not(
-        None
+    """Millionths of a dollar billed or reserved: what is live, delivered, accepted, or may have been accepted."""
+    counted = or_(
+        attempts.c.state.in_([*LIVE_STATES, AttemptState.COLLECTED]),
+        attempts.c.accepted_at.is_not(None),
+        attempts.c.possibly_billed,
     )
     total = connection.scalar(
         select(func.coalesce(func.sum(attempts.c.cost_micros), 0)).where(

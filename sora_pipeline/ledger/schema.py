@@ -22,7 +22,7 @@ from sqlalchemy import (
     text,
 )
 
-from sora_pipeline.ledger.types import LIVE_STATES
+from sora_pipeline.ledger.types import LIVE_STATES, AttemptState
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -44,6 +44,9 @@ class UtcDateTime(TypeDecorator[datetime]):
         return None if value is None else value.replace(tzinfo=UTC)
 
 
+VERSION_TABLE = "sora_ledger_version"
+"""Not alembic's own name: Dagster's storage keeps that one, and may share the database."""
+
 metadata = MetaData()
 _AutoId = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts only INTEGER keys up by itself
 
@@ -64,6 +67,8 @@ productions = Table(
     Column("changed_at", UtcDateTime),
     Column("published_seq", Integer, nullable=False, default=0),
     Column("published_at", UtcDateTime),
+    Column("publisher", String(64)),
+    Column("publisher_until", UtcDateTime),
     Column("error", Text),
 )
 
@@ -81,6 +86,7 @@ clips = Table(
 )
 
 _LIVE = "state IN ({})".format(", ".join(f"'{state}'" for state in LIVE_STATES))
+_DELIVERED = f"state = '{AttemptState.COLLECTED}'"
 
 attempts = Table(
     "attempts",
@@ -108,6 +114,7 @@ attempts = Table(
     Column("next_poll_at", UtcDateTime),
     Column("polls", Integer, nullable=False, default=0),
     Column("empty_polls", Integer, nullable=False, default=0),
+    Column("collect_tries", Integer, nullable=False, default=0),
     Column("prediction_id", String(256)),
     Column("poll_url", Text),
     Column("provider_status", String(64)),
@@ -116,6 +123,7 @@ attempts = Table(
     Column("error_kind", String(32)),
     Column("error_message", Text),
     Column("retryable", Boolean),
+    Column("possibly_billed", Boolean, nullable=False, default=False),
     Column("output_url", Text),
     Column("output_expires_at", UtcDateTime),
     Column("file_name", Text),
@@ -137,9 +145,31 @@ attempts = Table(
     Index("one_live_attempt", "clip_id", unique=True, sqlite_where=text(_LIVE), postgresql_where=text(_LIVE)),
     # Only unsettled attempts are ever looked for by state, so the index stays small for ever.
     Index("live_by_state", "state", "next_poll_at", sqlite_where=text(_LIVE), postgresql_where=text(_LIVE)),
+    Index(
+        "delivered_fingerprints",
+        "clip_id",
+        "fingerprint",
+        sqlite_where=text(_DELIVERED),
+        postgresql_where=text(_DELIVERED),
+    ),
+    Index(
+        "unreported_attempts",
+        "state",
+        sqlite_where=text("reported_at IS NULL"),
+        postgresql_where=text("reported_at IS NULL"),
+    ),
     Index("attempts_by_batch", "batch_id"),
-    Index("attempts_by_production", "production_id", "state"),
+    # Holds all that the sum of a production's costs needs.
+    Index(
+        "attempts_by_production", "production_id", "state", "accepted_at", "possibly_billed", "cost_micros"
+    ),
+    # The id of a reservation that was given up must never come back as another clip's.
+    sqlite_autoincrement=True,
 )
+
+LIVE = text(f"attempts.{_LIVE}")
+"""The live states as the indexes spell them: SQLite takes a partial index for nothing but its own words."""
+DELIVERED = text(f"attempts.{_DELIVERED}")
 
 batches = Table(
     "batches",
@@ -149,6 +179,13 @@ batches = Table(
     Column("created_at", UtcDateTime, nullable=False),
     Column("submit_tries", Integer, nullable=False, default=0),
     Column("submit_requested_at", UtcDateTime),
-    Column("collect_tries", Integer, nullable=False, default=0),
-    Column("collect_requested_at", UtcDateTime),
+)
+
+breakers = Table(
+    "breakers",
+    metadata,
+    Column("provider", String(64), primary_key=True),
+    Column("kind", String(32), nullable=False),
+    Column("message", Text, nullable=False),
+    Column("opened_at", UtcDateTime, nullable=False),
 )

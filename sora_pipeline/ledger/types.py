@@ -67,6 +67,7 @@ class Attempt:
     next_poll_at: datetime | None = None
     polls: int = 0
     empty_polls: int = 0
+    collect_tries: int = 0
     prediction_id: str | None = None
     poll_url: str | None = None
     provider_status: str | None = None
@@ -75,6 +76,7 @@ class Attempt:
     error_kind: str | None = None
     error_message: str | None = None
     retryable: bool | None = None
+    possibly_billed: bool = False  # its answer was lost once: counts as spent, whatever became of it
     output_url: str | None = None
     output_expires_at: datetime | None = None
     file_name: str | None = None
@@ -148,6 +150,8 @@ class Production:
     changed_at: datetime | None
     published_seq: int
     published_at: datetime | None
+    publisher: str | None
+    publisher_until: datetime | None
     error: str | None
 
     @property
@@ -172,7 +176,7 @@ class ClipStanding:
 
     def pending(self, max_attempts: int) -> bool:
         """Whether an attempt may begin without anybody asking again."""
-        if self.delivered or (self.latest and self.latest.live):
+        if not self.active or self.delivered or (self.latest and self.latest.live):
             return False
         if self.latest is None or self.latest.round != self.round:
             return True

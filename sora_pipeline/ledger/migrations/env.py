@@ -2,8 +2,12 @@
 
 from alembic import context
 
-from sora_pipeline.ledger.schema import metadata
+from sora_pipeline.ledger.schema import VERSION_TABLE, metadata
 
-context.configure(connection=context.config.attributes["connection"], target_metadata=metadata)
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=metadata,
+    version_table=VERSION_TABLE,
+)
 with context.begin_transaction():
     context.run_migrations()

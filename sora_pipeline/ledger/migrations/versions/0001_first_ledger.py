@@ -25,6 +25,8 @@ def upgrade() -> None:
         sa.Column("changed_at", sa.DateTime(), nullable=True),
         sa.Column("published_seq", sa.Integer(), nullable=False),
         sa.Column("published_at", sa.DateTime(), nullable=True),
+        sa.Column("publisher", sa.String(length=64), nullable=True),
+        sa.Column("publisher_until", sa.DateTime(), nullable=True),
         sa.Column("error", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("production_id"),
     )
@@ -35,8 +37,6 @@ def upgrade() -> None:
         sa.Column("created_at", sa.DateTime(), nullable=False),
         sa.Column("submit_tries", sa.Integer(), nullable=False),
         sa.Column("submit_requested_at", sa.DateTime(), nullable=True),
-        sa.Column("collect_tries", sa.Integer(), nullable=False),
-        sa.Column("collect_requested_at", sa.DateTime(), nullable=True),
         sa.ForeignKeyConstraint(
             ["production_id"],
             ["productions.production_id"],
@@ -84,6 +84,7 @@ def upgrade() -> None:
         sa.Column("next_poll_at", sa.DateTime(), nullable=True),
         sa.Column("polls", sa.Integer(), nullable=False),
         sa.Column("empty_polls", sa.Integer(), nullable=False),
+        sa.Column("collect_tries", sa.Integer(), nullable=False),
         sa.Column("prediction_id", sa.String(length=256), nullable=True),
         sa.Column("poll_url", sa.Text(), nullable=True),
         sa.Column("provider_status", sa.String(length=64), nullable=True),
@@ -92,6 +93,7 @@ def upgrade() -> None:
         sa.Column("error_kind", sa.String(length=32), nullable=True),
         sa.Column("error_message", sa.Text(), nullable=True),
         sa.Column("retryable", sa.Boolean(), nullable=True),
+        sa.Column("possibly_billed", sa.Boolean(), nullable=False),
         sa.Column("output_url", sa.Text(), nullable=True),
         sa.Column("output_expires_at", sa.DateTime(), nullable=True),
         sa.Column("file_name", sa.Text(), nullable=True),
@@ -118,9 +120,23 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("attempt_id"),
         sa.UniqueConstraint("clip_id", "number", name="attempt_number"),
+        sqlite_autoincrement=True,
     )
     op.create_index("attempts_by_batch", "attempts", ["batch_id"], unique=False)
-    op.create_index("attempts_by_production", "attempts", ["production_id", "state"], unique=False)
+    op.create_index(
+        "attempts_by_production",
+        "attempts",
+        ["production_id", "state", "accepted_at", "possibly_billed", "cost_micros"],
+        unique=False,
+    )
+    op.create_index(
+        "delivered_fingerprints",
+        "attempts",
+        ["clip_id", "fingerprint"],
+        unique=False,
+        sqlite_where=sa.text("state = 'collected'"),
+        postgresql_where=sa.text("state = 'collected'"),
+    )
     op.create_index(
         "live_by_state",
         "attempts",
@@ -134,6 +150,14 @@ def upgrade() -> None:
         ),
     )
     op.create_index(
+        "unreported_attempts",
+        "attempts",
+        ["state"],
+        unique=False,
+        sqlite_where=sa.text("reported_at IS NULL"),
+        postgresql_where=sa.text("reported_at IS NULL"),
+    )
+    op.create_index(
         "one_live_attempt",
         "attempts",
         ["clip_id"],
@@ -144,4 +168,12 @@ def upgrade() -> None:
         postgresql_where=sa.text(
             "state IN ('reserved', 'submitting', 'in_flight', 'succeeded', 'ambiguous', 'timed_out')"
         ),
+    )
+    op.create_table(
+        "breakers",
+        sa.Column("provider", sa.String(length=64), nullable=False),
+        sa.Column("kind", sa.String(length=32), nullable=False),
+        sa.Column("message", sa.Text(), nullable=False),
+        sa.Column("opened_at", sa.DateTime(), nullable=False),
+        sa.PrimaryKeyConstraint("provider"),
     )

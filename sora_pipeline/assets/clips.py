@@ -1,0 +1,107 @@
+"""What the two assets that have a partition for every clip share."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import dagster as dg
+
+from sora_pipeline.names import BATCH_TAG, CLIPS, REQUESTED_BY_TAG
+
+clip_partitions = dg.DynamicPartitionsDefinition(name=CLIPS)
+
+RETRIES = 3
+retry_policy = dg.RetryPolicy(
+    max_retries=RETRIES, delay=10, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS
+)
+"""For what hits a whole run: a ledger that is locked, a network that is down. Clips have rules of their own."""
+
+
+class ClipsConfig(dg.Config):
+    """How to treat clips that are done already.
+
+    Attributes:
+        force: Generate a clip once more although it is delivered and nothing about it changed. It costs again.
+    """
+
+    force: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a run was asked to do.
+
+    Attributes:
+        clip_ids: Its partitions, in the definition's order.
+        batch_id: The batch whose reservations it may use.
+        by_person: Whether a person asked, and not a sensor: only then it may begin attempts by itself.
+    """
+
+    clip_ids: Sequence[str]
+    batch_id: str
+    by_person: bool
+
+    @classmethod
+    def of(cls, context: dg.AssetExecutionContext) -> "Order":
+        """Read the run's tags."""
+        tags = context.run.tags
+        return cls(
+            clip_ids=context.partition_keys,
+            batch_id=tags.get(BATCH_TAG, context.run.run_id),
+            by_person=REQUESTED_BY_TAG not in tags,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What is to be logged for one clip that is as it should be."""
+
+    metadata: Mapping[str, Any]
+    data_version: str
+
+
+def materializations(
+    context: dg.AssetExecutionContext, done: Mapping[str, Done]
+) -> Iterator[dg.AssetMaterialization | dg.MaterializeResult[None]]:
+    """One materialization a clip, with its own metadata.
+
+    A step that yields no output makes its dependents in the same run skip, so where all went well and others depend
+    on it, Dagster logs the materializations itself; the data version is then one for the whole range.
+    """
+    everything = set(done) == set(context.partition_keys)
+    if everything and len(_selected(context)) > 1:
+        for clip_id, each in done.items():
+            context.add_asset_metadata(dict(each.metadata), partition_key=clip_id)
+        yield dg.MaterializeResult()
+        return
+    for clip_id, each in done.items():
+        yield dg.AssetMaterialization(
+            context.asset_key,
+            partition=clip_id,
+            metadata=dict(each.metadata),
+            tags={"dagster/data_version": each.data_version, "dagster/data_version_is_user_provided": "true"},
+        )
+
+
+def _selected(context: dg.AssetExecutionContext) -> frozenset[dg.AssetKey]:
+    selection = context.run.asset_selection
+    return frozenset(selection or [context.asset_key])
+
+
+def failure(what: str, failed: Mapping[str, str]) -> dg.Failure:
+    """The end of a run in which clips failed: their partitions turn red, all others stay as they are."""
+    table = "\n".join(f"| {clip_id} | {_cell(reason)} |" for clip_id, reason in failed.items())
+    first = next(iter(failed.items()))
+    more = f" (and {len(failed) - 1} more, see the metadata)" if len(failed) > 1 else ""
+    return dg.Failure(
+        description=f"{len(failed)} {what}: {first[0]}: {first[1]}{more}",
+        metadata={
+            "failed_clips": dg.MetadataValue.md(f"| clip | reason |\n|---|---|\n{table}"),
+            "failed": len(failed),
+        },
+        allow_retries=False,
+    )
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")

@@ -1,0 +1,132 @@
+"""The dispatch sensor: admission control. It decides what may be submitted, reserves it, and requests the runs."""
+
+import uuid
+from collections.abc import Iterator
+
+import dagster as dg
+
+from sora_pipeline.automation.jobs import generations_job
+from sora_pipeline.automation.planning import Stretch, plan_dispatch, plan_recovery, stretches
+from sora_pipeline.automation.requests import bury_dead_runs, range_request, waiting_runs
+from sora_pipeline.ledger import Attempt, AttemptState, Ledger, Limits
+from sora_pipeline.ledger.types import MICROS
+from sora_pipeline.names import BATCH_TAG, CLIPS, GENERATIONS_JOB
+from sora_pipeline.production.submitting import stop_sentence
+from sora_pipeline.provider.errors import ErrorKind
+from sora_pipeline.resources import DeskResource
+
+QUEUE_LEASE_S = 90.0
+MOST_TRIES = 3
+NAME = "dispatch_sensor"
+
+
+@dg.sensor(
+    name=NAME,
+    job=generations_job,
+    minimum_interval_seconds=5,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Submits pending clips in batches, within slots and budget.",
+)
+def dispatch_sensor(
+    context: dg.SensorEvaluationContext, desk: DeskResource
+) -> dg.SensorResult | dg.SkipReason:
+    """Recover what dead runs left behind, then reserve the next batch and request its run."""
+    settings, ledger = desk.settings.read(), desk.ledger.open()
+    requests = list(_recovered(context.instance, ledger, settings.batch_size))
+    breaker = ledger.breakers.get(settings.provider)
+    if breaker is not None:
+        sentence = stop_sentence(breaker.kind, breaker.message)
+        return dg.SensorResult(run_requests=requests) if requests else dg.SkipReason(sentence)
+    pending = ledger.clips.pending(settings.max_attempts)
+    free = settings.max_in_flight - ledger.attempts.slots_taken()
+    order = {key: at for at, key in enumerate(context.instance.get_dynamic_partitions(CLIPS))}
+    stretch = plan_dispatch(
+        pending,
+        order,
+        free_slots=free,
+        batch_size=settings.batch_size,
+        max_in_flight=settings.max_in_flight,
+    )
+    if stretch is not None:
+        limits = Limits(settings.max_in_flight, settings.max_attempts)
+        reserved = _reserve(desk, ledger, stretch, limits)
+        requests += _batch_requests(ledger, reserved, order, settings.batch_size)
+    if requests:
+        return dg.SensorResult(run_requests=requests)
+    return dg.SkipReason(_why_nothing(len(pending), free, stretch))
+
+
+def _why_nothing(pending: int, free: int, stretch: Stretch | None) -> str:
+    if not pending:
+        return "no clip is pending"
+    if stretch is not None:
+        return f"{pending} clips are pending, but their cost no longer fits the production's budget"
+    return f"{pending} clips are pending; waiting for slots ({max(free, 0)} free)"
+
+
+def _reserve(desk: DeskResource, ledger: Ledger, stretch: Stretch, limits: Limits) -> list[Attempt]:
+    catalogue = desk.catalogue()
+    standings = ledger.clips.standings(stretch.keys)
+    costs = {
+        clip_id: int(catalogue.model(clip.model).cost(clip.duration, clip.size) * MICROS)
+        for clip_id, clip in ((clip_id, standings[clip_id].clip) for clip_id in stretch.keys)
+    }
+    batch_id = uuid.uuid4().hex[:12]
+    return ledger.attempts.reserve(costs, batch_id=batch_id, limits=limits, lease_s=QUEUE_LEASE_S).reserved
+
+
+def _batch_requests(
+    ledger: Ledger, reserved: list[Attempt], order: dict[str, int], longest: int
+) -> Iterator[dg.RunRequest]:
+    """One run for each contiguous part of a batch; mostly that is the whole of it."""
+    if not reserved:
+        return
+    batch_id = reserved[0].batch_id
+    number = ledger.batches.next_try(batch_id)
+    for stretch in stretches([attempt.clip_id for attempt in reserved], order, longest):
+        yield range_request(
+            stretch,
+            job_name=GENERATIONS_JOB,
+            run_key=f"submit:{batch_id}:{number}:{stretch.first}",
+            sensor=NAME,
+            tags={BATCH_TAG: batch_id},
+        )
+
+
+def _recovered(instance: dg.DagsterInstance, ledger: Ledger, longest: int) -> Iterator[dg.RunRequest]:
+    """Pick up what runs that died, or never began, left in the ledger."""
+    attempts = ledger.attempts.live(AttemptState.RESERVED, AttemptState.SUBMITTING)
+    recovery = plan_recovery(attempts, ledger.now())
+    for attempt in recovery.lost:
+        ledger.attempts.park_ambiguous(
+            attempt.attempt_id,
+            ErrorKind.AMBIGUOUS_SUBMIT,
+            "the run that submitted it died before it recorded the answer",
+        )
+        bury_dead_runs(instance, GENERATIONS_JOB, BATCH_TAG, attempt.batch_id)
+    order: dict[str, int] = {}
+    for batch_id, reserved in recovery.unclaimed.items():
+        ids = [attempt.attempt_id for attempt in reserved]
+        if waiting_runs(instance, GENERATIONS_JOB, BATCH_TAG, batch_id):
+            ledger.attempts.extend(ids, QUEUE_LEASE_S)
+            continue
+        bury_dead_runs(instance, GENERATIONS_JOB, BATCH_TAG, batch_id)
+        if ledger.batches.tries(batch_id) in (0, MOST_TRIES):
+            _give_up(ledger, reserved)
+            continue
+        ledger.attempts.extend(ids, QUEUE_LEASE_S)
+        order = order or {key: at for at, key in enumerate(instance.get_dynamic_partitions(CLIPS))}
+        yield from _batch_requests(ledger, reserved, order, longest)
+
+
+def _give_up(ledger: Ledger, reserved: list[Attempt]) -> None:
+    """Runs of this batch ended again and again before they submitted; nothing was sent, nothing is billed."""
+    for attempt in reserved:
+        ledger.attempts.fail(
+            attempt.attempt_id,
+            "run_failed",
+            f"the Dagster runs with the tag {BATCH_TAG}={attempt.batch_id} ended before they submitted it; "
+            "look at their logs, then `sora-pipeline retry`",
+            retryable=False,
+            reported=True,
+        )

@@ -1,0 +1,174 @@
+"""Brings rendered videos home: download, check by decoding, store, and only then delivered."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sora_pipeline.clip import Clip
+from sora_pipeline.ledger import Attempt, AttemptState, ClipStanding
+from sora_pipeline.media.probe import VideoFacts, VideoProblem, VideoProblemKind, verify_video
+from sora_pipeline.production.context import LEASE_S, Desk
+from sora_pipeline.production.downloading import DownloadProblem, download
+from sora_pipeline.production.polling import poll_one
+from sora_pipeline.production.storing import store_video
+from sora_pipeline.provider.errors import ErrorKind
+from sora_pipeline.store import OutputStore, StoreProblem
+
+CONCURRENT_DOWNLOADS = 8
+DOWNLOAD_WAITS_S = (0.5, 1.0, 2.0, 4.0, 8.0)
+WAIT_S = 1.0
+_DAMAGED = (VideoProblemKind.NOT_A_VIDEO, VideoProblemKind.TRUNCATED)
+
+
+@dataclass(slots=True)
+class Collected:
+    """How each clip that a run was asked to bring home ended up.
+
+    Attributes:
+        delivered: Clips whose checked video is stored, with the attempt that made it.
+        posters: JPEG bytes of a frame, for clips collected by this run.
+        failed: Clips that have none, with the attempt and the sentence for people.
+        waiting: Clips that may still come (no attempt, another run has it), with the reason.
+    """
+
+    delivered: dict[str, Attempt] = field(default_factory=dict)
+    posters: dict[str, bytes] = field(default_factory=dict)
+    failed: dict[str, tuple[Attempt, str]] = field(default_factory=dict)
+    waiting: dict[str, str] = field(default_factory=dict)
+
+
+async def collect_videos(desk: Desk, clip_ids: Sequence[str], *, resume_timed_out: bool) -> Collected:
+    """Bring every clip to a stored video or a reason why not; waits for those still rendering.
+
+    Args:
+        desk: The tools at hand.
+        clip_ids: Clips to bring home.
+        resume_timed_out: Whether to wait once more for predictions past their deadline: a person asked.
+    """
+    collected = Collected()
+    collector = _Collector(desk, collected, asyncio.Semaphore(CONCURRENT_DOWNLOADS), resume_timed_out)
+    standings = await asyncio.to_thread(desk.ledger.clips.standings, clip_ids)
+    async with desk.alive(), asyncio.TaskGroup() as group:
+        for clip_id in sorted(standings, key=lambda each: _urgency(standings[each])):
+            group.create_task(collector.bring(standings[clip_id]))
+    for clip_id in clip_ids:
+        if clip_id not in standings:
+            collected.waiting[clip_id] = "no manifest that was read names this clip"
+    return collected
+
+
+def _urgency(standing: ClipStanding) -> tuple[bool, float]:
+    """Outputs that expire first go first."""
+    expires = standing.latest.output_expires_at if standing.latest else None
+    return expires is None, expires.timestamp() if expires else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Collector:
+    desk: Desk
+    collected: Collected
+    crowd: asyncio.Semaphore
+    resume_timed_out: bool
+
+    async def bring(self, standing: ClipStanding) -> None:
+        """Wait for one clip's prediction to end, and fetch it."""
+        clip_id, latest = standing.clip.clip_id, standing.latest
+        if standing.delivered and not (latest and latest.live):
+            self.collected.delivered[clip_id] = standing.delivered
+            return
+        if latest is None:
+            self.collected.waiting[clip_id] = "it has no attempt yet"
+            return
+        if latest.state is AttemptState.TIMED_OUT and self.resume_timed_out:
+            self.desk.ledger.attempts.resume(latest.attempt_id, self.desk.settings.generation_timeout_s)
+        while not await self._step(standing, latest.attempt_id):
+            await asyncio.sleep(WAIT_S)
+
+    async def _step(self, standing: ClipStanding, attempt_id: int) -> bool:
+        """Do what the attempt's state asks for; whether that was the end of it."""
+        desk, clip_id = self.desk, standing.clip.clip_id
+        attempt = await asyncio.to_thread(desk.ledger.attempts.get, attempt_id)
+        match attempt.state:
+            case AttemptState.COLLECTED:
+                self.collected.delivered[clip_id] = attempt
+            case AttemptState.FAILED | AttemptState.TIMED_OUT:
+                self.collected.failed[clip_id] = attempt, f"{attempt.error_kind}: {attempt.error_message}"
+            case AttemptState.SUCCEEDED:
+                return await self._fetch(standing, attempt)
+            case AttemptState.IN_FLIGHT:
+                if attempt.next_poll_at and attempt.next_poll_at <= desk.ledger.now():
+                    await poll_one(desk, attempt)
+                return False
+            case _:
+                self.collected.waiting[clip_id] = f"its attempt is {attempt.state}"
+        return True
+
+    async def _fetch(self, standing: ClipStanding, attempt: Attempt) -> bool:
+        """Download, check and store one rendered video, as the only one who does."""
+        desk, clip = self.desk, standing.clip
+        if not desk.ledger.attempts.claim_collect(attempt.attempt_id, desk.owner, LEASE_S):
+            return False
+        store = OutputStore(standing.output_uri)
+        staged = store.staging_dir() / f"{clip.clip_id}-{attempt.attempt_id}-{desk.owner[:8]}.mp4"
+        try:
+            async with self.crowd:
+                facts = await self._download_whole(clip, attempt, staged)
+                video, poster = await asyncio.to_thread(store_video, store, clip, attempt, staged, facts)
+        except (DownloadProblem, VideoProblem, StoreProblem) as problem:
+            return await self._give_up(store, clip, attempt, staged, problem)
+        else:
+            desk.ledger.attempts.collect(attempt.attempt_id, video, run_id=desk.owner)
+            self.collected.posters[clip.clip_id] = poster
+            return False
+        finally:
+            desk.ledger.attempts.release_collect(attempt.attempt_id, desk.owner)
+            staged.unlink(missing_ok=True)
+
+    async def _download_whole(self, clip: Clip, attempt: Attempt, staged: Path) -> VideoFacts:
+        """Download until the file decodes to its end: a damaged copy says nothing about the original."""
+        for tries_left in reversed(range(len(DOWNLOAD_WAITS_S) + 1)):
+            try:
+                await download(self.desk.provider, attempt.output_url or "", staged)
+                return await asyncio.to_thread(verify_video, staged, size=clip.size, duration=clip.duration)
+            except (DownloadProblem, VideoProblem) as problem:
+                lasting = isinstance(problem, VideoProblem) and problem.kind not in _DAMAGED
+                if lasting or not tries_left:
+                    raise
+                self.desk.say(f"{clip.clip_id}: {problem.message}; downloading again")
+            await asyncio.sleep(DOWNLOAD_WAITS_S[-tries_left])
+            await poll_one(self.desk, attempt)  # a fresh URL, where the old one has expired
+            attempt = await asyncio.to_thread(self.desk.ledger.attempts.get, attempt.attempt_id)
+            if attempt.state is not AttemptState.SUCCEEDED:
+                raise DownloadProblem(f"{attempt.error_kind}: {attempt.error_message}", gone=True)
+        raise AssertionError("the last try returns or raises")
+
+    async def _give_up(
+        self,
+        store: OutputStore,
+        clip: Clip,
+        attempt: Attempt,
+        staged: Path,
+        problem: DownloadProblem | VideoProblem | StoreProblem,
+    ) -> bool:
+        """Record why there is no delivered video; whatever was paid for stays fetchable, or kept as a file."""
+        attempts, run_id = self.desk.ledger.attempts, self.desk.owner
+        if isinstance(problem, VideoProblem) and problem.facts is not None:
+            video, poster = await asyncio.to_thread(store_video, store, clip, attempt, staged, problem.facts)
+            message = f"{problem.message}; the file is kept as {video.file_name}"
+            attempts.keep_rejected(
+                attempt.attempt_id, video, run_id=run_id, kind=problem.kind, message=message
+            )
+            self.collected.posters[clip.clip_id] = poster
+            return False
+        if isinstance(problem, DownloadProblem) and problem.gone:
+            attempts.fail(
+                attempt.attempt_id, ErrorKind.EXPIRED, problem.message, retryable=False, reported=True
+            )
+            return False
+        kind = problem.kind if isinstance(problem, VideoProblem) else "download"
+        if isinstance(problem, StoreProblem):
+            kind = "store"
+        attempts.note_problem(attempt.attempt_id, kind, str(problem))
+        self.collected.failed[clip.clip_id] = attempt, f"{kind}: {problem}; the video can still be fetched"
+        return True

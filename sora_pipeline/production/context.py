@@ -1,0 +1,73 @@
+"""Everything one run or tick needs at hand to work on clips."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from sora_pipeline.clip import Clip
+from sora_pipeline.ledger import Ledger, Limits
+from sora_pipeline.ledger.types import MICROS
+from sora_pipeline.media.fitted_images import FittedImages
+from sora_pipeline.provider.catalogue import Catalogue
+from sora_pipeline.provider.protocol import Provider
+from sora_pipeline.settings import Settings
+
+LEASE_S = 60.0
+HEARTBEAT_S = 15.0
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Desk:
+    """The tools of one run or tick.
+
+    Attributes:
+        ledger: What may be paid for.
+        provider: Where clips are rendered; entered (connected) by whoever made the desk.
+        settings: How the user wants it.
+        catalogue: What models can do and cost.
+        owner: Name under which attempts are claimed: the Dagster run's id.
+        say: Takes sentences for the log.
+        images: Fitted images of this run.
+    """
+
+    ledger: Ledger
+    provider: Provider
+    settings: Settings
+    catalogue: Catalogue
+    owner: str
+    say: Say
+    images: FittedImages = field(default_factory=FittedImages)
+
+    @property
+    def limits(self) -> Limits:
+        """What holds for every reservation."""
+        return Limits(self.settings.max_in_flight, self.settings.max_attempts)
+
+    def cost_micros(self, clip: Clip) -> int:
+        """What a clip costs, in millionths of a US dollar."""
+        return int(self.cost_usd(clip) * MICROS)
+
+    def cost_usd(self, clip: Clip) -> Decimal:
+        """What a clip costs by the catalogue."""
+        return self.catalogue.model(clip.model).cost(clip.duration, clip.size)
+
+    @asynccontextmanager
+    async def alive(self) -> AsyncIterator[None]:
+        """Keep this owner's leases fresh while the body runs."""
+
+        async def beat() -> None:
+            while True:
+                await asyncio.to_thread(self.ledger.attempts.heartbeat, self.owner, LEASE_S)
+                await asyncio.sleep(HEARTBEAT_S)
+
+        beating = asyncio.create_task(beat())
+        try:
+            yield
+        finally:
+            beating.cancel()
+            with suppress(asyncio.CancelledError):
+                await beating

@@ -1,0 +1,96 @@
+"""Publishes a production: the output manifest, its CSV twin, the failed rows and the gallery, newest state only."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+from sora_pipeline.ledger import Attempt, Ledger, Production
+from sora_pipeline.manifest.output import output_table, write_parquet
+from sora_pipeline.manifest.output_csv import failed_csv, write_csv
+from sora_pipeline.manifest.snapshot import Snapshot
+from sora_pipeline.manifest.snapshot_parquet import snapshot_from_parquet
+from sora_pipeline.outcome import ClipOutcome
+from sora_pipeline.production.context import LEASE_S
+from sora_pipeline.production.gallery import gallery_html
+from sora_pipeline.production.outcomes import outcome_of
+from sora_pipeline.store import OutputStore
+
+PARQUET, CSV, FAILED, GALLERY = "metadata.parquet", "manifest.csv", "failed.csv", "gallery.html"
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What was published.
+
+    Attributes:
+        production: As it was when its state was read.
+        snapshot: The manifest it is about.
+        outcomes: One a valid clip; invalid rows come from the snapshot.
+        counts: Rows by status, invalid ones included.
+    """
+
+    production: Production
+    snapshot: Snapshot
+    outcomes: list[ClipOutcome]
+    counts: Counter[str]
+
+
+def survey(ledger: Ledger, production: Production, max_attempts: int) -> tuple[Snapshot, list[ClipOutcome]]:
+    """How every clip of the production's newest snapshot stands."""
+    assert production.snapshot_path is not None
+    content = OutputStore(production.output_uri).read_bytes(production.snapshot_path)
+    snapshot = snapshot_from_parquet(content)
+    made: dict[str, list[Attempt]] = {}
+    for attempt in ledger.attempts.of_clips([clip.clip_id for clip in snapshot.clips]):
+        made.setdefault(attempt.clip_id, []).append(attempt)
+    pending = set(ledger.clips.pending(max_attempts))
+    outcomes = [
+        outcome_of(
+            clip,
+            made.get(clip.clip_id, []),
+            output_uri=production.output_uri,
+            pending=clip.clip_id in pending,
+            held=None,
+        )
+        for clip in snapshot.clips
+    ]
+    return snapshot, outcomes
+
+
+def publish(ledger: Ledger, production_id: str, max_attempts: int, owner: str) -> Published | None:
+    """Write a production's output manifest as it stands now; None: another run is writing it at this moment.
+
+    Each file appears whole or not at all. One run publishes a production at a time, and reads the state only then, so
+    an older state never replaces a newer one; a run that dies leaves the production unpublished, and the next writes it.
+
+    Raises:
+        StoreProblem: the output cannot be written.
+    """
+    if not ledger.productions.claim_publish(production_id, owner, LEASE_S):
+        return None
+    production = ledger.productions.get(production_id)
+    snapshot, outcomes = survey(ledger, production, max_attempts)
+    counts = Counter(str(outcome.status) for outcome in outcomes)
+    if snapshot.invalid:
+        counts["invalid"] = len(snapshot.invalid)
+    store = OutputStore(production.output_uri)
+    _bring_along(ledger, store, outcomes)
+    table = output_table(snapshot, outcomes)
+    store.replace_bytes(PARQUET, write_parquet(table))
+    store.replace_bytes(CSV, write_csv(table))
+    store.replace_bytes(FAILED, failed_csv(snapshot, outcomes))
+    store.replace_bytes(GALLERY, gallery_html(production, snapshot, outcomes))
+    ledger.productions.record_published(production_id, production.change_seq, owner)
+    return Published(production, snapshot, outcomes, counts)
+
+
+def _bring_along(ledger: Ledger, store: OutputStore, outcomes: list[ClipOutcome]) -> None:
+    """A clip that was delivered into another output is copied, not paid for again."""
+    for outcome in outcomes:
+        if outcome.file_name and not store.exists(outcome.file_name):
+            origin = OutputStore(
+                ledger.attempts.delivered_to(outcome.clip_id, outcome.file_name) or store.uri
+            )
+            if origin.uri != store.uri and origin.exists(outcome.file_name):
+                store.replace_bytes(outcome.file_name, origin.read_bytes(outcome.file_name))
+                if outcome.poster_path and origin.exists(outcome.poster_path):
+                    store.replace_bytes(outcome.poster_path, origin.read_bytes(outcome.poster_path))

@@ -1,0 +1,95 @@
+"""Takes a manifest in: reads and checks it, keeps its canonical snapshot, and tells the ledger what is wanted."""
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+from sora_pipeline.clip import Clip, Size
+from sora_pipeline.ledger import Ledger, Production
+from sora_pipeline.manifest.canonical import load_snapshot
+from sora_pipeline.manifest.images import ImageFinding
+from sora_pipeline.manifest.snapshot import Snapshot
+from sora_pipeline.manifest.snapshot_parquet import snapshot_to_parquet
+from sora_pipeline.media.fit import ImageFit
+from sora_pipeline.media.fitted_images import FittedImages
+from sora_pipeline.media.images import ImageProblem
+from sora_pipeline.provider.catalogue import Catalogue
+from sora_pipeline.settings import Settings
+from sora_pipeline.store import OutputStore
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a manifest's clips would cost, by the catalogue.
+
+    Attributes:
+        total_usd: All valid clips.
+        to_pay_usd: Those of them that are not delivered or in flight already.
+        clips_to_pay: How many those are.
+    """
+
+    total_usd: Decimal
+    to_pay_usd: Decimal
+    clips_to_pay: int
+
+
+def read_snapshot(uri: str, settings: Settings, catalogue: Catalogue) -> Snapshot:
+    """Read and check a manifest; costs nothing and writes nothing.
+
+    Raises:
+        ManifestProblem: the file as a whole cannot be used.
+    """
+    images = FittedImages()
+    fit = ImageFit(settings.image_fit)
+
+    def check(image: str, size: Size) -> ImageFinding:
+        try:
+            return ImageFinding(sha256=images.get(image, size, fit).original_sha256)
+        except ImageProblem as problem:
+            return ImageFinding(problem=problem.message)
+
+    return load_snapshot(
+        uri,
+        limits={name: catalogue.model(name) for name in catalogue.names},
+        default_model=settings.model,
+        provider=settings.provider,
+        image_check=check,
+    )
+
+
+def estimate(clips: tuple[Clip, ...], ledger: Ledger, catalogue: Catalogue) -> Estimate:
+    """What clips cost, and how much of that is still to be paid."""
+    standings = ledger.clips.standings(clip.clip_id for clip in clips)
+    total = to_pay = Decimal(0)
+    unpaid = 0
+    for clip in clips:
+        cost = catalogue.model(clip.model).cost(clip.duration, clip.size)
+        total += cost
+        standing = standings.get(clip.clip_id)
+        paid = standing is not None and any(
+            attempt is not None and attempt.fingerprint == clip.fingerprint and attempt.state != "failed"
+            for attempt in (standing.delivered, standing.latest)
+        )
+        if not paid:
+            to_pay += cost
+            unpaid += 1
+    return Estimate(total, to_pay, unpaid)
+
+
+def register(snapshot: Snapshot, output_uri: str, budget_usd: Decimal | None, ledger: Ledger) -> Production:
+    """Keep the snapshot in the output, and make its clips what the ledger wants.
+
+    Raises:
+        StoreProblem: the output cannot be written.
+    """
+    path = f".snapshots/{snapshot.snapshot_sha256[:24]}.parquet"
+    OutputStore(output_uri).replace_bytes(path, snapshot_to_parquet(snapshot))
+    production = ledger.productions.record_snapshot(
+        snapshot.manifest_uri,
+        output_uri,
+        snapshot_path=path,
+        manifest_sha256=snapshot.manifest_sha256,
+        snapshot_sha256=snapshot.snapshot_sha256,
+        budget_usd=budget_usd,
+    )
+    ledger.clips.register(production.production_id, snapshot.clips)
+    return production

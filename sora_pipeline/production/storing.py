@@ -1,0 +1,70 @@
+"""Puts a checked video into the output: an attempt's own name, a poster and a sidecar; never over a paid file.
+
+Posters and sidecars live in hidden folders, so that loaders of video folders see videos and one manifest only.
+"""
+
+import hashlib
+import json
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+
+from sora_pipeline.clip import Clip
+from sora_pipeline.ledger import Attempt, StoredVideo
+from sora_pipeline.media.poster import poster_frame
+from sora_pipeline.media.probe import VideoFacts
+from sora_pipeline.store import OutputStore
+
+
+def store_video(
+    store: OutputStore, clip: Clip, attempt: Attempt, staged: Path, facts: VideoFacts
+) -> tuple[StoredVideo, bytes]:
+    """Move a staged file under its final name.
+
+    A file that is there already is this attempt's own from before a crash: the name says so.
+
+    Returns:
+        What is stored, and a poster frame as JPEG.
+
+    Raises:
+        StoreProblem: the output cannot take it; the staged file is still there.
+    """
+    name = f"{clip.clip_id}/{_attempt_name(clip, attempt)}"
+    poster = poster_frame(staged)
+    with suppress(FileExistsError):
+        store.put_file(staged, f"videos/{name}.mp4")
+    store.replace_bytes(f".posters/{name}.jpg", poster)
+    video = StoredVideo(
+        file_name=f"videos/{name}.mp4",
+        poster_path=f".posters/{name}.jpg",
+        output_uri=store.uri,
+        **asdict(facts),
+    )
+    store.replace_bytes(f".sidecars/{name}.json", _sidecar(clip, attempt, video))
+    return video, poster
+
+
+def _attempt_name(clip: Clip, attempt: Attempt) -> str:
+    """The same attempt always gets the same name, and no other attempt ever does."""
+    unique = hashlib.sha256(f"{attempt.provider}\n{attempt.prediction_id}".encode()).hexdigest()[:8]
+    return f"{clip.clip_id}-{attempt.number}-{unique}"
+
+
+def _sidecar(clip: Clip, attempt: Attempt, video: StoredVideo) -> bytes:
+    """What made the file, beside the file: metadata inside it would invalidate its provenance."""
+    facts = {
+        "clip_id": clip.clip_id,
+        "prompt": clip.prompt,
+        "image": clip.image,
+        "image_sha256": clip.image_sha256,
+        "model": clip.model,
+        "model_returned": attempt.model_returned,
+        "provider": attempt.provider,
+        "prediction_id": attempt.prediction_id,
+        "attempt": attempt.number,
+        "fingerprint": attempt.fingerprint,
+        "cost_usd": str(attempt.cost_usd),
+        "carried": dict(clip.carried),
+        **{key: value for key, value in asdict(video).items() if key != "output_uri"},
+    }
+    return json.dumps(facts, ensure_ascii=False, indent=2, default=str).encode() + b"\n"

@@ -1,0 +1,108 @@
+"""Dagster resources: the settings, and from them the ledger, the provider and the tools of one run."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from sora_pipeline.ledger import Ledger
+from sora_pipeline.production.context import Desk
+from sora_pipeline.provider.catalogue import Catalogue, load_catalogue
+from sora_pipeline.provider.config import ProviderConfig
+from sora_pipeline.provider.factory import make_provider
+from sora_pipeline.provider.images import ImageTransport
+from sora_pipeline.sandbox.embedded import ensure_sandbox
+from sora_pipeline.settings import SECRET_FIELDS, Settings, dagster_home, ledger_url
+
+
+class SettingsResource(dg.ConfigurableResource[Any]):
+    """The settings as Dagster shows them.
+
+    Secrets are not among the values: every process reads them from its own environment.
+    """
+
+    values: dict[str, Any]
+
+    @classmethod
+    def of(cls, settings: Settings) -> "SettingsResource":
+        """Settings without their secrets."""
+        values = settings.model_dump(mode="json", exclude=set(SECRET_FIELDS), exclude_none=True)
+        return cls(values=values)
+
+    def read(self) -> Settings:
+        """The settings, with this process's secrets."""
+        return Settings.with_secrets(self.values)
+
+
+class LedgerResource(dg.ConfigurableResource[Any]):
+    """The ledger of attempts."""
+
+    settings: dg.ResourceDependency[SettingsResource]
+
+    def open(self) -> Ledger:
+        """The ledger; one connection pool a process."""
+        return _ledger(ledger_url(self.settings.read(), dagster_home()))
+
+
+class ProviderResource(dg.ConfigurableResource[Any]):
+    """The video provider; with ``SORA_PROVIDER=sandbox`` its own emulator, started when first needed."""
+
+    settings: dg.ResourceDependency[SettingsResource]
+
+    def config(self) -> ProviderConfig:
+        """Address and key. Starts the embedded sandbox where that is the provider and no address is set."""
+        settings = self.settings.read()
+        key = settings.api_key.get_secret_value() if settings.api_key else ""
+        base_url = settings.base_url
+        if settings.provider == "sandbox" and base_url is None:
+            endpoint = ensure_sandbox(sandbox_folder())
+            base_url, key = endpoint.url, endpoint.api_key
+        return ProviderConfig(
+            name=settings.provider,
+            base_url=base_url or "",
+            api_key=key,
+            image_transport=ImageTransport(settings.image_transport),
+        )
+
+
+class DeskResource(dg.ConfigurableResource[Any]):
+    """The tools with which runs and sensors work on clips."""
+
+    settings: dg.ResourceDependency[SettingsResource]
+    ledger: dg.ResourceDependency[LedgerResource]
+    provider: dg.ResourceDependency[ProviderResource]
+
+    def catalogue(self) -> Catalogue:
+        """The models, their limits and prices."""
+        return load_catalogue()
+
+    @asynccontextmanager
+    async def open(self, owner: str, say: Callable[[str], None]) -> AsyncIterator[Desk]:
+        """A desk with a connected provider.
+
+        Args:
+            owner: Name under which attempts are claimed: a Dagster run's id.
+            say: Takes sentences for the log.
+        """
+        async with make_provider(self.provider.config()) as provider:
+            yield Desk(
+                ledger=self.ledger.open(),
+                provider=provider,
+                settings=self.settings.read(),
+                catalogue=self.catalogue(),
+                owner=owner,
+                say=say,
+            )
+
+
+def sandbox_folder() -> Path:
+    """Where the embedded sandbox keeps its jobs and videos."""
+    return dagster_home() / "sandbox"
+
+
+@lru_cache(maxsize=8)
+def _ledger(url: str) -> Ledger:
+    return Ledger(url)
