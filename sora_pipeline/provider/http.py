@@ -1,28 +1,31 @@
-"""The one place that speaks HTTP: connections, timeouts, the key and where it may go.
+"""The one place that speaks HTTP: timeouts, the key and where it may go.
 
 Knows nothing of models, JSON or what an answer means.
 """
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import AsyncIterator, Generator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from types import MappingProxyType
 from typing import Any
-from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import httpx
-from httpx_aiohttp import AiohttpTransport, HttpxAiohttpClient
 
 from sora_pipeline import __version__
-from sora_pipeline.provider.errors import ErrorKind, TransientError
+from sora_pipeline.provider.connections import Connections
+from sora_pipeline.provider.errors import ErrorKind, RejectedError, TransientError
 from sora_pipeline.provider.origins import absolute, same_origin
 from sora_pipeline.provider.retry_after import parse_retry_after
 from sora_pipeline.provider.transport_errors import read_lost, submit_lost
 
 USER_AGENT = f"sora-pipeline/{__version__}"
 MAX_REDIRECTS = 5
+FilePart = tuple[str, bytes, str]
+"""File name, content, media type."""
 # An answer is a few hundred bytes; what is longer is no answer and must not fill the memory.
 MAX_ANSWER_BYTES = 4 * 1024 * 1024
 
@@ -80,20 +83,6 @@ class _KeyForOneOrigin(httpx.Auth):
         yield request
 
 
-class _FreshConnections(AiohttpTransport):
-    """A connection per request.
-
-    A submit that meets a pooled connection which the server has closed meanwhile fails like a lost answer, and would be
-    parked as possibly billed although nobody read it. A handshake per submit is a small price for certainty.
-    """
-
-    def get_client(self) -> aiohttp.ClientSession:
-        connector = aiohttp.TCPConnector(
-            force_close=True, limit=self.limits.max_connections or 0, ssl=self.ssl_context
-        )
-        return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
-
-
 class Http:
     """All HTTP of one provider. Use as an async context manager; may be entered again after it was left."""
 
@@ -111,11 +100,13 @@ class Http:
     async def __aenter__(self) -> "Http":
         if self._submits is not None:
             raise RuntimeError("this provider is already open")
-        tls = httpx.create_ssl_context()
+        tls = _tls()
         common: dict[str, Any] = {"headers": {"User-Agent": USER_AGENT}, "follow_redirects": False}
-        fresh = _FreshConnections(verify=tls, limits=self._limits, proxy=_proxy_for(self._base_url))
+        # A connection of its own for each submit: one that meets a pooled connection which the server has closed meanwhile
+        # fails like a lost answer, and would be parked as possibly billed although nobody read it.
+        fresh = Connections(self._limits, tls, reuse=False)
         self._submits = httpx.AsyncClient(transport=fresh, **common)
-        self._reads = HttpxAiohttpClient(verify=tls, limits=self._limits, **common)
+        self._reads = httpx.AsyncClient(transport=Connections(self._limits, tls, reuse=True), **common)
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -131,18 +122,27 @@ class Http:
         *,
         json: Any = None,
         fields: Mapping[str, str] | None = None,
-        files: Mapping[str, tuple[str, bytes, str]] | None = None,
+        files: Mapping[str, FilePart] | None = None,
     ) -> RawAnswer:
-        """POST once, as JSON or as a form, and never again.
+        """POST once, as JSON or as a multipart form, and never again.
 
         Raises:
+            RejectedError: the request cannot be written down.
             TransientError: nothing was sent.
             AmbiguousSubmitError: something was sent, and no answer came.
         """
         client = _opened(self._submits)
         timeout = self._timeouts.reading(self._timeouts.submit_read)
-        request = client.build_request("POST", url, json=json, data=fields, files=files, timeout=timeout)
-        await request.aread()
+        try:
+            # Parts without a file name are plain fields; given apart, httpx would urlencode a form without files.
+            parts: dict[str, Any] = {name: (None, value.encode()) for name, value in (fields or {}).items()}
+            parts.update(files or {})
+            request = client.build_request("POST", url, json=json, files=parts or None, timeout=timeout)
+            await request.aread()
+        except ValueError as error:  # a lone surrogate in the prompt, for example
+            raise RejectedError(
+                ErrorKind.INVALID_REQUEST, f"the request cannot be written: {error}"
+            ) from error
         try:
             async with asyncio.timeout(self._timeouts.submit_total):
                 response = await client.send(request, auth=self._auth, stream=True)
@@ -213,6 +213,12 @@ class Http:
             raise read_lost(error, secret=self._key) from error
 
 
+@cache
+def _tls() -> ssl.SSLContext:
+    """One for the process: loading the certificates takes 50 ms."""
+    return httpx.create_ssl_context()
+
+
 async def _answer(response: httpx.Response) -> RawAnswer:
     """Read the body. What breaks half-way is an answer only where the status alone refuses the request (4xx)."""
     content = bytearray()
@@ -238,19 +244,3 @@ def _opened(client: httpx.AsyncClient | None) -> httpx.AsyncClient:
     if client is None:
         raise RuntimeError("the provider is not open: use it with 'async with'")
     return client
-
-
-def _proxy_for(base_url: str) -> httpx.Proxy | None:
-    """The environment's proxy for the API host (HTTPS_PROXY, NO_PROXY ...).
-
-    httpx reads the environment only for clients without a transport of their own.
-    """
-    url = httpx.URL(base_url)
-    proxies = getproxies()
-    proxy = proxies.get(url.scheme) or proxies.get("all")
-    if not proxy or proxy_bypass(url.host):
-        return None
-    parsed = httpx.Proxy(proxy if "://" in proxy else f"http://{proxy}")
-    if parsed.url.scheme not in ("http", "https"):
-        raise ValueError(f"the proxy {parsed.url.scheme}://{parsed.url.host} is not an HTTP proxy")
-    return parsed

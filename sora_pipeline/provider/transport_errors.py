@@ -8,11 +8,12 @@ exception underneath (``__cause__``) does tell, so it alone decides.
 Resending: aiohttp's ``ClientSession._request`` repeats a request once, by itself, when a pooled connection turns out to be
 dead (``retry_persistent_connection``), but only for ``IDEMPOTENT_METHODS`` (GET, HEAD, OPTIONS, TRACE, PUT, DELETE): a POST
 is never repeated, it fails with ``ServerDisconnectedError`` or ``ClientOSError``. That failure would be ambiguous for a
-request that nobody read, so submits also get a fresh connection each (see ``http.py``).
+request that nobody read, so submits also get a fresh connection each (see ``connections.py``).
 """
 
 import aiohttp
 
+from sora_pipeline.provider.connections import UnusableProxy
 from sora_pipeline.provider.errors import AmbiguousSubmitError, ErrorKind, ProviderError, TransientError
 from sora_pipeline.provider.wording import tidy
 
@@ -34,7 +35,7 @@ def submit_lost(error: Exception, *, secret: str = "") -> ProviderError:
     Anything not known to happen before the request is written counts as sent.
     """
     words = describe(error, secret=secret)
-    if isinstance(_aiohttp_cause(error), _NOTHING_SENT):
+    if isinstance(error, UnusableProxy) or isinstance(_aiohttp_cause(error), _NOTHING_SENT):
         return TransientError(ErrorKind.CONNECT, f"the request could not be sent: {words}")
     return AmbiguousSubmitError(
         ErrorKind.AMBIGUOUS_SUBMIT, f"the request was sent, the answer was lost, it may be billed: {words}"

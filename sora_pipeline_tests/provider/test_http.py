@@ -53,16 +53,19 @@ async def test_submit_carries_key_and_our_name() -> None:
     assert request.json == {"prompt": "a cat"}
 
 
-@pytest.mark.parametrize("name", ["refused", "unknown host", "not TLS", "dead proxy"])
+@pytest.mark.parametrize("name", ["refused", "unknown host", "not TLS", "dead proxy", "SOCKS proxy"])
 async def test_submit_that_never_left_is_transient(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if name == "dead proxy":
         monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{unused_port()}")
+    if name == "SOCKS proxy":
+        monkeypatch.setenv("all_proxy", f"socks5://127.0.0.1:{unused_port()}")
     async with RawServer([close_without_answer]) as server:
         base = {
             "refused": f"http://127.0.0.1:{unused_port()}",
             "unknown host": "http://no-such-host.invalid",
             "not TLS": f"https://127.0.0.1:{server.port}",
             "dead proxy": "http://provider.example",
+            "SOCKS proxy": "http://provider.example",
         }[name]
         async with http_to(base) as http:
             with pytest.raises(TransientError) as caught:
@@ -256,6 +259,27 @@ async def test_redirect_to_something_else_than_http_is_refused(target: str) -> N
     ):
         with pytest.raises(TransientError):
             await read_output(http, f"{server.url}/a")
+
+
+async def test_signed_url_arrives_as_it_was_made() -> None:
+    signed = "/ai/a%3Ab%2Fc.mp4?X-Credential=AK%2F2026%2Fs3&sig=a%2Bb%2Fc%3D%3d&empty=&q=%7E~+%20"
+    async with RawServer([answer(200, b"mp4")]) as server, http_to(server.url) as http:
+        await read_output(http, server.url + signed)
+    assert server.received[0].path == signed
+
+
+async def test_proxy_of_the_environment_is_used_except_for_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with RawServer([answer(200, {"id": 1})]) as proxy, RawServer([answer(200, {"id": 2})]) as direct:
+        monkeypatch.setenv("http_proxy", proxy.url)
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        async with http_to("http://provider.example") as http:
+            assert (await submit(http, "http://provider.example")).content == b'{"id": 1}'
+            assert (await http.get("http://provider.example/poll")).content == b'{"id": 1}'
+            assert (await http.get(f"{direct.url}/poll")).content == b'{"id": 2}'
+    assert [request.path for request in proxy.received] == [
+        "http://provider.example/submit",
+        "http://provider.example/poll",
+    ]
 
 
 async def test_output_that_breaks_off_is_transient() -> None:
