@@ -151,8 +151,13 @@ class Answer:
 
     @property
     def refusal_code(self) -> int | None:
-        """The HTTP-like error code an answer carries in its body, whatever its HTTP status says."""
-        return next((code for code in self.numeric_codes if code >= 400), None)
+        """The HTTP-like error code an answer carries in its body, whatever its HTTP status says.
+
+        The envelope's own comes first: it stands for the HTTP status where the error's says more (policy: 400 and 503).
+        """
+        envelope = str(self.body.get("code"))
+        refusals = [code for code in self.numeric_codes if code >= 400]
+        return next((code for code in refusals if str(code) == envelope), refusals[0] if refusals else None)
 
     @property
     def names_error(self) -> bool:

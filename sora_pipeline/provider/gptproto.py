@@ -5,7 +5,6 @@ Result: ``GET /api/v3/predictions/{id}/result``, or ``data.urls.get`` of the ans
 """
 
 from typing import Any
-from urllib.parse import quote
 
 from sora_pipeline.provider.images import ImageTransport, image_file, image_reference
 from sora_pipeline.provider.protocol import SubmitRequest
@@ -19,11 +18,7 @@ class GptProto(WireFormat):
 
     def outgoing(self, request: SubmitRequest) -> Outgoing:
         """JSON; a form only where multipart is asked for, which the page's "file" type suggests and no sample shows."""
-        path = (self._config.submit_path or SUBMIT_PATH).format(
-            vendor=quote(self._config.vendor, safe=""),
-            model=quote(request.model, safe=""),
-            scene="text-to-video" if request.image is None else "image-to-video",
-        )
+        path = self.submit_path(request, SUBMIT_PATH)
         size = f"{request.size.width}{self._config.size_separator}{request.size.height}"
         body: dict[str, Any] = {"prompt": request.prompt, "duration": request.duration, "size": size}
         if request.image is None:

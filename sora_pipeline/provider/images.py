@@ -4,6 +4,7 @@ import base64
 from enum import StrEnum
 
 from sora_pipeline.provider.errors import ErrorKind, RejectedError
+from sora_pipeline.provider.http import FilePart
 from sora_pipeline.provider.protocol import InputImage
 
 _EXTENSIONS = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp"}
@@ -38,6 +39,6 @@ def image_reference(image: InputImage, transport: ImageTransport) -> str:
     return f"data:{image.media_type};base64,{base64.b64encode(image.content).decode('ascii')}"
 
 
-def image_file(image: InputImage) -> tuple[str, bytes, str]:
+def image_file(image: InputImage) -> FilePart:
     """The image as a file part: name, bytes, media type."""
     return f"image.{_EXTENSIONS.get(image.media_type, 'bin')}", image.content, image.media_type

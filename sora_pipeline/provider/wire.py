@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Self
 from urllib.parse import quote
 
@@ -12,7 +12,7 @@ import httpx
 from sora_pipeline.provider.answers import read_answer
 from sora_pipeline.provider.config import ProviderConfig
 from sora_pipeline.provider.failures import classify_submit_failure
-from sora_pipeline.provider.http import Http
+from sora_pipeline.provider.http import FilePart, Http
 from sora_pipeline.provider.origins import origin, same_origin
 from sora_pipeline.provider.polling import read_prediction
 from sora_pipeline.provider.protocol import Accepted, Prediction, SubmitRequest
@@ -26,7 +26,7 @@ class Outgoing:
     path: str
     json: Mapping[str, Any] | None = None
     fields: Mapping[str, str] | None = None
-    files: Mapping[str, tuple[str, bytes, str]] = field(default_factory=dict)
+    files: Mapping[str, FilePart] | None = None
 
 
 class WireFormat(ABC):
@@ -63,7 +63,7 @@ class WireFormat(ABC):
         """Send one request; see ``Provider.submit``."""
         out = self.outgoing(request)
         raw = await self._http.submit(
-            self.base_url + out.path, json=out.json, fields=out.fields, files=out.files or None
+            self.base_url + out.path, json=out.json, fields=out.fields, files=out.files
         )
         answer = read_answer(raw.content)
         prediction_id = answer.prediction_id
@@ -91,6 +91,14 @@ class WireFormat(ABC):
         if warning is None:
             return prediction
         return replace(prediction, warning="; ".join(filter(None, (warning, prediction.warning))))
+
+    def submit_path(self, request: SubmitRequest, usual: str) -> str:
+        """The format's path, or the configured one, for this request."""
+        return (self._config.submit_path or usual).format(
+            vendor=quote(self._config.vendor, safe=""),
+            model=quote(request.model, safe=""),
+            scene="text-to-video" if request.image is None else "image-to-video",
+        )
 
     def understood(self, prediction: Prediction) -> Prediction:
         """A hook for what a format knows beyond the answer itself."""

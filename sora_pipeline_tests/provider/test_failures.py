@@ -1,0 +1,154 @@
+import json
+from typing import Any
+
+import pytest
+
+from sora_pipeline.provider.answers import read_answer
+from sora_pipeline.provider.errors import (
+    AmbiguousSubmitError,
+    BlockedError,
+    ErrorKind,
+    GenerationFailedError,
+    ProviderError,
+    RejectedError,
+    TransientError,
+)
+from sora_pipeline.provider.failures import (
+    classify_job_failure,
+    classify_poll_failure,
+    classify_submit_failure,
+)
+from sora_pipeline.provider.statuses import meaning_of
+
+KEY = "sk-secret-0123456789"
+K = ErrorKind
+
+
+def said(message: str, **more: Any) -> dict[str, Any]:
+    return {"error": {"message": message, **more}}
+
+
+POLICY = said("Input may not meet the guidelines. Please adjust and try again.", type="503")
+MISMATCH = said(
+    "Inpaint image must match the requested width and height", type="invalid_request_error", code=None
+)
+SUBMITS: list[tuple[int, Any, type[ProviderError], ErrorKind]] = [
+    (400, POLICY, RejectedError, K.CONTENT_POLICY),
+    (400, {"code": 503, "message": "no", "type": "error"}, RejectedError, K.CONTENT_POLICY),
+    (400, said("no", code="moderation_blocked"), RejectedError, K.CONTENT_POLICY),
+    (403, said("Rejected by our content policy"), RejectedError, K.CONTENT_POLICY),
+    (503, POLICY, RejectedError, K.CONTENT_POLICY),
+    (503, said("upstream overloaded", type="503"), TransientError, K.UNAVAILABLE),
+    (503, b"", TransientError, K.UNAVAILABLE),
+    (503, b"<html><a>Community guidelines</a></html>", TransientError, K.UNAVAILABLE),
+    (500, said("internal"), TransientError, K.UNAVAILABLE),
+    (500, {"code": 500, "msg": "sora-2 is temporarily paused"}, BlockedError, K.MODEL_GONE),
+    (400, MISMATCH, RejectedError, K.IMAGE_MISMATCH),
+    (400, said("image size 100x100 does not match size"), RejectedError, K.IMAGE_MISMATCH),
+    (400, said("duration must be 4, 8 or 12"), RejectedError, K.INVALID_REQUEST),
+    (400, said("Invalid duration for model sora-2: 20 is not supported"), RejectedError, K.INVALID_REQUEST),
+    (404, said("no such route"), RejectedError, K.INVALID_REQUEST),
+    (422, {"detail": "size"}, RejectedError, K.INVALID_REQUEST),
+    (413, b"", RejectedError, K.INVALID_REQUEST),
+    (400, said("unknown video model", code=400), BlockedError, K.MODEL_GONE),
+    (404, said("The model `sora-2-pro` does not exist", code="model_not_found"), BlockedError, K.MODEL_GONE),
+    (404, said("model not found"), BlockedError, K.MODEL_GONE),
+    (400, said("model sora-2-pro has been retired"), BlockedError, K.MODEL_GONE),
+    (400, said("This model is no longer available"), BlockedError, K.MODEL_GONE),
+    (404, b"<html>not found</html>", BlockedError, K.WRONG_ADDRESS),
+    (405, b"", BlockedError, K.WRONG_ADDRESS),
+    (301, b"", BlockedError, K.WRONG_ADDRESS),
+    (401, {"code": 401, "message": "Token cannot be empty", "type": "error"}, BlockedError, K.BAD_TOKEN),
+    (401, b"", BlockedError, K.BAD_TOKEN),
+    (403, said("Invalid Token", type="403"), BlockedError, K.BAD_TOKEN),
+    (403, said("Insufficient balance", type="403"), BlockedError, K.NO_BALANCE),
+    (402, b"", BlockedError, K.NO_BALANCE),
+    (429, said("slow down"), TransientError, K.RATE_LIMITED),
+    (429, said("You exceeded your quota", code="insufficient_quota"), BlockedError, K.NO_BALANCE),
+    (502, b"<html>Bad gateway</html>", AmbiguousSubmitError, K.AMBIGUOUS_SUBMIT),
+    (504, said("timeout"), AmbiguousSubmitError, K.AMBIGUOUS_SUBMIT),
+    (524, b"", AmbiguousSubmitError, K.AMBIGUOUS_SUBMIT),
+    (200, b"<html>welcome</html>", AmbiguousSubmitError, K.AMBIGUOUS_SUBMIT),
+    (200, b"", AmbiguousSubmitError, K.AMBIGUOUS_SUBMIT),
+    (200, {"data": {}, "code": 200, "message": "success"}, AmbiguousSubmitError, K.AMBIGUOUS_SUBMIT),
+    (200, {"code": 401, "message": "Token cannot be empty"}, BlockedError, K.BAD_TOKEN),
+    (200, {"code": 429, "message": "slow down"}, TransientError, K.RATE_LIMITED),
+    (200, {"code": 400, "error": {"type": "503", "message": "no"}}, RejectedError, K.CONTENT_POLICY),
+    (200, {"code": 504, "message": "upstream"}, AmbiguousSubmitError, K.AMBIGUOUS_SUBMIT),
+    (200, {"code": 1013, "message": "hm"}, AmbiguousSubmitError, K.AMBIGUOUS_SUBMIT),
+]  # fmt: skip
+
+
+def as_bytes(body: Any) -> bytes:
+    return body if isinstance(body, bytes) else json.dumps(body).encode()
+
+
+@pytest.mark.parametrize(("status", "body", "error", "kind"), SUBMITS)
+def test_submit_failure(status: int, body: Any, error: type[ProviderError], kind: ErrorKind) -> None:
+    found = classify_submit_failure(status, as_bytes(body), retry_after_s=7)
+    assert (type(found), found.kind, found.http_status) == (error, kind, status)
+    if isinstance(found, TransientError):
+        assert found.retry_after_s == 7
+
+
+POLLS: list[tuple[int, Any, type[ProviderError], ErrorKind]] = [
+    (400, POLICY, GenerationFailedError, K.CONTENT_POLICY),
+    (410, b"", GenerationFailedError, K.EXPIRED),
+    (401, b"", BlockedError, K.BAD_TOKEN),
+    (403, said("Insufficient balance"), BlockedError, K.NO_BALANCE),
+    (403, said("Invalid Token"), BlockedError, K.BAD_TOKEN),
+    (404, said("not found"), TransientError, K.EXPIRED),
+    (429, b"", TransientError, K.RATE_LIMITED),
+    (400, said("bad"), TransientError, K.UNAVAILABLE),
+    (500, b"", TransientError, K.UNAVAILABLE),
+    (502, b"", TransientError, K.UNAVAILABLE),
+    (302, b"", TransientError, K.UNAVAILABLE),
+    (200, b"<html>", TransientError, K.UNREADABLE_ANSWER),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("status", "body", "error", "kind"), POLLS)
+def test_poll_failure(status: int, body: Any, error: type[ProviderError], kind: ErrorKind) -> None:
+    found = classify_poll_failure(status, as_bytes(body))
+    assert (type(found), found.kind) == (error, kind)
+
+
+@pytest.mark.parametrize(
+    ("job", "kind", "retryable"),
+    [
+        ({"status": "failed", "error": None}, K.PROVIDER_INTERNAL, True),
+        ({"status": "failed", "error": "internal error"}, K.PROVIDER_INTERNAL, True),
+        ({"status": "failed", "error": {"code": "moderation_blocked", "message": "x"}}, K.CONTENT_POLICY, False),
+        ({"status": "failed", "error": "Output violates our content policy"}, K.CONTENT_POLICY, False),
+        ({"status": "failed", "has_nsfw_contents": [True]}, K.CONTENT_POLICY, False),
+        ({"status": "failed", "error": {"code": 503, "message": "no"}}, K.CONTENT_POLICY, False),
+        ({"status": "failed", "error": "Inpaint image must match the requested width and height"}, K.IMAGE_MISMATCH, False),
+        ({"status": "failed", "error": {"type": "invalid_request_error", "message": "x"}}, K.INVALID_REQUEST, False),
+        ({"status": "failed", "error": "server is busy"}, K.NO_RESOURCE, True),
+        ({"status": "no_resource", "error": None}, K.NO_RESOURCE, True),
+        ({"status": "cancelled"}, K.CANCELLED, False),
+        ({"status": "expired", "error": "guidelines"}, K.EXPIRED, False),
+    ],
+)  # fmt: skip
+def test_job_failure(job: dict[str, Any], kind: ErrorKind, retryable: bool) -> None:
+    found = classify_job_failure(read_answer(as_bytes({"data": job, "code": 200})), meaning_of(job["status"]))
+    assert (found.kind, found.retryable) == (kind, retryable)
+    assert found.message
+
+
+def test_echoed_prompt_is_not_the_providers_opinion() -> None:
+    prompt = "A judge explains the content policy of a library"
+    body = said(f"bad duration for prompt {prompt!r}")
+    assert classify_submit_failure(400, as_bytes(body), prompt=prompt).kind is K.INVALID_REQUEST
+    assert classify_submit_failure(400, as_bytes(body)).kind is K.CONTENT_POLICY
+
+
+def test_message_is_short_and_without_the_key() -> None:
+    body = said("x" * 490 + f" Incorrect key {KEY}, Authorization: Bearer {KEY}" + "y" * 1000)
+    for error in (
+        classify_submit_failure(401, as_bytes(body), secret=KEY),
+        classify_poll_failure(401, as_bytes(body), secret=KEY),
+        classify_submit_failure(200, f"key={KEY}".encode(), secret=KEY),
+    ):
+        assert len(error.message) <= 500
+        assert "sk-" not in error.message
