@@ -1,0 +1,158 @@
+import asyncio
+import time
+from collections.abc import Iterator
+
+import pytest
+import stamina
+
+from sora_pipeline.clip import Size
+from sora_pipeline.provider.config import ProviderConfig
+from sora_pipeline.provider.errors import AmbiguousSubmitError, BlockedError, ErrorKind, TransientError
+from sora_pipeline.provider.factory import make_provider
+from sora_pipeline.provider.protocol import Accepted, SubmitRequest
+from sora_pipeline.provider.retrying import SubmitGate, retry_transient, submit_with_retries
+from sora_pipeline_tests.provider.raw_server import RawServer, answer, close_without_answer
+
+pytestmark = pytest.mark.anyio
+
+REQUEST = SubmitRequest("a cat", "sora-2", 4, Size(720, 1280))
+TAKEN = answer(200, {"data": {"id": "abc", "status": "created"}})
+
+
+@pytest.fixture
+def gate() -> SubmitGate:
+    return SubmitGate(per_minute=60_000, max_pause_s=0.3)
+
+
+@pytest.fixture
+def instant_back_off() -> Iterator[None]:
+    with stamina.set_testing(True, attempts=5, cap=True):
+        yield
+
+
+async def submit(
+    server: RawServer, gate: SubmitGate, attempts: int = 4, max_wait_s: float = 0.3
+) -> tuple[Accepted, list[str]]:
+    told: list[str] = []
+    async with make_provider(ProviderConfig(name="sandbox", base_url=server.url)) as provider:
+        accepted = await submit_with_retries(
+            provider,
+            REQUEST,
+            gate=gate,
+            attempts=attempts,
+            max_wait_s=max_wait_s,
+            on_retry=lambda error, number: told.append(f"{number} {error.kind}"),
+        )
+    return accepted, told
+
+
+@pytest.mark.usefixtures("instant_back_off")
+async def test_transient_refusals_are_tried_again(gate: SubmitGate) -> None:
+    async with RawServer([answer(503, {}), answer(500, {}), TAKEN]) as server:
+        accepted, told = await submit(server, gate)
+    assert accepted.prediction_id == "abc"
+    assert told == ["1 unavailable", "2 unavailable"]
+
+
+@pytest.mark.usefixtures("instant_back_off")
+async def test_last_refusal_is_raised_and_tries_are_bounded(gate: SubmitGate) -> None:
+    async with RawServer([answer(503, {})]) as server:
+        with pytest.raises(TransientError):
+            await submit(server, gate, attempts=3)
+    assert len(server.received) == 3
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "error"),
+    [
+        (close_without_answer, AmbiguousSubmitError),
+        (answer(504, {}), AmbiguousSubmitError),
+        (answer(401, {}), BlockedError),
+    ],
+    ids=["lost answer", "gateway timeout", "bad token"],
+)
+async def test_nothing_else_is_sent_twice(
+    behaviour: object, error: type[Exception], gate: SubmitGate
+) -> None:
+    async with RawServer([behaviour]) as server:  # type: ignore[list-item]
+        with pytest.raises(error):
+            await submit(server, gate)
+    assert len(server.received) == 1
+
+
+async def test_retry_after_is_honoured_and_capped() -> None:
+    for asked, max_wait, low, high in ((("0.4"), 5.0, 0.4, 1.5), ("86400", 0.3, 0.3, 1.5)):
+        gate = SubmitGate(per_minute=60_000, max_pause_s=max_wait)
+        async with RawServer([answer(429, {}, headers={"Retry-After": asked}), TAKEN]) as server:
+            began = time.monotonic()
+            await submit(server, gate, max_wait_s=max_wait)
+            assert low <= time.monotonic() - began < high
+
+
+async def test_one_clips_429_pauses_all_submits() -> None:
+    gate = SubmitGate(per_minute=60_000)
+    gate.rate_limited(0.4)
+    began = time.monotonic()
+    await asyncio.gather(*(gate.wait() for _ in range(20)))
+    assert time.monotonic() - began >= 0.39
+
+
+async def test_pauses_without_retry_after_grow_until_a_success() -> None:
+    gate = SubmitGate(per_minute=60_000, max_pause_s=10)
+    for _ in range(5):  # one storm, not five
+        gate.rate_limited(None)
+    assert 1.5 < gate.pause_left_s <= 2
+    gate._closed_until = 0
+    gate.rate_limited(None)
+    assert 3.5 < gate.pause_left_s <= 4
+    gate._closed_until = 0
+    gate.accepted()
+    gate.rate_limited(None)
+    assert 1.5 < gate.pause_left_s <= 2
+    gate.rate_limited(1e12)
+    assert gate.pause_left_s <= 10
+
+
+@pytest.mark.parametrize("per_minute", [300.0, 1200.0])
+async def test_rate_is_never_exceeded(per_minute: float) -> None:
+    gate = SubmitGate(per_minute)
+    passed: list[float] = []
+
+    async def go_through() -> None:
+        while True:
+            await gate.wait()
+            passed.append(time.monotonic())
+
+    task = asyncio.create_task(go_through())
+    await asyncio.sleep(1.5)
+    task.cancel()
+    # The burst and the rate together; in a whole minute that is the limit.
+    burst = per_minute // 10
+    assert burst < len(passed) <= burst + 1.5 * (per_minute - burst + 1) / 60 + 1
+
+
+async def test_gate_serves_one_event_loop_after_another() -> None:
+    gate = SubmitGate(per_minute=600)
+    await asyncio.to_thread(lambda: asyncio.run(gate.wait()))
+    await gate.wait()
+
+
+async def test_gate_needs_a_rate() -> None:
+    with pytest.raises(ValueError, match="more than 0"):
+        SubmitGate(0)
+
+
+@pytest.mark.usefixtures("instant_back_off")
+async def test_callers_own_sender_is_told_in_sentences(gate: SubmitGate) -> None:
+    sentences: list[str] = []
+    sent = 0
+
+    async def send() -> Accepted:
+        nonlocal sent
+        sent += 1
+        if sent == 1:
+            raise TransientError(ErrorKind.CONNECT, "refused")
+        return Accepted("abc", None, "created", None)
+
+    await retry_transient(send, gate=gate, say=sentences.append)
+    assert sentences == ["not accepted (connect), try 2 of 4 follows: refused"]
