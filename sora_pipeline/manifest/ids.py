@@ -19,6 +19,8 @@ _HASH_CHARS = (
 )
 _NAMED_CLASHES = 5
 
+_Entry = tuple[int, str, bool]  # row number, id, whether the row gave it
+
 
 def is_safe_id(text: str) -> bool:
     """Whether the text may be a clip id: no ``..`` (folders), no ``...`` (Dagster's partition ranges)."""
@@ -54,7 +56,7 @@ def take_id(base: str, take: int) -> str:
     return base if take == 1 else f"{base}-t{take}"
 
 
-def require_distinct(uri: str, ids: Iterable[tuple[int, str, bool]]) -> None:
+def require_distinct(uri: str, ids: Iterable[_Entry]) -> None:
     """Refuse a manifest in which two clips would share an id.
 
     Ids that differ only in case count as one, because they would share a folder on many file systems.
@@ -66,12 +68,15 @@ def require_distinct(uri: str, ids: Iterable[tuple[int, str, bool]]) -> None:
     Raises:
         ManifestProblem: naming the rows and what to do.
     """
-    first: dict[str, tuple[int, str, bool]] = {}
-    clashes = []
+    first: dict[str, _Entry] = {}
+    by_rows: dict[
+        tuple[int, int], tuple[_Entry, _Entry]
+    ] = {}  # the first take that clashes stands for all of its row
     for entry in ids:
         other = first.setdefault(entry[1].lower(), entry)
         if other is not entry:
-            clashes.append((other, entry))
+            by_rows.setdefault((other[0], entry[0]), (other, entry))
+    clashes = [*by_rows.values()]
     if clashes:
         named = "; ".join(_clash(*pair) for pair in clashes[:_NAMED_CLASHES])
         more = f"; and {len(clashes) - _NAMED_CLASHES} more" if len(clashes) > _NAMED_CLASHES else ""
@@ -83,7 +88,7 @@ def require_distinct(uri: str, ids: Iterable[tuple[int, str, bool]]) -> None:
         raise ManifestProblem(uri, reason)
 
 
-def _clash(one: tuple[int, str, bool], other: tuple[int, str, bool]) -> str:
+def _clash(one: _Entry, other: _Entry) -> str:
     rows = f"rows {one[0]} and {other[0]}"
     if not (one[2] or other[2]) and one[1] == other[1]:
         return f"{rows} ask for the same clip ({one[1]})"

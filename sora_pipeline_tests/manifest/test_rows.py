@@ -1,0 +1,147 @@
+# ruff: noqa: TID253 - tests may import what they compare with
+import threading
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from sora_pipeline.clip import Size
+from sora_pipeline.manifest import ImageFinding, ModelLimits
+from sora_pipeline_tests.manifest.conftest import WriteCsv, image_is_there, load
+
+
+@pytest.mark.parametrize("written", ["8", " 8 ", "8.0", "+8"])
+def test_a_duration_may_be_written_as_spreadsheets_write_it(manifest: WriteCsv, written: str) -> None:
+    assert load(manifest({"prompt": "a", "duration": written})).clips[0].duration == 8
+
+
+@pytest.mark.parametrize("written", ["1280x720", "1280*720", "1280X720", " 1280 x 720 "])
+def test_a_size_is_normalised(manifest: WriteCsv, written: str) -> None:
+    assert load(manifest({"prompt": "a", "size": written})).clips[0].size == Size(1280, 720)
+
+
+def test_blank_cells_mean_the_defaults(manifest: WriteCsv) -> None:
+    blank = {"image": "", "duration": " ", "size": "", "model": "", "takes": "", "clip_id": ""}
+    [clip] = load(manifest({"prompt": " a\r\nb ", **blank})).clips
+    assert (clip.prompt, clip.image, clip.image_sha256, clip.take) == ("a\nb", None, None, 1)
+    assert (clip.duration, str(clip.size), clip.model, clip.provider) == (4, "720x1280", "sora-2", "sandbox")
+
+
+def test_every_problem_of_every_row_is_reported_with_what_is_allowed(manifest: WriteCsv) -> None:
+    path = manifest(
+        {"prompt": "fine"},
+        {"prompt": "", "duration": "5", "size": "1x1", "takes": "0", "clip_id": "a/b", "image": "x.png"},
+        {"prompt": "two", "duration": "long", "model": "sora-3", "image": "missing.png", "clip_id": "two"},
+        {"prompt": "x" * 201, "image": "missing.png"},
+    )
+    snapshot = load(path)
+    assert [clip.prompt for clip in snapshot.clips] == ["fine"]
+    assert [problem.sentence("prompts.csv") for problem in snapshot.problems] == [
+        'prompts.csv, row 2, column duration: "5" is not a duration of sora-2; allowed: 4, 8 or 12',
+        'prompts.csv, row 2, column size: "1x1" is not a size of sora-2; allowed: 720x1280 or 1280x720',
+        "prompts.csv, row 2, column prompt: the value is blank; allowed: text of 1 to 200 characters",
+        'prompts.csv, row 2, column takes: "0" is not a possible number of takes; allowed: a whole number from 1 to 100',
+        'prompts.csv, row 2, column clip_id: "a/b" is not safe as a file name; allowed: up to 100 of A-Z a-z 0-9 _ - '
+        "and single dots, beginning with a letter or digit, not ending in a dot",
+        'prompts.csv, row 3, column model: "sora-3" is not a model of this provider; allowed: sora-2 or sora-2-pro',
+        'prompts.csv, row 3, column duration: "long" is not a whole number; allowed: a whole number of seconds',
+        f'prompts.csv, row 4, column prompt: "{"x" * 79}…" has 201 characters; allowed: text of 1 to 200 characters',
+        'prompts.csv, row 4, column image: "missing.png" does not exist; allowed: a path relative to the manifest\'s '
+        "folder, a URL or an fsspec URI of a picture that can begin a 720x1280 video",
+    ]
+    assert [row.clip_id for row in snapshot.invalid][:2] == [None, "two"]
+    assert str(snapshot.invalid[2].clip_id).startswith("x" * 40)
+    assert {problem.clip_id for problem in snapshot.invalid[1].problems} == {"two"}
+
+
+def test_what_a_model_can_make_is_asked_of_the_rows_model(manifest: WriteCsv) -> None:
+    path = manifest(
+        {"prompt": "a", "size": "1024x1792", "model": "sora-2-pro"},
+        {"prompt": "b", "size": "1024x1792"},
+    )
+    snapshot = load(path)
+    assert [clip.prompt for clip in snapshot.clips] == ["a"]
+    assert [problem.column for problem in snapshot.problems] == ["size"]
+
+
+def test_a_default_that_the_model_cannot_make_is_no_silent_choice(manifest: WriteCsv) -> None:
+    limits = {"wide": ModelLimits((10,), (Size(1280, 720),), 100)}
+    snapshot = load(manifest({"prompt": "a"}), limits=limits, default_model="wide")
+    assert [problem.message for problem in snapshot.problems] == [
+        "the value is blank, and 4 is not a duration of wide; allowed: 10",
+        "the value is blank, and 720x1280 is not a size of wide; allowed: 1280x720",
+    ]
+
+
+def test_an_unknown_default_model_is_the_callers_mistake(manifest: WriteCsv) -> None:
+    with pytest.raises(ValueError, match=r"sora-9.*sora-2 or sora-2-pro"):
+        load(manifest({"prompt": "a"}), default_model="sora-9")
+
+
+def test_a_prompt_with_unquoted_commas_is_reported_not_cut(tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text("prompt,duration\nA cat, on a roof, at night,4\nA dog,4,\n")
+    snapshot = load(tmp_path / "m.csv")
+    assert [clip.prompt for clip in snapshot.clips] == ["A dog"]
+    assert any("double quotes" in problem.message for problem in snapshot.problems)
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("duration", True),
+        ("duration", 8.5),
+        ("duration", [8]),
+        ("takes", 10**30),
+        ("takes", -1),
+        ("size", 720),
+        ("prompt", 7),
+        ("prompt", "a\0b"),
+        ("model", 2),
+        ("image", {"path": "a.png"}),
+        ("clip_id", True),
+        ("clip_id", ".hidden"),
+        ("clip_id", "a..b"),
+        ("clip_id", "a."),
+        ("clip_id", "x" * 101),
+        ("clip_id", "ä"),
+        ("clip_id", "a b"),
+    ],
+)
+def test_a_typed_value_of_the_wrong_kind_is_a_problem_of_its_row(
+    tmp_path: Path, column: str, value: Any
+) -> None:
+    values = pa.array([value if not isinstance(value, int) or abs(value) < 2**63 else float(value)])
+    prompt = {} if column == "prompt" else {"prompt": ["a cat"]}
+    pq.write_table(pa.table({**prompt, column: values}), tmp_path / "m.parquet")
+    snapshot = load(tmp_path / "m.parquet")
+    assert not snapshot.clips
+    assert [problem.column for problem in snapshot.problems] == [column]
+
+
+@pytest.mark.parametrize("value", [7, 7.0, "7", " 7 "])
+def test_a_number_may_be_an_id(tmp_path: Path, value: Any) -> None:
+    pq.write_table(pa.table({"prompt": ["a"], "clip_id": [value]}), tmp_path / "m.parquet")
+    assert load(tmp_path / "m.parquet").clips[0].clip_id == "7"
+
+
+def test_an_image_is_checked_once_per_size_and_several_at_a_time(manifest: WriteCsv) -> None:
+    together = threading.Barrier(3, timeout=10)
+    asked: list[tuple[str, Size]] = []
+
+    def check(image: str, size: Size) -> ImageFinding:
+        asked.append((Path(image).name, size))
+        together.wait()
+        return image_is_there(image, size)
+
+    images = [("a.png", "720x1280"), ("a.png", "720x1280"), ("a.png", "1280x720"), ("b.png", "")]
+    rows = [{"prompt": str(n), "image": image, "size": size} for n, (image, size) in enumerate(images)]
+    snapshot = load(manifest(*rows), image_check=check)
+    assert len(asked) == len(set(asked)) == 3
+    assert snapshot.clips[0].image_sha256 == snapshot.clips[2].image_sha256 != snapshot.clips[3].image_sha256
+
+
+def test_an_image_is_checked_even_where_the_row_has_other_problems(manifest: WriteCsv) -> None:
+    snapshot = load(manifest({"prompt": "a", "duration": "5", "image": "missing.png"}))
+    assert [problem.column for problem in snapshot.problems] == ["duration", "image"]
