@@ -265,9 +265,7 @@ class OutputStore:
             # mode="create" makes the storage itself refuse an existing name, where the driver knows how.
             self._fs.put_file(str(local), path, mode="create")
         except Exception as error:  # drivers say it each in their own way
-            if "not implemented" not in f"{type(error).__name__} {error}".lower().replace(
-                "notimpl", "not impl"
-            ):
+            if "notimplemented" not in f"{type(error).__name__}{error}".lower().replace(" ", ""):
                 raise
             self._fs.put_file(str(local), path)  # an S3 lookalike without conditional writes
 

@@ -29,9 +29,9 @@ def display_name(uri: str) -> str:
     """The URI as it may appear in logs: no password, no query (signed URLs carry keys there), not endless."""
     if "://" in uri:
         scheme, _, rest = uri.partition("://")
-        authority, slash, path = rest.partition("/")
         if scheme.lower() in {"http", "https"}:
-            path = path.partition("?")[0].partition("#")[0]
+            rest = rest.partition("?")[0].partition("#")[0]
+        authority, slash, path = rest.partition("/")
         uri = f"{scheme}://{authority.rpartition('@')[2]}{slash}{path}"
     return uri if len(uri) <= 300 else f"{uri[:297]}..."
 
@@ -52,7 +52,7 @@ def read_image(uri: str, *, limit_bytes: int = 50 * MIB) -> bytes:
         with _open(uri) as file:
             content = _read_up_to(file, limit_bytes)
     except Exception as error:  # every fsspec driver raises errors of its own library
-        raise _explain(name, error) from error
+        raise _explain(uri, error) from error
     if len(content) > limit_bytes:
         raise ImageProblem(
             f"Image {name} is larger than {limit_bytes / MIB:g} MiB, the most that is read; make it smaller."
@@ -99,7 +99,8 @@ def _read_up_to(file: IO[bytes], limit_bytes: int) -> bytes:
     return b"".join(parts)
 
 
-def _explain(name: str, error: Exception) -> ImageProblem:
+def _explain(uri: str, error: Exception) -> ImageProblem:
+    name = display_name(uri)
     status = getattr(error, "status", None)
     if isinstance(status, int):
         return ImageProblem(
@@ -119,8 +120,8 @@ def _explain(name: str, error: Exception) -> ImageProblem:
     if isinstance(error, TimeoutError | asyncio.TimeoutError):
         return ImageProblem(f"Image {name} could not be read in time.", transient=True)
     # What is left from a local disk is a bad path; from a network it is the network.
-    transient = "://" in name and not isinstance(error, ValueError)
+    transient = "://" in uri and not isinstance(error, ValueError)
+    said = str(error).replace(uri, name).partition("\n")[0][:200]
     return ImageProblem(
-        f"Image {name} could not be read: {type(error).__name__}: {str(error).splitlines()[0][:200] if str(error) else ''}",
-        transient=transient,
+        f"Image {name} could not be read: {type(error).__name__}: {said}", transient=transient
     )

@@ -225,7 +225,9 @@ def _check_whole(picture: _Picture, *, damaged: int, promised_frames: int, promi
     An edit list may drop frames of a whole file, so a smaller count alone proves nothing: the time must be missing too.
     """
     if damaged:
-        raise VideoProblem(VideoProblemKind.TRUNCATED, f"The video is damaged: {damaged} broken frames or packets.")
+        raise VideoProblem(
+            VideoProblemKind.TRUNCATED, f"The video is damaged: {damaged} broken frames or packets."
+        )
     frame_s = 1 / float(picture.fps) if picture.fps else 0.1
     if picture.frames < promised_frames and picture.duration_s < promised_s - 1.5 * frame_s:
         raise VideoProblem(
