@@ -21,7 +21,7 @@ from sora_pipeline_tests.provider.raw_server import (
 pytestmark = pytest.mark.anyio
 
 KEY = "sk-secret-0123456789"
-QUICK = Timeouts(connect=1, pool=2, submit_read=0.3, submit_total=5, poll_read=0.3, output_read=0.3)
+QUICK = Timeouts(connect=0.6, pool=2, submit_read=0.3, submit_total=5, poll_read=0.3, output_read=0.3)
 
 
 @asynccontextmanager
