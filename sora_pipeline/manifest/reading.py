@@ -14,8 +14,10 @@ from sora_pipeline.manifest.problems import ManifestProblem, either
 from sora_pipeline.manifest.table import Table
 from sora_pipeline.manifest.uris import absolute, extension, read_bytes
 
-# Hugging Face's VideoFolder takes every column with such a name for the names of files to load.
-_LOADED_BY_NAME = ("_file_name", "_file_names")
+# Hugging Face's VideoFolder takes columns that end so for the names of files to load, and keeps the videos themselves in
+# a column "video": one that is carried through would replace them, without a word (datasets 5.2).
+_LOADED_ENDINGS = ("_file_name", "_file_names")
+_LOADED_NAMES = ("video", "file_names")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,10 +111,10 @@ def _check_names(uri: str, names: tuple[str, ...]) -> None:
                 f'name is allowed; write "{meant}", or rename the column if it is something else.'
             )
             raise ManifestProblem(uri, reason)
-        if meant == "file_names" or (name not in REPORT_COLUMNS and meant.endswith(_LOADED_BY_NAME)):
+        if name in _LOADED_NAMES or meant.endswith(_LOADED_ENDINGS):
             reason = (
-                f'the column "{name}" ends in "file_name", which data set loaders take for a file to load, so it cannot be '
-                f"carried through. Any other ending is allowed; rename it."
+                f'the column "{name}" cannot be carried through: data set loaders give that name a meaning of their own. '
+                f'Any name is allowed but "video", "file_names" and names that end in "_file_name" or "_file_names"; rename it.'
             )
             raise ManifestProblem(uri, reason)
 

@@ -78,6 +78,7 @@ def test_rows_keep_their_numbers_when_blank_rows_are_left_out(csv_file: Path) ->
         (b"prompt,x, x\na,b,c\n", ["more than one", '"x"']),
         (b"prompt,poster_file_name\na,b\n", ["poster_file_name", "rename"]),
         (b"prompt,file_names\na,b\n", ["file_names", "rename"]),
+        (b"prompt,video\na,b\n", ['"video"', "rename"]),
         (b'prompt\nfine\n"never closed\nb\n', ["line 3", "double quotes"]),
         (b"prompt\nfine\ncaf\xe9\n", ["line 3", "0xe9", "UTF-8"]),
         ("prompt\na\n".encode("utf-16"), ["UTF-16", "UTF-8"]),
