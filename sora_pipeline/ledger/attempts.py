@@ -372,6 +372,12 @@ class Attempts:
             attempt_id, [SUCCEEDED], SUCCEEDED, attempts.c.owner == owner, owner=None, lease_until=None
         )
 
+    def fetch_again(self, attempt_id: int) -> bool:
+        """Let runs try once more to fetch a video that they had given up on."""
+        return self._move(
+            attempt_id, [SUCCEEDED], SUCCEEDED, reported_at=None, collect_tries=0, lease_until=None
+        )
+
     def note_problem(self, attempt_id: int, kind: str, message: str) -> bool:
         """Fetching it did not work this time; the video is still there to be fetched."""
         return self._move(
@@ -434,30 +440,35 @@ class Attempts:
 
     def unreported(self) -> list[Attempt]:
         """Accepted attempts that ended, of which no run has shown the end and for which none is on its way."""
-        ended = or_(
-            attempts.c.state == SUCCEEDED,
-            (attempts.c.state.in_([FAILED, TIMED_OUT])) & attempts.c.prediction_id.is_not(None),
-        )
         nobody = or_(attempts.c.lease_until.is_(None), attempts.c.lease_until < self._now())
-        query = select(attempts).where(ended, nobody, attempts.c.reported_at.is_(None))
+        query = select(attempts).where(
+            attempts.c.reported_at.is_(None),
+            attempts.c.state.in_([SUCCEEDED, FAILED, TIMED_OUT]),
+            or_(attempts.c.state == SUCCEEDED, attempts.c.prediction_id.is_not(None)),
+            nobody,
+        )
         return self._fetch(query.order_by(attempts.c.attempt_id))
 
     def expect_collect(self, attempt_ids: Sequence[int], lease_s: float) -> None:
         """Note that a run was requested which will collect or report these."""
-        with self._database.write() as connection:
+        with self._database.exclusive() as connection:
             connection.execute(
                 update(attempts)
                 .where(attempts.c.attempt_id.in_(attempt_ids))
-                .values(lease_until=self._lease(lease_s), collect_tries=attempts.c.collect_tries + 1)
+                .values(
+                    owner=self._owner_if_alive(),
+                    lease_until=self._lease(lease_s),
+                    collect_tries=attempts.c.collect_tries + 1,
+                )
             )
 
     def extend(self, attempt_ids: Sequence[int], lease_s: float) -> None:
         """Give runs that are still queued more time before somebody else takes over."""
-        with self._database.write() as connection:
+        with self._database.exclusive() as connection:
             connection.execute(
                 update(attempts)
                 .where(attempts.c.attempt_id.in_(attempt_ids))
-                .values(lease_until=self._lease(lease_s))
+                .values(owner=self._owner_if_alive(), lease_until=self._lease(lease_s))
             )
 
     def of_batches(self, batch_ids: Iterable[str]) -> list[Attempt]:
@@ -506,6 +517,10 @@ class Attempts:
         return or_(
             attempts.c.owner.is_(None), attempts.c.owner == owner, attempts.c.lease_until < self._now()
         )
+
+    def _owner_if_alive(self) -> ColumnElement[str | None]:
+        """More time is for the next run, not for one that let its lease run out."""
+        return case((attempts.c.lease_until < self._now(), None), else_=attempts.c.owner)
 
     def _move(
         self,

@@ -61,6 +61,11 @@ class Clips:
             wanted = and_(clips.c.production_id == production_id, clips.c.active)
             return _standings(connection, wanted)
 
+    def wanted(self) -> dict[str, ClipStanding]:
+        """How far each clip is that any manifest wants at present."""
+        with self._database.read() as connection:
+            return _standings(connection, clips.c.active)
+
     def pending(self, max_attempts: int) -> list[str]:
         """Clips that may begin an attempt now, by production and manifest order."""
         theirs = attempts.c.clip_id == clips.c.clip_id
@@ -120,19 +125,21 @@ def _upsert(connection: Connection) -> Any:
     insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     statement = insert(clips)
     new = statement.excluded
-    return statement.on_conflict_do_update(
+    statement = statement.on_conflict_do_update(
         index_elements=[clips.c.clip_id],
         set_={
             "production_id": new.production_id,
             "active": new.active,
             "position": new.position,
-            # Literals: with a parameter in this clause, psycopg2 would be sent one row at a time.
+            # Literals, since a statement of many rows can hold no parameter outside them.
             "round": clips.c.round
             + case((clips.c.fingerprint != new.fingerprint, literal_column("1")), else_=literal_column("0")),
             "fingerprint": new.fingerprint,
             "spec": new.spec,
         },
     )
+    # psycopg2 sends many rows in one statement only where something is returned.
+    return statement.returning(clips.c.clip_id) if connection.dialect.name == "postgresql" else statement
 
 
 def _standings(connection: Connection, wanted: Any) -> dict[str, ClipStanding]:

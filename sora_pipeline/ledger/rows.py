@@ -32,11 +32,7 @@ def clip_of(clip_id: str, spec: Mapping[str, Any]) -> Clip:
 
 def attempt_of(row: RowMapping) -> Attempt:
     """A row of ``attempts``."""
-    values = dict(
-        zip(row.keys(), row.values(), strict=True)
-    )  # a lookup a column would take three times as long
-    values["state"] = AttemptState(values["state"])
-    return Attempt(**values)
+    return Attempt(**{**row, "state": AttemptState(row["state"])})
 
 
 def production_of(row: RowMapping) -> Production:

@@ -92,13 +92,13 @@ class Emulator:
         number = self.store.next_submit()
         prompt = read_prompt(raw.prompt)
         faults = self._faults(prompt, number)
-        self._refuse(prompt, faults)
+        await self._refuse(prompt, faults)
         order = await self._read(raw, prompt)
         self._check_room(order)
         job = self._job(wire, order, faults, render_time(settings, number, faults))
-        await self.store.add(job)
         for fault in faults:
-            self.store.use(fault, prompt)
+            self.store.use(fault, prompt)  # committed with the job, or before it
+        await self.store.add(job)
         self.studio.begin(job)
         if any(fault.slow_answer for fault in faults):
             await asyncio.sleep(settings.slow_answer_s)
@@ -157,12 +157,13 @@ class Emulator:
             raise Refusal(Problem.INVALID, str(error)) from None
         return [fault for fault in wanted if not (fault.once and self.store.was_used(fault, prompt))]
 
-    def _refuse(self, prompt: str, faults: list[Fault]) -> None:
+    async def _refuse(self, prompt: str, faults: list[Fault]) -> None:
         if self.settings.model_gone:
             raise Refusal(Problem.MODEL_GONE)
         for fault in faults:
             if fault.refuse or fault.drop is Drop.BEFORE:
                 self.store.use(fault, prompt)
+                await self.store.flush()
             if fault.refuse:
                 wait = 1 if fault.refuse is Problem.RATE_LIMITED else None
                 raise Refusal(fault.refuse, retry_after_s=wait)

@@ -56,9 +56,7 @@ class Journal:
 
     async def add(self, job: Job) -> None:
         """Save a job; committed when this returns."""
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._writes.put((_SAVE_JOB, _row(job), done))
-        await done
+        await self._wait_for(_SAVE_JOB, _row(job))
 
     def update(self, job: Job) -> None:
         """Save a job soon."""
@@ -67,6 +65,10 @@ class Journal:
     def mark(self, name: str, value: int) -> None:
         """Save a mark soon."""
         self._writes.put((_SAVE_MARK, {"name": name, "value": value}, None))
+
+    async def flush(self) -> None:
+        """Everything so far is committed when this returns."""
+        await self._wait_for("SELECT 1", {})
 
     def clear(self) -> None:
         """Forget everything soon."""
@@ -78,6 +80,11 @@ class Journal:
         self._writes.put(None)
         self._thread.join()
         self._connection.close()
+
+    async def _wait_for(self, statement: str, values: Mapping[str, Any]) -> None:
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._writes.put((statement, values, done))
+        await done
 
     def _write_all(self) -> None:
         while True:

@@ -18,6 +18,7 @@ from sora_pipeline.sandbox.connections import Doorman, reset
 from sora_pipeline.sandbox.emulator import Emulator
 from sora_pipeline.sandbox.settings import Outage, SandboxSettings
 
+BACKLOG = 2048
 _REFUSE_S = 5  # how long the port stays closed where nothing was said
 _LOCK_WAIT_S = 5  # an earlier server may still be on its way out
 
@@ -56,6 +57,7 @@ class SandboxServer(uvicorn.Server):
                 doorman,
                 log_level="warning",
                 access_log=False,
+                backlog=BACKLOG,
                 # A pooled connection that closes under a submit looks like a lost answer; only faults may do that.
                 timeout_keep_alive=300,
                 timeout_graceful_shutdown=1,
@@ -63,6 +65,7 @@ class SandboxServer(uvicorn.Server):
         )
         self._doorman = doorman
         self._emulator = emulator
+        self._listener = listener
         self._address = listener.getsockname()[:2]
         self._closed: asyncio.Task[None] | None = None
 
@@ -88,14 +91,15 @@ class SandboxServer(uvicorn.Server):
     async def _close_port(self, seconds: float) -> None:
         for server in self.servers:
             server.close()
+        self._listener.close()
         for connection in list(self.server_state.connections):
             transport = connection.transport
             if isinstance(transport, asyncio.Transport):
                 reset(transport)
         await asyncio.sleep(seconds)
-        listener = _listen(*self._address)
+        self._listener = _listen(*self._address)
         loop = asyncio.get_running_loop()
-        self.servers = [await loop.create_server(self._protocol, sock=listener, backlog=self.config.backlog)]
+        self.servers = [await loop.create_server(self._protocol, sock=self._listener, backlog=BACKLOG)]
         self._emulator.change({"outage": Outage.NONE})
         self._closed = None
 
@@ -137,7 +141,7 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         listener.bind((host, port))
         # Listening at once: two that prefer the same port must not both get it.
-        listener.listen(2048)
+        listener.listen(BACKLOG)
     except OSError:
         listener.close()
         raise

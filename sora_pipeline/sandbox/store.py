@@ -86,8 +86,13 @@ class JobStore:
         return _once(fault, prompt) in self._marks
 
     def use(self, fault: Fault, prompt: str) -> None:
-        """Note that a fault has hit this prompt."""
-        self._count(_once(fault, prompt))
+        """Note that a fault has hit this prompt, where it does so only once."""
+        if fault.once:
+            self._count(_once(fault, prompt))
+
+    async def flush(self) -> None:
+        """What was noted is durable when this returns."""
+        await self._journal.flush()
 
     def _count(self, name: str) -> int:
         value = self._marks[name] = self._marks.get(name, 0) + 1

@@ -4,8 +4,6 @@ import asyncio
 import dataclasses
 import json
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Self
 
 from sora_pipeline.sandbox.rendering.scene import Brief
@@ -25,6 +23,7 @@ class RenderPool:
     def __init__(self, size: int) -> None:
         self._idle: asyncio.LifoQueue[asyncio.subprocess.Process | None] = asyncio.LifoQueue()
         self._processes: set[asyncio.subprocess.Process] = set()
+        self._work: set[asyncio.Task[str | None]] = set()
         for _ in range(size):
             self._idle.put_nowait(None)
 
@@ -36,6 +35,7 @@ class RenderPool:
             if process.returncode is None:
                 process.kill()
                 await process.wait()
+        await asyncio.gather(*self._work, return_exceptions=True)
 
     async def render(self, brief: Brief) -> None:
         """Make one video; a process that died is replaced once.
@@ -44,28 +44,24 @@ class RenderPool:
             RenderError: it cannot be made.
         """
         for _ in range(2):
-            async with self._worker() as process:
-                answer = await _ask(process, brief)
+            process = await self._idle.get()
+            # Cancelled, it still runs to its end: an answer left unread would be taken for the next one's.
+            work = asyncio.create_task(self._use(process, brief))
+            self._work.add(work)
+            work.add_done_callback(self._work.discard)
+            answer = await asyncio.shield(work)
             if answer is not None:
                 if answer:
                     raise RenderError(answer)
                 return
         raise RenderError("the render process died twice")
 
-    @asynccontextmanager
-    async def _worker(self) -> AsyncIterator[asyncio.subprocess.Process]:
-        process = await self._idle.get()
+    async def _use(self, process: asyncio.subprocess.Process | None, brief: Brief) -> str | None:
         try:
             if process is None or process.returncode is not None:
                 process = await _start()
                 self._processes.add(process)
-            yield process
-        except BaseException:
-            # Its answer would be taken for the next one's.
-            if process is not None and process.returncode is None:
-                process.kill()
-            process = None
-            raise
+            return await _ask(process, brief)
         finally:
             self._idle.put_nowait(process)
 

@@ -78,7 +78,7 @@ def _photo(brief: Brief, travel: int) -> "Image":
 
 def _painting(brief: Brief, travel: int, rng: random.Random) -> "Image":
     """Soft shapes in the prompt's colours, painted small and enlarged."""
-    from PIL import Image, ImageDraw
+    from PIL import Image, ImageDraw, ImageFilter
 
     width, height = brief.width + travel, brief.height + travel
     small = (max(8, width // 8), max(8, height // 8))
@@ -91,7 +91,8 @@ def _painting(brief: Brief, travel: int, rng: random.Random) -> "Image":
         box = (x - radius, y - radius, x + radius, y + radius)
         colour = _colour(hue + rng.uniform(-0.15, 0.15) + rng.choice((0, 0.5)), rng.uniform(0.5, 0.95))
         rng.choice((pen.ellipse, pen.rectangle))(box, fill=colour)
-    return picture.resize((width, height), Image.Resampling.BILINEAR)
+    soft = picture.filter(ImageFilter.GaussianBlur(min(small) / 24))
+    return soft.resize((width, height), Image.Resampling.BICUBIC)
 
 
 def _strip(brief: Brief) -> "Image":

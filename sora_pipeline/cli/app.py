@@ -1,0 +1,77 @@
+"""Puts the commands together, and turns what a user can cause into one clear line and an exit code."""
+
+import logging
+import os
+import signal
+import sys
+import types
+
+import typer
+
+from sora_pipeline import __version__
+from sora_pipeline.cli import check, dev, retry, run, sandbox, status
+from sora_pipeline.cli.output import BAD_INPUT, STOPPED, problem
+
+app = typer.Typer(
+    name="sora-pipeline",
+    help="Batch video production for Dagster: a manifest of prompts in, checked videos and a manifest of videos out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command("check")(check.check)
+app.command("run")(run.run)
+app.command("status")(status.status)
+app.command("retry")(retry.retry)
+app.command("resume")(retry.resume)
+app.command("dev")(dev.dev)
+app.command("sandbox", help=sandbox.HELP)(sandbox.command())
+
+
+@app.callback(invoke_without_command=True)
+def _common(version: bool = typer.Option(False, "--version", help="Print the version and exit.")) -> None:
+    if version:
+        typer.echo(f"sora-pipeline {__version__}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Entry of the console script."""
+    # Dagster and its friends explain themselves in the runs' logs; here they would tear the progress display.
+    logging.disable(logging.WARNING)
+    os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        app()
+    except KeyboardInterrupt:
+        problem("stopped; nothing is lost, the same command resumes")
+        sys.exit(STOPPED)
+    except _expected_problems() as error:
+        problem(str(error))
+        sys.exit(BAD_INPUT)
+
+
+def _interrupt(_number: int, _frame: types.FrameType | None) -> None:
+    """A polite kill is like Ctrl-C: our daemon is stopped in order."""
+    raise KeyboardInterrupt
+
+
+def _expected_problems() -> tuple[type[Exception], ...]:
+    """What a user can cause and mend; everything else is a bug and keeps its traceback."""
+    from sora_pipeline.headless.daemon import DaemonProblem
+    from sora_pipeline.ledger.database import LedgerProblem
+    from sora_pipeline.manifest.problems import ManifestProblem
+    from sora_pipeline.provider.catalogue import CatalogueError
+    from sora_pipeline.sandbox.embedded import SandboxStartError
+    from sora_pipeline.settings import SettingsProblem
+    from sora_pipeline.store import StoreProblem
+
+    return (
+        SettingsProblem,
+        LedgerProblem,
+        ManifestProblem,
+        CatalogueError,
+        StoreProblem,
+        DaemonProblem,
+        SandboxStartError,
+    )

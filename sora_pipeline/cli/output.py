@@ -1,0 +1,103 @@
+"""What commands print: sentences, tables and JSON, to the right stream."""
+
+import json
+import sys
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from sora_pipeline.manifest.snapshot import Snapshot
+from sora_pipeline.outcome import ClipOutcome, ClipStatus
+
+OK, SOME_FAILED, BAD_INPUT, STOPPED = 0, 1, 2, 3
+
+console = Console(highlight=False, soft_wrap=True)
+errors = Console(stderr=True, highlight=False, soft_wrap=True)
+
+_STYLES = {
+    "delivered": "green",
+    "failed": "red",
+    "invalid": "red",
+    "ambiguous": "yellow",
+    "in_flight": "blue",
+    "pending": "dim",
+}
+
+
+def problem(sentence: str) -> None:
+    """Something the user can mend, on standard error."""
+    errors.print(f"[bold red]error:[/] {_plain(sentence)}")
+
+
+def note(sentence: str) -> None:
+    """Something worth knowing, on standard error."""
+    errors.print(_plain(sentence))
+
+
+def print_json(value: Any) -> None:
+    """One JSON object on standard output, and nothing else."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2, default=str) + "\n")
+
+
+def row_problems(snapshot: Snapshot) -> None:
+    """Every problem of every row."""
+    for each in snapshot.problems:
+        errors.print(f"[red]✗[/] {_plain(each.sentence(snapshot.manifest_uri))}")
+
+
+def outcome_rows(snapshot: Snapshot, outcomes: list[ClipOutcome]) -> list[dict[str, Any]]:
+    """One JSON-able row a clip, invalid rows included."""
+    rows = [
+        {
+            "clip_id": each.clip_id,
+            "status": str(each.status),
+            "video_path": each.video_path,
+            "cost_usd": each.cost_usd,
+            "attempts": each.attempts,
+            "error_kind": each.error_kind,
+            "error_message": each.error_message,
+            "prediction_id": each.prediction_id,
+        }
+        for each in outcomes
+    ]
+    for bad in snapshot.invalid:
+        reasons = "; ".join(f"{each.column}: {each.message}" for each in bad.problems)
+        rows.append(
+            {
+                "clip_id": bad.clip_id,
+                "row_number": bad.row_number,
+                "status": "invalid",
+                "error_message": reasons,
+            }
+        )
+    return rows
+
+
+def summary_table(snapshot: Snapshot, outcomes: list[ClipOutcome], *, most: int = 60) -> Table:
+    """What became of each clip; trouble first where there are too many to show."""
+    table = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
+    for name in ("clip", "status", "size", "s", "USD"):
+        table.add_column(name, no_wrap=True, justify="right" if name in ("s", "USD") else "left")
+    table.add_column("video, or why not", overflow="fold")
+    clips = {clip.clip_id: clip for clip in snapshot.clips}
+    ordered = sorted(outcomes, key=lambda each: each.status is ClipStatus.DELIVERED)
+    shown = outcomes if len(outcomes) <= most else ordered[:most]
+    for each in shown:
+        clip, style = clips[each.clip_id], _STYLES[each.status]
+        cost = "" if each.cost_usd is None else f"{each.cost_usd:.2f}"
+        last = each.file_name or " ".join(filter(None, [each.error_kind, each.error_message]))
+        table.add_row(
+            each.clip_id, f"[{style}]{each.status}[/]", str(clip.size), str(clip.duration), cost, _plain(last)
+        )
+    for bad in snapshot.invalid:
+        reasons = "; ".join(f"{each.column}: {each.message}" for each in bad.problems)
+        table.add_row(bad.clip_id or f"row {bad.row_number}", "[red]invalid[/]", "", "", "", _plain(reasons))
+    if len(shown) < len(outcomes):
+        table.add_row("…", f"{len(outcomes) - len(shown)} more, all delivered", "", "", "", "")
+    return table
+
+
+def _plain(text: str) -> str:
+    """Text that rich takes as it is."""
+    return text.replace("[", "\\[")

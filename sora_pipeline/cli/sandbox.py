@@ -1,0 +1,56 @@
+"""``sora-pipeline sandbox``: the provider emulator; its options are the fields of its settings."""
+
+import inspect
+import os
+from collections.abc import Callable
+from typing import Any
+
+import typer
+
+from sora_pipeline.cli.output import BAD_INPUT, problem
+from sora_pipeline.sandbox.faults import FAULTS
+from sora_pipeline.sandbox.settings import ENVIRONMENT_PREFIX, SandboxSettings
+
+HELP = (
+    "Serve the provider emulator: real HTTP, real MP4, no cost.\n\n"
+    "A prompt asks for a fault by holding its marker:\n\n"
+    + "\n\n".join(f"{fault.marker}  {fault.does}" for fault in FAULTS.values())
+)
+
+
+def command() -> Callable[..., None]:
+    """The command function, with one option for each setting."""
+
+    def sandbox(**given: str | None) -> None:
+        _serve(given)
+
+    options = [
+        inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            annotation=str | None,
+            default=typer.Option(
+                None,
+                f"--{name.replace('_', '-')}",
+                metavar="VALUE",
+                help=f"{field.description} [{ENVIRONMENT_PREFIX}{name.upper()}]".replace("[", "\\["),
+                show_default=False,
+            ),
+        )
+        for name, field in SandboxSettings.model_fields.items()
+    ]
+    sandbox.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
+    sandbox.__annotations__ = {each.name: each.annotation for each in options}
+    return sandbox
+
+
+def _serve(given: dict[str, str | None]) -> None:
+    from sora_pipeline.sandbox.server import SandboxInUseError, serve
+
+    said = {f"{ENVIRONMENT_PREFIX}{name.upper()}": text for name, text in given.items() if text is not None}
+    environment: dict[str, Any] = {**os.environ, **said}
+    try:
+        serve(SandboxSettings.from_environment(environment))
+    except (ValueError, SandboxInUseError, OSError) as error:
+        problem(str(error))
+        raise typer.Exit(BAD_INPUT) from None

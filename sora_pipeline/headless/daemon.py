@@ -1,0 +1,91 @@
+"""A Dagster daemon of our own, for as long as one is needed and no other lives on the home."""
+
+import subprocess
+import sys
+from pathlib import Path
+from types import TracebackType
+
+import dagster as dg
+
+from sora_pipeline.headless.home import daemon_is_alive, note_daemon_stopped
+
+STOP_TIMEOUT_S = 30.0
+
+
+class DaemonProblem(Exception):
+    """Raised where the daemon ended by itself; the text names its log and holds the last lines."""
+
+
+class DaemonKeeper:
+    """Sees to it that a daemon lives: uses one that does, starts one otherwise, stops what it started.
+
+    Args:
+        instance: The Dagster instance of the home.
+        home: The Dagster home.
+    """
+
+    def __init__(self, instance: dg.DagsterInstance, home: Path) -> None:
+        self._instance = instance
+        self._home = home
+        self._log = home / "logs" / "daemon.log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def own(self) -> bool:
+        """Whether the daemon is one that we started."""
+        return self._process is not None
+
+    def ensure(self) -> None:
+        """Start a daemon unless one lives.
+
+        Raises:
+            DaemonProblem: the one that we started has ended.
+        """
+        if self._process is not None:
+            if self._process.poll() is not None:
+                raise DaemonProblem(
+                    f"the Dagster daemon ended; see {self._log}. Its last lines:\n{self._tail()}"
+                )
+            return
+        if not daemon_is_alive(self._instance, self._home):
+            self._start()
+
+    def stop(self) -> None:
+        """Stop the daemon if we started it. Runs under way end with it, and the ledger knows how far they were."""
+        if self._process is None:
+            return
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        try:
+            self._process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+        self._process = None
+        note_daemon_stopped(self._home)
+
+    def _start(self) -> None:
+        self._log.parent.mkdir(parents=True, exist_ok=True)
+        module = ["-m", "sora_pipeline.definitions"]
+        daemon = [str(Path(sys.executable).with_name("dagster-daemon")), "run", *module]
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "sora_pipeline.headless.supervisor", *daemon],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C in the terminal is for us; we stop the daemon in order
+            )
+
+    def _tail(self, lines: int = 15) -> str:
+        return "\n".join(self._log.read_text("utf-8", "replace").splitlines()[-lines:])
+
+    def __enter__(self) -> "DaemonKeeper":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()

@@ -1,0 +1,43 @@
+"""The Dagster home: its folder, its ``dagster.yaml``, and whether a daemon lives in it."""
+
+import os
+import time
+from importlib import resources
+from pathlib import Path
+
+import dagster as dg
+
+from sora_pipeline.settings import dagster_home
+
+HEARTBEAT_FRESH_S = 75.0
+"""Dagster's daemons write a heartbeat every 30 seconds."""
+_STOPPED = "daemon.stopped"
+
+
+def prepare_home() -> Path:
+    """Make the Dagster home, and let Dagster know of it in this process and its children."""
+    home = dagster_home()
+    home.mkdir(parents=True, exist_ok=True)
+    config = home / "dagster.yaml"
+    if not config.exists():
+        config.write_text((resources.files("sora_pipeline.headless") / "dagster.yaml").read_text("utf-8"))
+    os.environ["DAGSTER_HOME"] = str(home)
+    return home
+
+
+def daemon_is_alive(instance: dg.DagsterInstance, home: Path) -> bool:
+    """Whether some daemon evaluates sensors on this home: ``make dev`` in another terminal, for one.
+
+    Heartbeats older than the last stop that we know of are those of a daemon that we stopped.
+    """
+    heartbeat = instance.get_daemon_heartbeats().get("SENSOR")
+    if heartbeat is None:
+        return False
+    stopped = (home / _STOPPED).stat().st_mtime if (home / _STOPPED).exists() else 0.0
+    fresh = time.time() - heartbeat.timestamp < HEARTBEAT_FRESH_S
+    return fresh and heartbeat.timestamp > stopped
+
+
+def note_daemon_stopped(home: Path) -> None:
+    """Remember that our own daemon has ended."""
+    (home / _STOPPED).touch()

@@ -1,0 +1,121 @@
+"""The whole job for the command line: ask for a production, keep a daemon alive, watch until it is done."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import dagster as dg
+
+from sora_pipeline.headless.daemon import DaemonKeeper
+from sora_pipeline.ledger import Ledger, Production
+from sora_pipeline.names import MANIFEST_JOB, PRODUCTION_TAG
+from sora_pipeline.production.progress import Progress, progress_of
+from sora_pipeline.provider.catalogue import Catalogue
+from sora_pipeline.settings import Settings
+
+LOOK_S = 1.0
+PUBLISH_PATIENCE_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a headless run ended.
+
+    Attributes:
+        progress: The last look at the production; None where its manifest was not even read.
+        stopped: Why it stopped before everything was settled, or None.
+        problem: Why the manifest could not be read, or None.
+    """
+
+    progress: Progress | None
+    stopped: str | None = None
+    problem: str | None = None
+
+
+class HeadlessRun:
+    """One production, from the request to the published output manifest.
+
+    Args:
+        instance: The Dagster instance.
+        home: The Dagster home.
+        ledger: The ledger.
+        settings: The settings.
+        catalogue: Prices, for the budget's sake.
+        timeout_s: Seconds after which to stop watching; None: never.
+        show: Called with every new look at the production.
+    """
+
+    def __init__(
+        self,
+        instance: dg.DagsterInstance,
+        home: Path,
+        ledger: Ledger,
+        settings: Settings,
+        catalogue: Catalogue,
+        *,
+        timeout_s: float | None,
+        show: Callable[[Progress | None], None],
+    ) -> None:
+        self._instance = instance
+        self._home = home
+        self._ledger = ledger
+        self._settings = settings
+        self._catalogue = catalogue
+        self._stop_at = None if timeout_s is None else time.monotonic() + timeout_s
+        self._show = show
+
+    def produce(self, requested: Production) -> Ended:
+        """Watch a requested production until nothing changes any more.
+
+        Raises:
+            DaemonProblem: the daemon that we started ended by itself.
+        """
+        assert requested.requested_at is not None
+        with DaemonKeeper(self._instance, self._home) as daemon:
+            settled_at: float | None = None
+            while True:
+                daemon.ensure()
+                production = self._ledger.productions.get(requested.production_id)
+                if production.read_at is None or production.read_at < requested.requested_at:
+                    if (problem := self._failed_to_read(requested, requested.requested_at)) is not None:
+                        return Ended(None, problem=problem)
+                    self._show(None)
+                elif production.error is not None:
+                    return Ended(None, problem=production.error)
+                else:
+                    progress = progress_of(self._ledger, production, self._settings, self._catalogue)
+                    self._show(progress)
+                    if progress.settled:
+                        settled_at = settled_at or time.monotonic()
+                        patience = time.monotonic() - settled_at > PUBLISH_PATIENCE_S
+                        if progress.published or progress.stopped or patience:
+                            return Ended(progress, stopped=progress.stopped)
+                    else:
+                        settled_at = None
+                if self._stop_at is not None and time.monotonic() > self._stop_at:
+                    return self._timed_out(production)
+                time.sleep(LOOK_S)
+
+    def _timed_out(self, production: Production) -> Ended:
+        progress = None
+        if production.read_at is not None:
+            progress = progress_of(self._ledger, production, self._settings, self._catalogue)
+        return Ended(
+            progress,
+            stopped="the --timeout was reached; what renders goes on at the provider, and the same command resumes",
+        )
+
+    def _failed_to_read(self, production: Production, since: datetime) -> str | None:
+        """Whether the run that was to read the manifest failed for a reason of its own."""
+        filters = dg.RunsFilter(
+            job_name=MANIFEST_JOB,
+            tags={PRODUCTION_TAG: production.production_id},
+            statuses=[dg.DagsterRunStatus.FAILURE],
+            created_after=since,
+        )
+        failed = self._instance.get_runs(filters=filters, limit=1)
+        if not failed:
+            return None
+        return f"the Dagster run {failed[0].run_id} that read the manifest failed; see its log with `sora-pipeline dev`"
