@@ -1,23 +1,25 @@
 """Paths and URIs as users write them, made absolute so that every process means the same file."""
 
+import os
 import re
-from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
-_SCHEME = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]+:(//|/)")
+_SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+://")
 
 
 def is_uri(text: str) -> bool:
-    """Whether the text names a scheme, such as ``s3://``, ``https://`` or ``memory://``."""
+    """Whether the text has a scheme (``https://``, ``s3://``, ...) rather than being a path."""
     return bool(_SCHEME.match(text))
-
-
-def absolute_uri(text: str) -> str:
-    """The same place, independent of the current folder; ``file://`` URIs become paths."""
-    if text.startswith("file://"):
-        text = text.removeprefix("file://")
-    return text if is_uri(text) else str(Path(text).expanduser().absolute())
 
 
 def is_http(text: str) -> bool:
     """Whether the text is a web address."""
     return text.lower().startswith(("http://", "https://"))
+
+
+def absolute_uri(text: str) -> str:
+    """The same place, independent of the current folder; ``file://`` becomes a path."""
+    if text.lower().startswith("file://"):
+        text = unquote(urlsplit(text).path)
+    # Links stay as they are written: what a link points to may change, and is meant to.
+    return text if is_uri(text) else os.path.abspath(os.path.expanduser(text))  # noqa: PTH100, PTH111

@@ -1,12 +1,13 @@
 """What the two assets that have a partition for every clip share."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
 
-from sora_pipeline.names import BATCH_TAG, CLIPS, REQUESTED_BY_TAG
+from sora_pipeline.names import BATCH_TAG, CLIPS, GROUP, REQUESTED_BY_TAG
 
 clip_partitions = dg.DynamicPartitionsDefinition(name=CLIPS)
 
@@ -15,6 +16,25 @@ retry_policy = dg.RetryPolicy(
     max_retries=RETRIES, delay=10, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS
 )
 """For what hits a whole run: a ledger that is locked, a network that is down. Clips have rules of their own."""
+
+
+def clip_asset(
+    *, kind: str, after: dg.AssetsDefinition
+) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
+    """Decorate an asset that has a partition for every clip, serves ranges in one run, and succeeds in part."""
+    with warnings.catch_warnings():
+        # Backfill policies are marked beta; every process would print that, and no user can do anything about it.
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        return dg.asset(
+            group_name=GROUP,
+            kinds={kind},
+            partitions_def=clip_partitions,
+            deps=[after],
+            backfill_policy=dg.BackfillPolicy.single_run(),
+            output_required=False,
+            retry_policy=retry_policy,
+            code_version="1",
+        )
 
 
 class ClipsConfig(dg.Config):

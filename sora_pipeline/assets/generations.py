@@ -9,28 +9,17 @@ from sora_pipeline.assets.clips import (
     ClipsConfig,
     Done,
     Order,
-    clip_partitions,
+    clip_asset,
     failure,
     materializations,
-    retry_policy,
 )
 from sora_pipeline.assets.prompt_manifest import prompt_manifest
 from sora_pipeline.ledger import Attempt
-from sora_pipeline.names import GROUP
 from sora_pipeline.production.submitting import Ensured, ensure_predictions, fail_transient, retry_wait_s
 from sora_pipeline.resources import DeskResource
 
 
-@dg.asset(
-    group_name=GROUP,
-    kinds={"python"},
-    partitions_def=clip_partitions,
-    deps=[prompt_manifest],
-    backfill_policy=dg.BackfillPolicy.single_run(),
-    output_required=False,
-    retry_policy=retry_policy,
-    code_version="1",
-)
+@clip_asset(kind="python", after=prompt_manifest)
 async def generations(
     context: dg.AssetExecutionContext, config: ClipsConfig, desk: DeskResource
 ) -> Any:  # Dagster reads the annotation of an async generator as an output type

@@ -8,30 +8,19 @@ from sora_pipeline.assets.clips import (
     ClipsConfig,
     Done,
     Order,
-    clip_partitions,
+    clip_asset,
     failure,
     materializations,
-    retry_policy,
 )
 from sora_pipeline.assets.generations import generations
 from sora_pipeline.ledger import Attempt, AttemptState
 from sora_pipeline.media.poster import data_uri
-from sora_pipeline.names import GROUP
 from sora_pipeline.production.collecting import Collected, collect_videos
 from sora_pipeline.production.submitting import Ensured, ensure_predictions, fail_transient
 from sora_pipeline.resources import DeskResource
 
 
-@dg.asset(
-    group_name=GROUP,
-    kinds={"video"},
-    partitions_def=clip_partitions,
-    deps=[generations],
-    backfill_policy=dg.BackfillPolicy.single_run(),
-    output_required=False,
-    retry_policy=retry_policy,
-    code_version="1",
-)
+@clip_asset(kind="video", after=generations)
 async def videos(
     context: dg.AssetExecutionContext, config: ClipsConfig, desk: DeskResource
 ) -> Any:  # Dagster reads the annotation of an async generator as an output type

@@ -2,12 +2,15 @@
 
 import time
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from rich.live import Live
 from rich.text import Text
 
 from sora_pipeline.cli.output import errors
-from sora_pipeline.production.progress import Progress
+
+if TYPE_CHECKING:
+    from sora_pipeline.production.progress import Progress
 
 _ORDER = (
     ("delivered", "green"),
@@ -31,7 +34,7 @@ class ProgressDisplay:
         )
         self._said = ""
 
-    def show(self, progress: Progress | None) -> None:
+    def show(self, progress: "Progress | None") -> None:
         """Show the newest look; None while the daemon starts and reads the manifest."""
         words = self._words(progress)
         if self._live is not None:
@@ -40,7 +43,7 @@ class ProgressDisplay:
             self._said = words.plain
             errors.print(f"{self._clock()} {words.plain}")
 
-    def _words(self, progress: Progress | None) -> Text:
+    def _words(self, progress: "Progress | None") -> Text:
         if progress is None:
             return Text("the Dagster daemon starts and reads the manifest", style="dim")
         words = Text()
@@ -52,7 +55,7 @@ class ProgressDisplay:
         words.append(f"{progress.committed_usd:.2f} USD", style="dim")
         return words
 
-    def _bar(self, progress: Progress | None) -> Text:
+    def _bar(self, progress: "Progress | None") -> Text:
         bar = Text(f"{self._clock()} ", style="dim")
         if progress is None or not progress.clips:
             return bar

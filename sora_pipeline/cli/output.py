@@ -12,8 +12,17 @@ from sora_pipeline.outcome import ClipOutcome, ClipStatus
 
 OK, SOME_FAILED, BAD_INPUT, STOPPED = 0, 1, 2, 3
 
-console = Console(highlight=False, soft_wrap=True)
-errors = Console(stderr=True, highlight=False, soft_wrap=True)
+_WIDE = 200
+"""Columns where nobody looks: a log or a file has no edge at which to break lines."""
+
+
+def _console(stderr: bool) -> Console:
+    made = Console(stderr=stderr, highlight=False, soft_wrap=True)
+    return made if made.is_terminal else Console(stderr=stderr, highlight=False, soft_wrap=True, width=_WIDE)
+
+
+console = _console(stderr=False)
+errors = _console(stderr=True)
 
 _STYLES = {
     "delivered": "green",

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import typer
+from pydantic import ValidationError
 
 from sora_pipeline.cli.output import BAD_INPUT, problem
 from sora_pipeline.sandbox.faults import FAULTS
@@ -15,7 +16,7 @@ HELP = (
     "Serve the provider emulator: real HTTP, real MP4, no cost.\n\n"
     "A prompt asks for a fault by holding its marker:\n\n"
     + "\n\n".join(f"{fault.marker}  {fault.does}" for fault in FAULTS.values())
-)
+).replace("[", "\\[")  # the help is printed by rich, which reads brackets as styles
 
 
 def command() -> Callable[..., None]:
@@ -51,6 +52,10 @@ def _serve(given: dict[str, str | None]) -> None:
     environment: dict[str, Any] = {**os.environ, **said}
     try:
         serve(SandboxSettings.from_environment(environment))
+    except ValidationError as error:
+        for each in error.errors():
+            problem(f"{ENVIRONMENT_PREFIX}{str(each['loc'][0]).upper()}={each['input']}: {each['msg']}")
+        raise typer.Exit(BAD_INPUT) from None
     except (ValueError, SandboxInUseError, OSError) as error:
         problem(str(error))
         raise typer.Exit(BAD_INPUT) from None

@@ -4,10 +4,12 @@ import os
 import time
 from importlib import resources
 from pathlib import Path
-
-import dagster as dg
+from typing import TYPE_CHECKING
 
 from sora_pipeline.settings import dagster_home
+
+if TYPE_CHECKING:
+    import dagster as dg
 
 HEARTBEAT_FRESH_S = 75.0
 """Dagster's daemons write a heartbeat every 30 seconds."""
@@ -25,7 +27,7 @@ def prepare_home() -> Path:
     return home
 
 
-def daemon_is_alive(instance: dg.DagsterInstance, home: Path) -> bool:
+def daemon_is_alive(instance: "dg.DagsterInstance", home: Path) -> bool:
     """Whether some daemon evaluates sensors on this home: ``make dev`` in another terminal, for one.
 
     Heartbeats older than the last stop that we know of are those of a daemon that we stopped.

@@ -12,7 +12,8 @@ from sora_pipeline.manifest.csv_format import parse_csv
 from sora_pipeline.manifest.parquet_format import MAGIC, parse_parquet
 from sora_pipeline.manifest.problems import ManifestProblem, either
 from sora_pipeline.manifest.table import Table
-from sora_pipeline.manifest.uris import absolute, extension, read_bytes
+from sora_pipeline.manifest.uris import extension, read_bytes
+from sora_pipeline.uris import absolute_uri
 
 # Hugging Face's VideoFolder takes columns that end so for the names of files to load, and keeps the videos themselves in
 # a column "video": one that is carried through would replace them, without a word (datasets 5.2).
@@ -68,7 +69,7 @@ def read_manifest(uri: str) -> ManifestFile:
     Raises:
         ManifestProblem: the file as a whole cannot be used.
     """
-    uri = absolute(uri)
+    uri = absolute_uri(uri)
     content = read_bytes(uri)
     is_parquet = content.startswith(MAGIC) or extension(uri) in (".parquet", ".pq")
     if not content.strip():

@@ -2,35 +2,21 @@
 
 import os
 import posixpath
-import re
 from pathlib import Path
-from urllib.parse import unquote, urljoin, urlsplit
+from urllib.parse import urljoin, urlsplit
 
 from sora_pipeline.manifest.problems import ManifestProblem
-
-_SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+://")
-
-
-def is_uri(text: str) -> bool:
-    """Whether the text has a scheme (``https://``, ``s3://``, ...) rather than being a path."""
-    return bool(_SCHEME.match(text))
-
-
-def absolute(uri: str) -> str:
-    """The same place as an absolute path or a URI; ``file://`` becomes a path."""
-    if uri.lower().startswith("file://"):
-        uri = unquote(urlsplit(uri).path)
-    return uri if is_uri(uri) else os.path.abspath(uri)  # noqa: PTH100 - Path.resolve would follow links
+from sora_pipeline.uris import absolute_uri, is_http, is_uri
 
 
 def beside(manifest_uri: str, reference: str) -> str:
     """Resolve a reference as the manifest at ``manifest_uri`` (absolute) means it."""
     if is_uri(reference) or os.path.isabs(reference):  # noqa: PTH117 - text in, text out
-        return absolute(reference)
+        return absolute_uri(reference)
     if not is_uri(manifest_uri):
         folder = os.path.dirname(manifest_uri)  # noqa: PTH120
         return os.path.normpath(os.path.join(folder, reference))  # noqa: PTH118
-    if manifest_uri.lower().startswith(("http://", "https://")):
+    if is_http(manifest_uri):
         return urljoin(manifest_uri, reference)
     scheme, path = manifest_uri.split("://", 1)
     return f"{scheme}://{posixpath.normpath(posixpath.join(posixpath.dirname(path), reference))}"

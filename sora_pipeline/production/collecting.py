@@ -82,7 +82,7 @@ class _Collector:
             return
         if latest.state is AttemptState.TIMED_OUT and self.resume_timed_out:
             self.desk.ledger.attempts.resume(latest.attempt_id, self.desk.settings.generation_timeout_s)
-        while not await self._step(standing, latest.attempt_id):
+        while not await self._step(standing, latest.attempt_id):  # noqa: ASYNC110 - another process may move it on
             await asyncio.sleep(WAIT_S)
 
     async def _step(self, standing: ClipStanding, attempt_id: int) -> bool:
