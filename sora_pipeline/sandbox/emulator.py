@@ -33,6 +33,7 @@ _OUTAGES = {
 }
 _POLL_ERRORS = (Problem.INTERNAL, Problem.UNAVAILABLE, None)  # None cuts the connection
 _EMPTY_ANSWERS = 2
+_HANG_S = 600  # longer than any client waits
 
 
 class Emulator:
@@ -54,16 +55,20 @@ class Emulator:
 
     async def check_outage(self) -> None:
         """Break off as the whole provider does at the moment."""
-        outage = self.settings.outage
-        if outage is not Outage.NONE and 0 < self.settings.outage_s < time.monotonic() - self._outage_began:
-            self.change({"outage": Outage.NONE})
-            outage = Outage.NONE
+        outage = self._outage()
         if outage in _OUTAGES:
             raise Refusal(_OUTAGES[outage])
-        if outage is Outage.HANG:
-            await asyncio.sleep(24 * 3600)
-        if outage in (Outage.RESET, Outage.REFUSE):
-            raise DropConnection(reset=True)
+        waited_until = time.monotonic() + _HANG_S
+        while self._outage() is Outage.HANG and time.monotonic() < waited_until:  # noqa: ASYNC110 - ends by the clock too
+            await asyncio.sleep(0.1)
+        if outage is not Outage.NONE:
+            raise DropConnection(reset=True)  # also after a hang: a client that has left is not served late
+
+    def _outage(self) -> Outage:
+        """The outage of this moment; one whose time is over is switched off."""
+        if 0 < self.settings.outage_s < time.monotonic() - self._outage_began:
+            self.settings = self.settings.changed({"outage": Outage.NONE})
+        return self.settings.outage
 
     async def admit(self, key: str | None) -> None:
         """Let a request of a wire format in, or not.

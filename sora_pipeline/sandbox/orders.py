@@ -10,8 +10,6 @@ import io
 import urllib.parse
 from dataclasses import dataclass
 
-import httpx
-
 from sora_pipeline.clip import Size
 from sora_pipeline.sandbox.catalogue import DEFAULT_DURATION, DEFAULT_SIZE, MODELS, Model
 from sora_pipeline.sandbox.refusals import Problem, Refusal
@@ -120,6 +118,8 @@ def decode_data_uri(uri: str) -> bytes:
 
 async def fetch(url: str) -> bytes:
     """Download an image as the provider would."""
+    import httpx  # here, as it is a third of the server's start and seldom needed
+
     try:
         async with (
             httpx.AsyncClient(timeout=15, follow_redirects=True) as client,

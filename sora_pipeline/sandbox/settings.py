@@ -10,7 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
 from sora_pipeline.sandbox.faults import FAULTS
 
@@ -128,7 +128,11 @@ class SandboxSettings(BaseModel):
         given: dict[str, Any] = {
             name: environment[variable] for name, variable in names.items() if environment.get(variable)
         }
-        return cls.model_validate(given)
+        try:
+            return cls.model_validate(given)
+        except ValidationError as error:
+            problems = [f"{names[str(e['loc'][0])]}: {e['msg']}" for e in error.errors()]
+            raise ValueError("; ".join(problems)) from None
 
     def to_environment(self) -> dict[str, str]:
         """The variables from which :meth:`from_environment` reads these settings again."""

@@ -60,7 +60,7 @@ class Client:
 
 def client_of(endpoint: SandboxEndpoint) -> Client:
     headers = {"Authorization": f"Bearer {endpoint.api_key}"}
-    return Client(httpx.Client(base_url=endpoint.url, headers=headers, timeout=10), endpoint)
+    return Client(httpx.Client(base_url=endpoint.url, headers=headers, timeout=10, verify=False), endpoint)
 
 
 @pytest.fixture(scope="package")

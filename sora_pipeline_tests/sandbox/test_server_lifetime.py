@@ -33,9 +33,9 @@ def test_killed_server_knows_its_bill_and_finishes_its_renders(own_settings: San
         done = client.accept("done")
         client.wait(done)
         client.change(render_s=1)
-        pending = [client.accept(f"clip {number}", duration=12) for number in range(3)]
         once = "x [sandbox:rate-limit-once]"
         assert client.submit(once).status_code == 429
+        pending = [client.accept(f"clip {number}", duration=12) for number in range(3)]
         os.kill(endpoint.pid, signal.SIGKILL)
     with running_sandbox(own_settings) as endpoint:
         client = client_of(endpoint)
@@ -44,14 +44,6 @@ def test_killed_server_knows_its_bill_and_finishes_its_renders(own_settings: San
             data = client.wait(prediction)
             assert httpx.get(data["outputs"][0]).status_code == 200
         assert client.submit(once).status_code == 200
-
-
-def test_answered_submit_survives_a_kill_at_once(own_settings: SandboxSettings) -> None:
-    with running_sandbox(own_settings) as endpoint:
-        client_of(endpoint).accept("the last word")
-        os.kill(endpoint.pid, signal.SIGKILL)
-    with running_sandbox(own_settings) as endpoint:
-        assert client_of(endpoint).bill()["by_prompt"] == {"the last word": 1}
 
 
 def test_ensure_starts_one_for_many_callers_and_keeps_its_port(
@@ -91,7 +83,7 @@ def test_started_sandbox_outlives_the_process_that_started_it(
 
 def test_failed_start_names_the_log_and_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SORA_SANDBOX_FPS", "many")
-    with pytest.raises(SandboxStartError, match=r"sandbox\.log(.|\n)*fps"):
+    with pytest.raises(SandboxStartError, match=r"sandbox\.log(.|\n)*SORA_SANDBOX_FPS: "):
         ensure_sandbox(tmp_path)
 
 
