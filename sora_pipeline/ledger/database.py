@@ -1,5 +1,7 @@
 """Opening the ledger's database: dialect differences, transactions and the schema's version live here."""
 
+import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import resources
@@ -12,6 +14,8 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from sora_pipeline.ledger.schema import VERSION_TABLE
 
 SCHEMA_VERSION = "0001"
+BUSY_S = 60.0
+"""How long an SQLite writer waits for the others."""
 _ADVISORY_LOCK = 0x50_4A_7A  # one writer at a time where a sum decides (slots, budget)
 
 
@@ -31,10 +35,10 @@ class Database:
         if self._sqlite:
             if parsed.database and parsed.database != ":memory:":
                 self._make_folder(Path(parsed.database).parent)
-            arguments["connect_args"] = {"timeout": 60}
+            arguments["connect_args"] = {"timeout": BUSY_S}
         try:
             self.engine: Engine = create_engine(parsed, pool_pre_ping=not self._sqlite, **arguments)
-        except ImportError as error:
+        except (ImportError, ArgumentError) as error:
             raise LedgerProblem(
                 f"the ledger at {self.shown_url} needs a driver that is not installed: {error}"
             ) from None
@@ -126,11 +130,25 @@ def _configure_sqlite(connection: Any, _record: Any) -> None:
     # SQLAlchemy starts the transactions (see _begin_sqlite), not the driver.
     connection.isolation_level = None
     cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")
+    _switch_to_wal(cursor)
     # FULL: an intent that was committed before a paid request must survive a power cut.
     cursor.execute("PRAGMA synchronous=FULL")
     cursor.execute("PRAGMA foreign_keys=ON")
     cursor.close()
+
+
+def _switch_to_wal(cursor: Any) -> None:
+    """Switch a fresh file to WAL; where several open it at once, SQLite fails instead of waiting its turn."""
+    give_up = time.monotonic() + BUSY_S
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > give_up:
+                raise
+            time.sleep(0.02)
+        else:
+            return
 
 
 def _begin_sqlite(connection: Connection) -> None:
