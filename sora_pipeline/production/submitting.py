@@ -261,7 +261,12 @@ async def _submit(
 def _park(desk: Desk, attempt: Attempt, error: AmbiguousSubmitError) -> str:
     if desk.settings.ambiguous_submit == "resubmit":
         desk.ledger.attempts.fail(
-            attempt.attempt_id, error.kind, error.message, retryable=True, reported=True
+            attempt.attempt_id,
+            error.kind,
+            error.message,
+            retryable=True,
+            reported=True,
+            possibly_billed=True,
         )
         return (
             f"{error.message}. It may have been billed; SORA_AMBIGUOUS_SUBMIT=resubmit begins another attempt"
