@@ -86,6 +86,9 @@ async def ensure_predictions(
                 undecided = [each for each in undecided if each not in ensured.waiting]
                 await _make_room(desk)
                 continue
+            # Before the first submit: a run that sends slowly must not look like one that died.
+            held = [attempt.attempt_id for attempt in mine]
+            await asyncio.to_thread(desk.ledger.attempts.claim, held, desk.owner, LEASE_S)
             async with asyncio.TaskGroup() as group:
                 for attempt in mine:
                     clip = standings[attempt.clip_id]
