@@ -229,6 +229,9 @@ async def _submit(
             return
 
         async def send() -> Accepted:
+            # Again, for it may have opened while this one waited for its turn.
+            if (breaker := desk.ledger.breakers.get(desk.settings.provider)) is not None:
+                raise BlockedError(ErrorKind(breaker.kind), breaker.message)
             if not ledger.begin_submit(
                 attempt.attempt_id, desk.owner, lease_s=LEASE_S, request_summary=summary
             ):
