@@ -83,8 +83,9 @@ async def ensure_predictions(
                     break
                 mine = await _reserve(desk, undecided, standings, batch_id, ensured, force)
             if not mine:
-                undecided = [each for each in undecided if each not in ensured.waiting]
-                await _make_room(desk)
+                undecided = [each for each in undecided if not _decided(ensured, each)]
+                if undecided:
+                    await _make_room(desk)
                 continue
             # Before the first submit: a run that sends slowly must not look like one that died.
             held = [attempt.attempt_id for attempt in mine]
@@ -191,6 +192,8 @@ async def _reserve(
         owner=desk.owner,
         force=force,
     )
+    for clip_id in reservation.unwanted:
+        ensured.failed[clip_id] = "the manifest no longer names this clip; put its row back and read it again"
     for clip_id in reservation.no_budget:
         ensured.waiting[clip_id] = "its cost no longer fits the production's budget; raise it and run again"
     return reservation.reserved
