@@ -108,6 +108,16 @@ def _selected(context: dg.AssetExecutionContext) -> frozenset[dg.AssetKey]:
     return frozenset(selection or [context.asset_key])
 
 
+def observations(
+    context: dg.AssetExecutionContext, failed: Mapping[str, str]
+) -> Iterator[dg.AssetObservation]:
+    """Why each clip failed, where people look: among the events of its own partition."""
+    for clip_id, reason in failed.items():
+        yield dg.AssetObservation(
+            context.asset_key, partition=clip_id, description=reason, metadata={"failed": reason}
+        )
+
+
 def failure(what: str, failed: Mapping[str, str]) -> dg.Failure:
     """The end of a run in which clips failed: their partitions turn red, all others stay as they are."""
     table = "\n".join(f"| {clip_id} | {_cell(reason)} |" for clip_id, reason in failed.items())

@@ -12,6 +12,7 @@ from sora_pipeline.assets.clips import (
     clip_asset,
     failure,
     materializations,
+    observations,
 )
 from sora_pipeline.assets.prompt_manifest import prompt_manifest
 from sora_pipeline.ledger import Attempt
@@ -42,6 +43,8 @@ async def generations(
     for event in materializations(context, done):
         yield event
     if ensured.failed:
+        for observation in observations(context, ensured.failed):
+            yield observation
         raise failure("clips could not be submitted", ensured.failed)
     if ensured.stopped:
         raise dg.Failure(ensured.stopped, allow_retries=False)

@@ -11,6 +11,7 @@ from sora_pipeline.assets.clips import (
     clip_asset,
     failure,
     materializations,
+    observations,
 )
 from sora_pipeline.assets.generations import generations
 from sora_pipeline.ledger import Attempt, AttemptState
@@ -46,6 +47,8 @@ async def videos(
         yield event
     failed = ensured.failed | {clip_id: reason for clip_id, (_, reason) in collected.failed.items()}
     if failed:
+        for observation in observations(context, failed):
+            yield observation
         raise failure("clips have no video", failed)
     if ensured.stopped:
         raise dg.Failure(ensured.stopped, allow_retries=False)
@@ -79,5 +82,5 @@ def _done(attempt: Attempt, poster: bytes | None) -> Done:
     if attempt.accepted_at and attempt.completed_at:
         metadata["render_s"] = (attempt.completed_at - attempt.accepted_at).total_seconds()
     if poster is not None:
-        metadata["poster"] = dg.MetadataValue.md(f"![poster frame]({data_uri(poster)})")
+        metadata = {"poster": dg.MetadataValue.md(f"![poster frame]({data_uri(poster)})"), **metadata}
     return Done(metadata, attempt.sha256 or attempt.fingerprint)
