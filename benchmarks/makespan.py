@@ -163,4 +163,7 @@ def _sentence(task: Task, machine: dict[str, str | int | None], results: Sequenc
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit("interrupted; everything that was started has been ended")
