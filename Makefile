@@ -52,7 +52,7 @@ bench: $(READY) ## this project against a run per clip and a bare script
 lock: ## compile requirements.txt anew from pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -c 'import uv' 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check "uv==$(UV_VERSION)"
-	$(BIN)/python -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --group dev pyproject.toml -o requirements.txt
+	$(BIN)/python -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --all-extras --group dev pyproject.toml -o requirements.txt
 
 clean: ## remove the environment and caches; never your videos
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache
