@@ -1,0 +1,280 @@
+"""The world most tests live in: a real sandbox server, a Dagster home of their own, a ledger, and manifests to produce."""
+
+import csv
+import os
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import httpx
+import pytest
+
+from sora_pipeline.ledger import Attempt, AttemptState, ClipStanding, Ledger, Production
+from sora_pipeline.names import CLIPS
+from sora_pipeline.production import collecting, submitting
+from sora_pipeline.production.context import Desk
+from sora_pipeline.production.reading import read_snapshot, register
+from sora_pipeline.provider.catalogue import load_catalogue
+from sora_pipeline.provider.config import ProviderConfig
+from sora_pipeline.provider.factory import make_provider
+from sora_pipeline.sandbox.embedded import SandboxEndpoint, running_sandbox
+from sora_pipeline.sandbox.settings import SandboxSettings
+from sora_pipeline.settings import Settings
+
+QUICK = {"render_s": 0.4, "late_file_s": 0.6, "slow_answer_s": 0.6, "fps": 6}
+USD = Decimal("1.20")  # four seconds of 720p, sora-2-pro
+HERE = Path(__file__).parent
+SLOWEST_FIRST = "test_end_to_end.py"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest, so that no worker is left alone with it at the end."""
+    items.sort(key=lambda each: SLOWEST_FIRST not in each.path.name)
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+# ---- the provider
+
+
+@dataclass
+class Sandbox:
+    """The running provider, as a test steers it and looks into its books."""
+
+    endpoint: SandboxEndpoint
+    http: httpx.Client
+
+    @property
+    def url(self) -> str:
+        return self.endpoint.url
+
+    def change(self, **settings: Any) -> None:
+        self.http.put("/sandbox/settings", json=settings).raise_for_status()
+
+    def bill(self) -> dict[str, Any]:
+        return dict(self.http.get("/sandbox/bill").raise_for_status().json())
+
+    @property
+    def billed(self) -> int:
+        """How many submits were accepted, and so cost money."""
+        return int(self.bill()["accepted"])
+
+    def billed_for(self, words: str) -> int:
+        """How often a prompt with these words was paid for."""
+        return sum(count for prompt, count in self.bill()["by_prompt"].items() if words in prompt)
+
+
+@pytest.fixture(scope="session")
+def sandbox_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    settings = SandboxSettings(state_dir=tmp_path_factory.mktemp("provider"), shared_renders=True, **QUICK)
+    with running_sandbox(settings) as endpoint, httpx.Client(base_url=endpoint.url, trust_env=False) as http:
+        yield Sandbox(endpoint, http)
+
+
+@pytest.fixture
+def sandbox(sandbox_server: Sandbox) -> Iterator[Sandbox]:
+    """A provider in good health with an empty bill; each worker has a server of its own."""
+    before = sandbox_server.http.get("/sandbox/settings").json()
+    yield sandbox_server
+    sandbox_server.change(**before)
+    sandbox_server.http.post("/sandbox/reset").raise_for_status()
+
+
+# ---- the home
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty Dagster home, and no setting of the machine's own."""
+    for name in list(os.environ):
+        if name.startswith(("SORA_", "DAGSTER_", "GPTPROTO_")) or name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("DAGSTER_HOME", str(home))
+    monkeypatch.setenv("DAGSTER_DISABLE_TELEMETRY", "1")
+    monkeypatch.setenv("SORA_OUTPUT", str(tmp_path / "out"))
+    monkeypatch.setenv("SORA_POLL_INTERVAL_S", "1")
+    monkeypatch.setenv("SORA_SUBMITS_PER_MINUTE", "6000")
+    return home
+
+
+class Clock:
+    """The real time, which tests can turn forward."""
+
+    def __init__(self) -> None:
+        self._ahead = timedelta()
+
+    def __call__(self) -> datetime:
+        return datetime.now(UTC) + self._ahead
+
+    def turn(self, seconds: float) -> None:
+        self._ahead += timedelta(seconds=seconds)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture(scope="session")
+def empty_ledger(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """An empty ledger's file: going through its migrations for each test would take long."""
+    path = tmp_path_factory.mktemp("empty") / "ledger.db"
+    Ledger(f"sqlite:///{path}").close()
+    return path.read_bytes()
+
+
+@pytest.fixture
+def ledger(home: Path, clock: Clock, empty_ledger: bytes) -> Iterator[Ledger]:
+    """The ledger of the home, with the clock that tests turn."""
+    (home / "ledger.db").write_bytes(empty_ledger)
+    opened = Ledger(f"sqlite:///{home / 'ledger.db'}", now=clock)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield instance
+
+
+# ---- what is produced
+
+Rows = list[dict[str, Any]]
+
+
+def write_manifest(path: Path, rows: Rows) -> Path:
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, columns)
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+def rows_of(**prompts: str) -> Rows:
+    """Rows by clip id; an underscore in a name is a dash in the id."""
+    return [{"clip_id": name.replace("_", "-"), "prompt": prompt} for name, prompt in prompts.items()]
+
+
+@dataclass
+class Producer:
+    """Writes manifests, and reads and registers them as ``prompt_manifest`` does."""
+
+    folder: Path
+    ledger: Ledger
+    instance: dg.DagsterInstance
+
+    def __call__(
+        self,
+        rows: Rows,
+        *,
+        output: str = "out",
+        budget: Decimal | None = None,
+        name: str = "prompts.csv",
+        **settings: Any,
+    ) -> Production:
+        path = write_manifest(self.folder / name, rows)
+        snapshot = read_snapshot(str(path), settings_of(**settings), load_catalogue())
+        self.instance.add_dynamic_partitions(CLIPS, [clip.clip_id for clip in snapshot.clips])
+        return register(snapshot, str(self.folder / output), budget, self.ledger)
+
+
+@pytest.fixture
+def production(tmp_path: Path, ledger: Ledger, instance: dg.DagsterInstance) -> Producer:
+    """Write rows as a manifest, read it, and make its clips what the ledger wants."""
+    return Producer(tmp_path, ledger, instance)
+
+
+def settings_of(**values: Any) -> Settings:
+    """Settings as the environment says, some of them changed; quicker than the limits for people allow."""
+    return Settings.from_env().model_copy(update={"poll_interval_s": 0.15, **values})
+
+
+# ---- work at the desk
+
+
+@dataclass
+class Office:
+    """Opens desks for runs of different owners and settings, and remembers what they said."""
+
+    sandbox: Sandbox
+    ledger: Ledger
+    said: list[str] = field(default_factory=list)
+
+    @asynccontextmanager
+    async def open(
+        self, owner: str = "run-1", *, api_key: str | None = None, **values: Any
+    ) -> AsyncIterator[Desk]:
+        config = ProviderConfig(
+            name="sandbox", base_url=self.sandbox.url, api_key=api_key or self.sandbox.endpoint.api_key
+        )
+        async with make_provider(config) as provider:
+            yield Desk(
+                ledger=self.ledger,
+                provider=provider,
+                settings=settings_of(**values),
+                catalogue=load_catalogue(),
+                owner=owner,
+                say=self.said.append,
+            )
+
+
+@pytest.fixture
+def office(sandbox: Sandbox, ledger: Ledger, impatient: None) -> Office:
+    return Office(sandbox, ledger)
+
+
+@pytest.fixture
+async def desk(office: Office) -> AsyncIterator[Desk]:
+    """A desk with a connected provider and the usual settings."""
+    async with office.open() as desk:
+        yield desk
+
+
+def other_run(desk: Desk, owner: str = "run-2", **values: Any) -> Desk:
+    """The same tools in the hands of another run."""
+    return replace(desk, owner=owner, settings=desk.settings.model_copy(update=values))
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Waits that are seconds for people are moments for tests."""
+    monkeypatch.setattr(collecting, "WAIT_S", 0.1)
+    monkeypatch.setattr(collecting, "DOWNLOAD_WAITS_S", (0.1, 0.2, 0.3, 0.4))
+    monkeypatch.setattr(submitting, "LOOK_AGAIN_S", 0.1)
+    monkeypatch.setattr(submitting, "SUBMIT_TRIES", 2)
+    monkeypatch.setattr(submitting, "STEP_WAIT_S", 0.5)
+
+
+# ---- questions
+
+
+def standing(ledger: Ledger, clip_id: str) -> ClipStanding:
+    return ledger.clips.standings([clip_id])[clip_id]
+
+
+def latest(ledger: Ledger, clip_id: str) -> Attempt:
+    attempt = standing(ledger, clip_id).latest
+    assert attempt is not None, f"{clip_id} was never attempted"
+    return attempt
+
+
+def states(ledger: Ledger, clip_ids: list[str]) -> Mapping[str, AttemptState | None]:
+    return {
+        clip_id: each.latest.state if each.latest else None
+        for clip_id, each in ledger.clips.standings(clip_ids).items()
+    }
+
+
+Produce = Callable[..., Production]
