@@ -7,6 +7,7 @@ from typing import Any
 
 import dagster as dg
 
+from sora_pipeline.assets.metadata import Done
 from sora_pipeline.names import BATCH_TAG, CLIPS, GROUP, REQUESTED_BY_TAG
 
 clip_partitions = dg.DynamicPartitionsDefinition(name=CLIPS)
@@ -72,14 +73,6 @@ class Order:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
-    """What is to be logged for one clip that is as it should be."""
-
-    metadata: Mapping[str, Any]
-    data_version: str
-
-
 def materializations(
     context: dg.AssetExecutionContext, done: Mapping[str, Done]
 ) -> Iterator[dg.AssetMaterialization | dg.MaterializeResult[None]]:
@@ -89,21 +82,27 @@ def materializations(
     on it, Dagster logs the materializations itself; the data version is then one for the whole range.
     """
     everything = set(done) == set(context.partition_keys)
-    if everything and len(_selected(context)) > 1:
+    if everything and len(selected(context)) > 1:
         for clip_id, each in done.items():
             context.add_asset_metadata(dict(each.metadata), partition_key=clip_id)
         yield dg.MaterializeResult()
         return
     for clip_id, each in done.items():
-        yield dg.AssetMaterialization(
-            context.asset_key,
-            partition=clip_id,
-            metadata=dict(each.metadata),
-            tags={"dagster/data_version": each.data_version, "dagster/data_version_is_user_provided": "true"},
-        )
+        yield materialization(context.asset_key, clip_id, each)
 
 
-def _selected(context: dg.AssetExecutionContext) -> frozenset[dg.AssetKey]:
+def materialization(key: dg.AssetKey, clip_id: str, done: Done) -> dg.AssetMaterialization:
+    """One clip's materialization, with a data version of its own."""
+    return dg.AssetMaterialization(
+        key,
+        partition=clip_id,
+        metadata=dict(done.metadata),
+        tags={"dagster/data_version": done.data_version, "dagster/data_version_is_user_provided": "true"},
+    )
+
+
+def selected(context: dg.AssetExecutionContext) -> frozenset[dg.AssetKey]:
+    """The assets that the run at hand materializes."""
     selection = context.run.asset_selection
     return frozenset(selection or [context.asset_key])
 

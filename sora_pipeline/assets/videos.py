@@ -4,9 +4,9 @@ from typing import Any
 
 import dagster as dg
 
+from sora_pipeline.assets import metadata
 from sora_pipeline.assets.clips import (
     ClipsConfig,
-    Done,
     Order,
     clip_asset,
     failure,
@@ -14,8 +14,7 @@ from sora_pipeline.assets.clips import (
     observations,
 )
 from sora_pipeline.assets.generations import generations
-from sora_pipeline.ledger import Attempt, AttemptState
-from sora_pipeline.media.poster import data_uri
+from sora_pipeline.ledger import AttemptState
 from sora_pipeline.production.collecting import Collected, collect_videos
 from sora_pipeline.production.submitting import Ensured, ensure_predictions, fail_transient
 from sora_pipeline.resources import DeskResource
@@ -40,7 +39,7 @@ async def videos(
     for clip_id, reason in {**collected.waiting, **ensured.waiting}.items():
         context.log.warning(f"{clip_id} has no video yet: {reason}")
     done = {
-        clip_id: _done(attempt, collected.posters.get(clip_id))
+        clip_id: metadata.video(attempt, collected.posters.get(clip_id))
         for clip_id, attempt in collected.delivered.items()
     }
     for event in materializations(context, done):
@@ -60,27 +59,3 @@ def _report(report: Any, collected: Collected) -> None:
     shown = [attempt.attempt_id for attempt, _ in collected.failed.values() if attempt.state in ended]
     if shown:
         report(shown)
-
-
-def _done(attempt: Attempt, poster: bytes | None) -> Done:
-    metadata: dict[str, Any] = {
-        "video": dg.MetadataValue.path(f"{(attempt.output_uri or '').rstrip('/')}/{attempt.file_name}"),
-        "prediction_id": attempt.prediction_id or "",
-        "cost_usd": float(attempt.cost_usd),
-        "bytes": attempt.bytes or 0,
-        "sha256": attempt.sha256 or "",
-        "width": attempt.width or 0,
-        "height": attempt.height or 0,
-        "frames": attempt.frames or 0,
-        "fps": float(attempt.fps or 0),
-        "duration_s": float(attempt.duration_s or 0),
-        "video_codec": attempt.video_codec or "",
-        "has_audio": bool(attempt.has_audio),
-        "c2pa": bool(attempt.c2pa),
-        "attempt": attempt.number,
-    }
-    if attempt.accepted_at and attempt.completed_at:
-        metadata["render_s"] = (attempt.completed_at - attempt.accepted_at).total_seconds()
-    if poster is not None:
-        metadata = {"poster": dg.MetadataValue.md(f"![poster frame]({data_uri(poster)})"), **metadata}
-    return Done(metadata, attempt.sha256 or attempt.fingerprint)
