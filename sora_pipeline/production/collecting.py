@@ -109,23 +109,44 @@ class _Collector:
         desk, clip = self.desk, standing.clip
         if not desk.ledger.attempts.claim_collect(attempt.attempt_id, desk.owner, LEASE_S):
             return False
-        store = OutputStore(standing.output_uri)
-        staged = store.staging_dir() / f"{clip.clip_id}-{attempt.attempt_id}-{desk.owner[:8]}.mp4"
         try:
-            async with self.crowd:
-                facts = await self._download_whole(clip, attempt, staged)
-                video, poster = await asyncio.to_thread(store_video, store, clip, attempt, staged, facts)
+            store = OutputStore(standing.output_uri)
+            staged = store.staging_dir() / f"{clip.clip_id}-{attempt.attempt_id}-{desk.owner[:8]}.mp4"
+            try:
+                async with self.crowd:
+                    await self._bring_home(store, clip, attempt, staged)
+            finally:
+                staged.unlink(missing_ok=True)
         except (DownloadProblem, VideoProblem, StoreProblem) as problem:
-            return await self._give_up(store, clip, attempt, staged, problem)
+            return self._give_up(clip, attempt, problem)
         else:
-            desk.ledger.attempts.collect(attempt.attempt_id, video, run_id=desk.owner)
-            self.collected.posters[clip.clip_id] = poster
             return False
         finally:
             desk.ledger.attempts.release_collect(attempt.attempt_id, desk.owner)
-            staged.unlink(missing_ok=True)
 
-    async def _download_whole(self, clip: Clip, attempt: Attempt, staged: Path) -> VideoFacts:
+    async def _bring_home(self, store: OutputStore, clip: Clip, attempt: Attempt, staged: Path) -> None:
+        """Deliver the video, or keep one that is not what was asked for: it is paid."""
+        attempts, run_id = self.desk.ledger.attempts, self.desk.owner
+        problem: VideoProblem | None = None
+        try:
+            facts = await self._download_whole(store, clip, attempt, staged)
+        except VideoProblem as other_video:
+            if other_video.facts is None:
+                raise
+            problem, facts = other_video, other_video.facts
+        video, poster = await asyncio.to_thread(store_video, store, clip, attempt, staged, facts)
+        if problem is None:
+            attempts.collect(attempt.attempt_id, video, run_id=run_id)
+        else:
+            message = f"{problem.message}; the file is kept as {video.file_name}"
+            attempts.keep_rejected(
+                attempt.attempt_id, video, run_id=run_id, kind=problem.kind, message=message
+            )
+        self.collected.posters[clip.clip_id] = poster
+
+    async def _download_whole(
+        self, store: OutputStore, clip: Clip, attempt: Attempt, staged: Path
+    ) -> VideoFacts:
         """Download until the file decodes to its end: a damaged copy says nothing about the original."""
         for tries_left in reversed(range(len(DOWNLOAD_WAITS_S) + 1)):
             try:
@@ -136,6 +157,8 @@ class _Collector:
                 if lasting or not tries_left:
                     raise
                 self.desk.say(f"{clip.clip_id}: {problem.message}; downloading again")
+            except OSError as error:  # of the staged file: a full disk, for one
+                raise store.problem("be written to", error) from error
             await asyncio.sleep(DOWNLOAD_WAITS_S[-tries_left])
             await poll_one(self.desk, attempt)  # a fresh URL, where the old one has expired
             attempt = await asyncio.to_thread(self.desk.ledger.attempts.get, attempt.attempt_id)
@@ -143,24 +166,11 @@ class _Collector:
                 raise DownloadProblem(f"{attempt.error_kind}: {attempt.error_message}", gone=True)
         raise AssertionError("the last try returns or raises")
 
-    async def _give_up(
-        self,
-        store: OutputStore,
-        clip: Clip,
-        attempt: Attempt,
-        staged: Path,
-        problem: DownloadProblem | VideoProblem | StoreProblem,
+    def _give_up(
+        self, clip: Clip, attempt: Attempt, problem: DownloadProblem | VideoProblem | StoreProblem
     ) -> bool:
-        """Record why there is no delivered video; whatever was paid for stays fetchable, or kept as a file."""
-        attempts, run_id = self.desk.ledger.attempts, self.desk.owner
-        if isinstance(problem, VideoProblem) and problem.facts is not None:
-            video, poster = await asyncio.to_thread(store_video, store, clip, attempt, staged, problem.facts)
-            message = f"{problem.message}; the file is kept as {video.file_name}"
-            attempts.keep_rejected(
-                attempt.attempt_id, video, run_id=run_id, kind=problem.kind, message=message
-            )
-            self.collected.posters[clip.clip_id] = poster
-            return False
+        """Record why there is no delivered video; what was paid for stays fetchable unless the provider dropped it."""
+        attempts = self.desk.ledger.attempts
         if isinstance(problem, DownloadProblem) and problem.gone:
             attempts.fail(
                 attempt.attempt_id, ErrorKind.EXPIRED, problem.message, retryable=False, reported=True
