@@ -195,7 +195,7 @@ async def test_clips_that_wait_for_their_turn_are_not_sent_once_the_breaker_is_o
     async with office.open(submits_per_minute=60) as desk:
         ensuring = asyncio.create_task(ensure(desk, *names))
         async with asyncio.timeout(5):
-            while desk.ledger.breakers.get("sandbox") is None:
+            while desk.ledger.breakers.get("sandbox") is None:  # noqa: ASYNC110 - the database has no event
                 await asyncio.sleep(0.02)
         sandbox.change(key_revoked=False)
         ensured = await ensuring
@@ -256,7 +256,7 @@ async def test_reservations_are_claimed_before_the_first_submit(
     async with office.open(submits_per_minute=60) as desk:
         ensuring = asyncio.create_task(ensure(desk, *names, batch_id="batch", may_begin=False))
         async with asyncio.timeout(5):
-            while sandbox.billed == 0:
+            while sandbox.billed == 0:  # noqa: ASYNC110 - the server has no event
                 await asyncio.sleep(0.05)
         waiting = [desk.ledger.attempts.get(each.attempt_id) for each in reserved[6:]]
         await ensuring
