@@ -55,7 +55,10 @@ class Settings(BaseModel):
         120, ge=1, le=100_000, description="Submits a minute at most, over all runs of one process."
     )
     poll_interval_s: float = Field(
-        10, ge=1, le=600, description="Seconds between two polls of the same prediction."
+        5,
+        ge=1,
+        le=600,
+        description="Seconds between two polls of the same prediction, and more as a render gets older.",
     )
     generation_timeout_s: float = Field(
         1800, ge=10, le=86_400, description="Seconds after which a rendering clip counts as timed out."
