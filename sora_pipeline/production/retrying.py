@@ -16,7 +16,7 @@ class Retried:
         fetched: Clips whose rendered video is fetched (or polled for) once more, and cost nothing.
         held: Clips that may have been billed and were not named, so they stay as they are.
         fine: Clips that were named and need nothing: delivered, pending or under way.
-        unknown: Ids that no manifest named.
+        unknown: Ids that no manifest names, or no longer.
     """
 
     anew: list[str] = field(default_factory=list)
@@ -33,7 +33,8 @@ def retry_clips(ledger: Ledger, settings: Settings, named: Iterable[str]) -> Ret
     """
     named = list(dict.fromkeys(named))
     retried = Retried()
-    standings = ledger.clips.standings(named) if named else ledger.clips.wanted()
+    known = ledger.clips.standings(named) if named else ledger.clips.wanted()
+    standings = {clip_id: standing for clip_id, standing in known.items() if standing.active}
     retried.unknown = [clip_id for clip_id in named if clip_id not in standings]
     for clip_id, standing in standings.items():
         _retry(ledger, settings, clip_id, standing, retried, by_name=bool(named))
