@@ -10,6 +10,8 @@ from sora_pipeline.sandbox.connections import Doorman, DropConnection, cut
 from sora_pipeline.sandbox.control import ControlRoutes
 from sora_pipeline.sandbox.emulator import Emulator
 from sora_pipeline.sandbox.formats.gptproto import GptprotoRoutes
+from sora_pipeline.sandbox.formats.openai_videos import OpenAIVideosRoutes
+from sora_pipeline.sandbox.formats.unified import UnifiedRoutes
 from sora_pipeline.sandbox.journal import Journal
 from sora_pipeline.sandbox.outputs import OutputRoutes
 from sora_pipeline.sandbox.page import PageRoutes
@@ -44,6 +46,8 @@ def build(settings: SandboxSettings) -> tuple[Doorman, Emulator]:
 
 def _routes(emulator: Emulator) -> list[Route]:
     return [
+        *UnifiedRoutes(emulator).routes(),
+        *OpenAIVideosRoutes(emulator).routes(),
         *GptprotoRoutes(emulator).routes(),
         *OutputRoutes(emulator).routes(),
         *ControlRoutes(emulator).routes(),

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
+from sora_pipeline.sandbox.catalogue import MODELS
 from sora_pipeline.sandbox.connections import DropConnection
 from sora_pipeline.sandbox.faults import Drop, Fault, File, asked_for
 from sora_pipeline.sandbox.jobs import Job, Outcome
@@ -85,8 +86,13 @@ class Emulator:
         ):
             raise Refusal(Problem.BAD_KEY)
 
-    async def submit(self, wire: str, raw: RawOrder) -> Job:
+    async def submit(self, wire: str, raw: RawOrder, *, id_prefix: str = "") -> Job:
         """Take a submit; what is returned is billed and durable.
+
+        Args:
+            wire: The wire format's name.
+            raw: What the client asked for.
+            id_prefix: How the format's ids begin.
 
         Raises:
             Refusal: it is not accepted and not billed.
@@ -100,27 +106,26 @@ class Emulator:
         await self._refuse(prompt, faults)
         order = await self._read(raw, prompt)
         self._check_room(order)
-        job = self._job(wire, order, faults, render_time(settings, number, faults))
+        job_id = id_prefix + uuid.uuid4().hex
+        job = self._job(job_id, wire, order, faults, render_time(settings, number, faults))
         for fault in faults:
             self.store.use(fault, prompt)  # committed with the job, or before it
         await self.store.add(job)
-        self.studio.begin(job)
+        self.studio.begin(job, shared=settings.shared_renders)
         if any(fault.slow_answer for fault in faults):
             await asyncio.sleep(settings.slow_answer_s)
         if any(fault.drop is Drop.AFTER for fault in faults):
             raise DropConnection(reset=False)
         return job
 
-    def find(self, job_id: str) -> Job:
-        """The job a poll asks for.
+    def find(self, job_id: str, wire: str) -> Job:
+        """The job a poll asks for; it came in the same wire format.
 
         Raises:
             Refusal: there is none, or this poll fails on purpose.
             DropConnection: this poll is cut on purpose.
         """
-        job = self.store.get(job_id)
-        if job is None:
-            raise Refusal(Problem.UNKNOWN_PREDICTION)
+        job = self.known(job_id, wire)
         if job.failed_polls < max((fault.poll_errors for fault in job.faults), default=0):
             problem = _POLL_ERRORS[job.failed_polls % len(_POLL_ERRORS)]
             job.failed_polls += 1
@@ -128,6 +133,26 @@ class Emulator:
                 raise DropConnection(reset=True)
             raise Refusal(problem)
         return job
+
+    def known(self, job_id: str, wire: str) -> Job:
+        """The job of an id, whatever its polls do.
+
+        Raises:
+            Refusal: there is none.
+        """
+        job = self.store.get(job_id)
+        if job is None or job.wire != wire:
+            raise Refusal(Problem.UNKNOWN_PREDICTION)
+        return job
+
+    def has_model(self, name: str) -> bool:
+        """Whether submits for a model would be taken."""
+        return name in MODELS and not self.settings.model_gone
+
+    def output_urls(self, job: Job, asked: str) -> list[str]:
+        """The output URLs that this poll may name, below the origin that was asked or the one of the settings."""
+        origin = (self.settings.output_base_url or asked).rstrip("/")
+        return [origin + path for path in self.output_paths(job)]
 
     def output_paths(self, job: Job) -> list[str]:
         """The paths of the outputs that this poll may name."""
@@ -137,6 +162,7 @@ class Emulator:
             job.empty_answers += 1
             return []
         fresh = job.file_fault is File.EXPIRED and job.first_url_used
+        job.renewed = job.renewed or fresh
         return [f"/outputs/{job.id}-fresh.mp4" if fresh else f"/outputs/{job.output_name}"]
 
     def change(self, changes: Mapping[str, Any]) -> None:
@@ -193,10 +219,10 @@ class Emulator:
         if settings.balance_usd is not None and self.store.total_usd + cost > settings.balance_usd:
             raise Refusal(Problem.NO_BALANCE)
 
-    def _job(self, wire: str, order: Order, faults: list[Fault], render_s: float) -> Job:
+    def _job(self, job_id: str, wire: str, order: Order, faults: list[Fault], render_s: float) -> Job:
         now = time.time()
         return Job(
-            id=uuid.uuid4().hex,
+            id=job_id,
             wire=wire,
             model=order.model.name,
             prompt=order.prompt,

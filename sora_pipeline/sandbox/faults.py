@@ -58,6 +58,7 @@ class Fault:
         slow_answer: The submit's answer takes ``slow_answer_s``.
         end: How the job ends instead of with a video.
         error: The job's error text.
+        code: The error's code, in formats that have one.
         render_factor: The render takes so many times as long.
         words: How the job's status words are spoilt.
         model_returned: The model that answers name.
@@ -73,6 +74,7 @@ class Fault:
     slow_answer: bool = False
     end: End | None = None
     error: str | None = None
+    code: str = "internal_error"
     render_factor: float = 1
     words: Words | None = None
     model_returned: str | None = None
@@ -145,7 +147,11 @@ _TABLE = (
     ),
     # -- while rendering
     Fault(
-        "policy-late", "The job fails while rendering, for content policy.", end=End.FAILED, error=_MODERATED
+        "policy-late",
+        "The job fails while rendering, for content policy.",
+        end=End.FAILED,
+        error=_MODERATED,
+        code="moderation_blocked",
     ),
     Fault(
         "fail",
@@ -161,7 +167,11 @@ _TABLE = (
         error="Internal error while rendering",
     ),
     Fault(
-        "no-resource", "The job ends with the status no_resource: too busy.", end=End.NO_RESOURCE, error=_BUSY
+        "no-resource",
+        "The job ends with the status no_resource: too busy.",
+        end=End.NO_RESOURCE,
+        error=_BUSY,
+        code="no_resource",
     ),
     Fault(
         "no-resource-once",
@@ -169,9 +179,14 @@ _TABLE = (
         once=True,
         end=End.NO_RESOURCE,
         error=_BUSY,
+        code="no_resource",
     ),
     Fault(
-        "cancelled", "The job ends with the status cancelled.", end=End.CANCELLED, error="Task was cancelled"
+        "cancelled",
+        "The job ends with the status cancelled.",
+        end=End.CANCELLED,
+        error="Task was cancelled",
+        code="cancelled",
     ),
     Fault("stuck", "The job never ends.", end=End.NEVER),
     Fault("slow", "The render takes three times as long.", render_factor=3),

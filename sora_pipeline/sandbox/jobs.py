@@ -37,7 +37,9 @@ class Job:
         has_file: Whether its video lies in the output folder.
         empty_answers: Polls that were answered completed with no output.
         failed_polls: Polls that were answered with an error on purpose.
-        first_url_used: Whether an output URL that expires was asked for.
+        first_url_used: Whether an output that expires was asked for.
+        renewed: Whether it was polled again since.
+        empty_contents: Downloads that were answered as if there were no file.
     """
 
     id: str
@@ -59,6 +61,8 @@ class Job:
     empty_answers: int = 0
     failed_polls: int = 0
     first_url_used: bool = False
+    renewed: bool = False
+    empty_contents: int = 0
     faults: list[Fault] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -78,6 +82,11 @@ class Job:
     def model_returned(self) -> str:
         """The model that answers name."""
         return next((fault.model_returned for fault in self.faults if fault.model_returned), self.model)
+
+    @property
+    def error_code(self) -> str:
+        """The error in a word, for formats that have one."""
+        return next((fault.code for fault in self.faults if fault.end), "internal_error")
 
     @property
     def needs_render(self) -> bool:

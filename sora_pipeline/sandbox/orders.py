@@ -11,7 +11,7 @@ import urllib.parse
 from dataclasses import dataclass
 
 from sora_pipeline.clip import Size
-from sora_pipeline.sandbox.catalogue import DEFAULT_DURATION, DEFAULT_SIZE, MODELS, Model
+from sora_pipeline.sandbox.catalogue import DEFAULT_SIZE, MODELS, Model
 from sora_pipeline.sandbox.refusals import Problem, Refusal
 
 MAX_PROMPT = 32_000
@@ -59,17 +59,25 @@ def read_prompt(value: object) -> str:
         raise Refusal(Problem.INVALID, "prompt is required")
     if len(value) > MAX_PROMPT:
         raise Refusal(Problem.INVALID, f"prompt is longer than {MAX_PROMPT} characters")
+    if not is_text(value):
+        raise Refusal(Problem.INVALID, "prompt is not valid Unicode")
     return value
+
+
+def is_text(value: str) -> bool:
+    """Whether it can be written down: JSON can hold half a character."""
+    return not any("\ud800" <= character <= "\udfff" for character in value)
 
 
 def read_duration(value: object, model: Model) -> int:
     """Seconds, as a number or as digits."""
     if value is None or value == "":
-        return DEFAULT_DURATION
-    seconds = int(value) if isinstance(value, str) and value.isascii() and value.isdigit() else value
+        return model.durations[0]
+    digits = isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 9
+    seconds = int(value) if isinstance(value, str) and digits else value
     if isinstance(seconds, bool) or not isinstance(seconds, int) or seconds not in model.durations:
-        allowed = ", ".join(map(str, model.durations))
-        raise Refusal(Problem.INVALID, f"Invalid value: {value!r}. Supported durations are: {allowed}")
+        allowed = ", ".join(map(str, sorted(model.durations)))
+        raise Refusal(Problem.INVALID, f"Invalid value: {shown(value)}. Supported durations are: {allowed}")
     return seconds
 
 
@@ -80,13 +88,18 @@ def read_size(value: object, model: Model) -> Size:
     try:
         size = Size.parse(str(value).replace("*", "x"))
     except ValueError as error:
-        raise Refusal(Problem.INVALID, f"Invalid size: {error}") from None
+        raise Refusal(Problem.INVALID, f"Invalid size: {shown(str(error))}") from None
     if size not in model.usd_per_second:
         allowed = ", ".join(map(str, model.usd_per_second))
         raise Refusal(
-            Problem.INVALID, f"Invalid size {str(value)!r} for {model.name}. Supported sizes are: {allowed}"
+            Problem.INVALID, f"Invalid size {shown(value)} for {model.name}. Supported sizes are: {allowed}"
         )
     return size
+
+
+def shown(value: object) -> str:
+    """A value as an error message may repeat it."""
+    return ascii(value)[:200]
 
 
 def check_image(content: bytes, size: Size) -> None:
@@ -97,7 +110,7 @@ def check_image(content: bytes, size: Size) -> None:
         with Image.open(io.BytesIO(content), formats=IMAGE_FORMATS) as picture:
             picture.load()
             matches = picture.size == (size.width, size.height)
-    except (UnidentifiedImageError, OSError, ValueError):
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError):
         raise Refusal(Problem.INVALID, "image is not a readable JPEG, PNG or WebP file") from None
     if not matches:
         raise Refusal(Problem.IMAGE_MISMATCH)
@@ -112,7 +125,7 @@ def decode_data_uri(uri: str) -> bytes:
             if ";base64" in head
             else urllib.parse.unquote_to_bytes(body)
         )
-    except binascii.Error:
+    except (binascii.Error, ValueError):
         raise Refusal(Problem.INVALID, "image is not a valid data URI") from None
 
 
@@ -132,7 +145,7 @@ async def fetch(url: str) -> bytes:
                 if len(content) > MAX_IMAGE_BYTES:
                     raise Refusal(Problem.INVALID, f"image is larger than {MAX_IMAGE_BYTES} bytes")
             return content
-    except (httpx.HTTPError, httpx.InvalidURL):
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError):
         raise Refusal(Problem.INVALID, "failed to download image") from None
 
 
@@ -144,7 +157,7 @@ async def read_image(value: str | bytes | None, size: Size, *, fetch_images: boo
         content = value
     elif value.startswith("data:"):
         content = decode_data_uri(value)
-    elif value.startswith(("http://", "https://")):
+    elif value.startswith(("http://", "https://")) and is_text(value):
         if not fetch_images:
             return placeholder(value, size)
         content = await fetch(value)

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from starlette.requests import Request
@@ -16,6 +17,10 @@ from sora_pipeline.sandbox.jobs import Job, Outcome
 from sora_pipeline.sandbox.refusals import Refusal
 
 _MP4 = "video/mp4"
+_FRESH = "-fresh"
+
+Missing = Callable[[str, int], Response]
+"""How it is said that there is no file: words and a status code."""
 
 
 class OutputRoutes:
@@ -40,28 +45,40 @@ class OutputRoutes:
             await self._emulator.check_outage()
         except Refusal as refusal:
             return PlainTextResponse(refusal.message, 503)
-        name, _, suffix = request.path_params["name"].partition("-")
-        job = self._emulator.store.get(name)
+        name: str = request.path_params["name"]
+        job = self._emulator.store.get(name.removesuffix(_FRESH))
         if job is None or job.outcome is not Outcome.COMPLETED or not job.has_file:
             return PlainTextResponse("not found", 404)
-        return await self._serve(request, job, fresh=suffix == "fresh")
+        return await serve_video(self._emulator, request, job, PlainTextResponse, fresh=name.endswith(_FRESH))
 
-    async def _serve(self, request: Request, job: Job, *, fresh: bool) -> Response:
-        path = self._emulator.studio.path(job)
-        match job.file_fault:
-            case File.LATE if time.time() < (job.ended_at or 0) + self._emulator.settings.late_file_s:
-                return PlainTextResponse("not found", 404)
-            case File.EXPIRED if not fresh:
-                job.first_url_used = True
-                return PlainTextResponse("this link has expired", 410)
-            case File.WRONG_TYPE:
-                return JSONResponse({"error": {"message": "the file is not accessible", "type": "500"}})
-            case File.TRUNCATED:
-                return FileResponse(await asyncio.to_thread(_half, path), media_type=_MP4)
-            case File.SHORT_BODY if "range" not in request.headers:
-                return _CutFileResponse(path)
-            case _:
-                return FileResponse(path, media_type=_MP4)
+
+async def serve_video(
+    emulator: Emulator, request: Request, job: Job, missing: Missing, *, fresh: bool
+) -> Response:
+    """A completed job's video, with whatever is wrong with it.
+
+    Args:
+        emulator: Knows the settings and the files.
+        request: Asked for its Range.
+        job: Completed, and with a file.
+        missing: The wire format's way to say that there is none.
+        fresh: Whether what was asked for has not expired.
+    """
+    path = emulator.studio.path(job)
+    match job.file_fault:
+        case File.LATE if time.time() < (job.ended_at or 0) + emulator.settings.late_file_s:
+            return missing("not found", 404)
+        case File.EXPIRED if not fresh:
+            job.first_url_used = True
+            return missing("this link has expired", 410)
+        case File.WRONG_TYPE:
+            return JSONResponse({"error": {"message": "the file is not accessible", "type": "500"}})
+        case File.TRUNCATED:
+            return FileResponse(await asyncio.to_thread(_half, path), media_type=_MP4)
+        case File.SHORT_BODY if "range" not in request.headers:
+            return _CutFileResponse(path)
+        case _:
+            return FileResponse(path, media_type=_MP4)
 
 
 def _half(path: Path) -> Path:

@@ -25,6 +25,13 @@ class RetryAfter(StrEnum):
     DATE = "date"
 
 
+class OpenAIFlavour(StrEnum):
+    """Whose ``/v1/videos`` it is."""
+
+    OPENAI = "openai"
+    GPTPROTO = "gptproto"
+
+
 class Outage(StrEnum):
     """A fault of the whole provider: every request except the sandbox's own pages."""
 
@@ -73,23 +80,31 @@ class SandboxSettings(BaseModel):
     exit_when_idle_s: float = Field(
         0, ge=0, description="Stop after so many seconds with no request and no unfinished job; 0 is never."
     )
-    output_base_url: str = Field(
-        "", description="Origin in output URLs, where it should differ from the one that was asked."
-    )
     fetch_images: bool = Field(
         True, description="Download images given as URL; without, a test card takes their place."
     )
     fps: int = Field(24, ge=1, le=120, description="Frames a second of rendered videos.")
     render_workers: int = Field(2, ge=1, le=16, description="Processes that render.")
-    shared_renders: bool = Field(
-        False,
-        description="Render one video per size and duration and give it to every job: for load tests.",
-    )
     seed: int = Field(0, description="Decides which requests fault_rates and render_jitter hit, and how.")
 
     render_s: float = Field(5, ge=0, description="Seconds from submit until a prediction is completed.")
     render_jitter: float = Field(
         0, ge=0, le=1, description="Share by which render_s varies, 0.2 for four to six seconds of five."
+    )
+    shared_renders: bool = Field(
+        False,
+        description="Render one video per size and duration and give it to every job: for load tests.",
+    )
+    output_base_url: str = Field(
+        "", description="Origin in output URLs, where it should differ from the one that was asked."
+    )
+    openai_flavour: OpenAIFlavour = Field(
+        OpenAIFlavour.OPENAI,
+        description="How /v1/videos answers: openai, or gptproto with a soraVideoUrl and timestamps as strings.",
+    )
+    flat_errors: bool = Field(
+        False,
+        description="Word the unified format's errors as its pages do (flat), not as its specification does.",
     )
     max_running: int = Field(
         0, ge=0, description="Jobs that may run at once; one more is answered 429; 0 is no limit."

@@ -31,8 +31,18 @@ class JobStore:
         return self._jobs.values()
 
     def get(self, job_id: str) -> Job | None:
-        """The job of this id."""
-        return self._jobs.get(job_id)
+        """The job of this id, unless its client has deleted it."""
+        return None if _deleted(job_id) in self._marks else self._jobs.get(job_id)
+
+    def of_format(self, wire: str) -> list[Job]:
+        """The jobs that came in one wire format, without the deleted ones, in the order of acceptance."""
+        return [
+            job for job in self._jobs.values() if job.wire == wire and _deleted(job.id) not in self._marks
+        ]
+
+    def delete(self, job: Job) -> None:
+        """Hide a job from its client; it stays on the bill."""
+        self._count(_deleted(job.id))
 
     def open(self) -> Iterable[Job]:
         """Jobs that have not ended."""
@@ -98,6 +108,10 @@ class JobStore:
         value = self._marks[name] = self._marks.get(name, 0) + 1
         self._journal.mark(name, value)
         return value
+
+
+def _deleted(job_id: str) -> str:
+    return f"deleted:{job_id}"
 
 
 def _once(fault: Fault, prompt: str) -> str:

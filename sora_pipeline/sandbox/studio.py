@@ -34,7 +34,8 @@ class Studio:
         self._shared: dict[str, asyncio.Task[None]] = {}
         self.outputs = settings.state_dir / "outputs"
         self.images = settings.state_dir / "images"
-        for folder in (self.outputs, self.images):
+        self._shared_videos = settings.state_dir / "shared"
+        for folder in (self.outputs, self.images, self._shared_videos):
             folder.mkdir(parents=True, exist_ok=True)
 
     def resume(self, jobs: Iterable[Job]) -> None:
@@ -42,12 +43,17 @@ class Studio:
         for job in jobs:
             job.has_file = self.path(job).exists()
             if job.ended_at is None:
-                self.begin(job)
+                self.begin(job, shared=self._settings.shared_renders)
 
-    def begin(self, job: Job) -> None:
-        """Work towards this job's end."""
+    def begin(self, job: Job, *, shared: bool) -> None:
+        """Work towards this job's end.
+
+        Args:
+            job: Accepted, and on the bill.
+            shared: Whether any video of its size and duration will do.
+        """
         if job.needs_render:
-            self._keep(asyncio.create_task(self._make(job)))
+            self._keep(asyncio.create_task(self._make(job, shared=shared)))
         self._wait(job)
 
     def path(self, job: Job) -> Path:
@@ -63,7 +69,7 @@ class Studio:
             part.replace(target)
 
     async def clear(self) -> None:
-        """Stop all work and delete all files."""
+        """Stop all work and delete all files but those that jobs share."""
         await self.stop()
         for folder in (self.outputs, self.images):
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
@@ -81,9 +87,9 @@ class Studio:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _make(self, job: Job) -> None:
+    async def _make(self, job: Job, *, shared: bool) -> None:
         try:
-            if self._settings.shared_renders:
+            if shared:
                 await self._share(job)
             else:
                 await self._pool.render(self._brief(job, self.path(job)))
@@ -97,13 +103,14 @@ class Studio:
 
     async def _share(self, job: Job) -> None:
         """Give the job a link to a video that all jobs of its size and duration share."""
-        name = f"shared-{job.render_size}-{job.duration}.mp4"
-        if name not in self._shared:
-            brief = self._brief(job, self.outputs / name)
-            self._shared[name] = asyncio.create_task(self._pool.render(brief))
-        await asyncio.shield(self._shared[name])
+        video = self._shared_videos / f"{job.render_size}-{job.duration}-{self._settings.fps}.mp4"
+        if not video.exists():
+            if video.name not in self._shared:
+                task = asyncio.create_task(self._pool.render(self._brief(job, video)))
+                self._shared[video.name] = task
+            await asyncio.shield(self._shared[video.name])
         if not self.path(job).exists():
-            os.link(self.outputs / name, self.path(job))
+            os.link(video, self.path(job))
 
     def _brief(self, job: Job, out: Path) -> Brief:
         size = job.render_size

@@ -8,10 +8,13 @@ from typing import Any
 import httpx
 import pytest
 
-from sora_pipeline.sandbox.embedded import SandboxEndpoint, running_sandbox
+from sora_pipeline.sandbox.embedded import SandboxEndpoint
 from sora_pipeline.sandbox.settings import SandboxSettings
+from sora_pipeline_tests.conftest import QUICK
+from sora_pipeline_tests.conftest import Sandbox as RunningSandbox
 
-QUICK = {"render_s": 0.3, "slow_answer_s": 0.6, "late_file_s": 0.5, "fps": 8}
+FPS = int(QUICK["fps"])
+FRAMES = 4 * FPS  # of the shortest clip
 
 
 @dataclass
@@ -63,20 +66,14 @@ def client_of(endpoint: SandboxEndpoint) -> Client:
     return Client(httpx.Client(base_url=endpoint.url, headers=headers, timeout=10, verify=False), endpoint)
 
 
-@pytest.fixture(scope="package")
-def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxEndpoint]:
-    settings = SandboxSettings(state_dir=tmp_path_factory.mktemp("sandbox"), **QUICK)
-    with running_sandbox(settings) as endpoint:
-        yield endpoint
-
-
 @pytest.fixture
-def sandbox(shared_server: SandboxEndpoint) -> Iterator[Client]:
-    """One server for all tests, empty and in good health for each."""
-    client = client_of(shared_server)
-    before = client.http.get("/sandbox/settings").json()
+def sandbox(sandbox_server: RunningSandbox) -> Iterator[Client]:
+    """The one server of all tests, empty and in good health for each."""
+    client = client_of(sandbox_server.endpoint)
+    client.http.post("/sandbox/reset").raise_for_status()
+    before = client.change(render_s=0.3).json()
     yield client
-    fresh = client_of(shared_server).http  # connections may have been cut
+    fresh = client_of(sandbox_server.endpoint).http  # connections may have been cut
     fresh.put("/sandbox/settings", json=before).raise_for_status()
     fresh.post("/sandbox/reset").raise_for_status()
 

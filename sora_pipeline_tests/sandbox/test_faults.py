@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from sora_pipeline.sandbox.faults import FAULTS
-from sora_pipeline_tests.sandbox.conftest import Client
+from sora_pipeline_tests.sandbox.conftest import FRAMES, Client
 
 
 def marked(name: str) -> str:
@@ -155,8 +155,8 @@ def test_truncated_file_has_a_good_header_and_cannot_be_decoded(sandbox: Client)
     answer = httpx.get(sandbox.wait(sandbox.accept(marked("truncated")))["outputs"][0])
     assert int(answer.headers["content-length"]) == len(answer.content)
     with opened(answer.content) as video:
-        assert (video.duration, video.streams.video[0].frames) == (4_000_000, 32)
-    assert decodable_frames(answer.content) < 32
+        assert (video.duration, video.streams.video[0].frames) == (4_000_000, FRAMES)
+    assert decodable_frames(answer.content) < FRAMES
 
 
 def test_short_body_breaks_off_and_can_be_resumed(sandbox: Client) -> None:
@@ -167,7 +167,7 @@ def test_short_body_breaks_off_and_can_be_resumed(sandbox: Client) -> None:
     assert len(received) == promised // 2
     rest = httpx.get(url, headers={"Range": f"bytes={len(received)}-"})
     assert len(received + rest.content) == promised
-    assert decodable_frames(received + rest.content) == 32
+    assert decodable_frames(received + rest.content) == FRAMES
 
 
 def until_cut(answer: httpx.Response) -> bytes:

@@ -4,8 +4,14 @@ from collections.abc import Callable
 from typing import Any
 
 import httpx
+import pytest
 
-from sora_pipeline_tests.sandbox.conftest import Client
+from sora_pipeline_tests.sandbox.conftest import FPS, Client
+
+
+@pytest.fixture(autouse=True)
+def real_renders(sandbox: Client) -> None:
+    sandbox.change(shared_renders=False)
 
 
 def opened(content: bytes) -> Any:
@@ -20,10 +26,10 @@ def test_video_is_exactly_what_was_asked_for(sandbox: Client) -> None:
     with opened(content) as video:
         stream = video.streams.video[0]
         assert (stream.codec.name, stream.pix_fmt) == ("h264", "yuv420p")
-        assert (stream.width, stream.height, stream.average_rate) == (1280, 720, 8)
+        assert (stream.width, stream.height, stream.average_rate) == (1280, 720, FPS)
         assert video.duration == 8_000_000
         assert video.streams.audio[0].codec.name == "aac"
-        assert len(list(video.decode(video=0))) == 64
+        assert len(list(video.decode(video=0))) == 8 * FPS
 
 
 def test_prompts_look_different_and_pictures_move(sandbox: Client) -> None:

@@ -4,14 +4,15 @@ from datetime import UTC, datetime
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from sora_pipeline.sandbox.emulator import Emulator
-from sora_pipeline.sandbox.formats.reading import bearer_key, read_body, retry_after
+from sora_pipeline.sandbox.catalogue import MODELS, SLUGS, Model
+from sora_pipeline.sandbox.formats.reading import read_body
+from sora_pipeline.sandbox.formats.wire import WireRoutes
 from sora_pipeline.sandbox.formats.words import spoilt
 from sora_pipeline.sandbox.jobs import Job, State
-from sora_pipeline.sandbox.orders import RawOrder
+from sora_pipeline.sandbox.orders import RawOrder, shown
 from sora_pipeline.sandbox.refusals import Problem, Refusal
 
 NAME = "gptproto"
@@ -33,51 +34,50 @@ _STATUS = {
     Problem.INTERNAL: (500, "500"),
     Problem.UNAVAILABLE: (503, "503"),
 }
-_PROXY_PAGE = "<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>"
 
 
-class GptprotoRoutes:
-    """The format's endpoints.
-
-    Args:
-        emulator: Whom they speak for.
-    """
-
-    def __init__(self, emulator: Emulator) -> None:
-        self._emulator = emulator
+class GptprotoRoutes(WireRoutes):
+    """The format's endpoints, and those with which GPTProto's clients look at an account and its models."""
 
     def routes(self) -> list[Route]:
-        """For the application."""
+        """For the application; the submit route last, as its path fits many others."""
         return [
-            Route("/api/v3/openai/{model}/{scene}", self.submit, methods=["POST"]),
-            Route("/api/v3/predictions/{prediction_id}/result", self.result, methods=["GET"]),
+            self.route("GET", "/api/v3/predictions/{prediction_id}/result", self.result),
+            self.route("GET", "/api/v3/user/me", self.account),
+            self.route("GET", "/v1/cli/models", self.models),
+            self.route("GET", "/v1/cli/models/{vendor}/{model}", self.model),
+            self.route("POST", "/api/v3/{vendor}/{model}/{scene}", self.submit),
         ]
 
     async def submit(self, request: Request) -> Response:
-        """``POST /api/v3/openai/{model}/{scene}``."""
-        try:
-            await self._emulator.admit(bearer_key(request))
-            job = await self._emulator.submit(NAME, await _read_order(request))
-        except Refusal as refusal:
-            return self._refused(refusal)
+        """Take an order."""
+        job = await self.emulator.submit(NAME, await _read_order(request))
         return JSONResponse(_envelope(_submitted(job, str(request.base_url))))
 
     async def result(self, request: Request) -> Response:
-        """``GET /api/v3/predictions/{id}/result``."""
-        try:
-            await self._emulator.admit(bearer_key(request))
-            job = self._emulator.find(request.path_params["prediction_id"])
-        except Refusal as refusal:
-            return self._refused(refusal)
+        """Say how a job stands."""
+        job = self.emulator.find(request.path_params["prediction_id"], NAME)
         base = str(request.base_url)
-        origin = self._emulator.settings.output_base_url or base
-        outputs = [origin.rstrip("/") + path for path in self._emulator.output_paths(job)]
-        return JSONResponse(_envelope(_prediction(job, base, outputs)))
+        return JSONResponse(_envelope(_prediction(job, base, self.emulator.output_urls(job, base))))
 
-    def _refused(self, refusal: Refusal) -> Response:
-        headers = retry_after(refusal, self._emulator.settings.retry_after)
-        if refusal.problem is Problem.BAD_GATEWAY:
-            return HTMLResponse(_PROXY_PAGE, 502)
+    async def account(self, request: Request) -> Response:
+        """Say that the key is good. What the vendor tells here beyond that is not known."""
+        return JSONResponse(_envelope({"username": "sandbox"}))
+
+    async def models(self, request: Request) -> Response:
+        """List the models."""
+        offered = [model for model in MODELS.values() if self.emulator.has_model(model.name)]
+        return JSONResponse({"models": [_description(model) for model in offered]})
+
+    async def model(self, request: Request) -> Response:
+        """Describe one model."""
+        model = SLUGS.get(f"{request.path_params['vendor']}/{request.path_params['model']}")
+        if model is None or not self.emulator.has_model(model.name):
+            raise Refusal(Problem.MODEL_GONE)
+        return JSONResponse(_description(model))
+
+    def words(self, refusal: Refusal, headers: dict[str, str]) -> Response:
+        """The documented body of the native format; an unknown model has its own."""
         if refusal.problem is Problem.UNKNOWN_MODEL:
             return JSONResponse({"error": {"code": 400, "message": refusal.message}}, 400)
         status, kind = _STATUS[refusal.problem]
@@ -87,12 +87,26 @@ class GptprotoRoutes:
         return JSONResponse({"error": error}, status, headers=headers)
 
 
+def _description(model: Model) -> dict[str, Any]:
+    """A model as far as public clients read it."""
+    submit = {"method": "POST", "path": "/api/v3/videos", "async": True}
+    return {
+        "provider": model.vendor,
+        "model": model.name,
+        "custom_model": model.slug,
+        "capability": "video",
+        "interfaces": [{**submit, "poll_path": "/api/v3/videos/{id}"}],
+    }
+
+
 async def _read_order(request: Request) -> RawOrder:
-    model, scene = request.path_params["model"], request.path_params["scene"]
+    vendor, model, scene = (request.path_params[name] for name in ("vendor", "model", "scene"))
     if model == "sora-2" and scene.endswith(_OLD_PRO):
         model, scene = "sora-2-pro", scene.removesuffix(_OLD_PRO)
+    if f"{vendor}/{model}" not in SLUGS:
+        raise Refusal(Problem.UNKNOWN_MODEL)
     if scene not in _SCENES:
-        raise Refusal(Problem.INVALID, f"unknown scene {scene!r}")
+        raise Refusal(Problem.INVALID, f"unknown scene {shown(scene)}")
     body = await read_body(request)
     image = body.files.get("image", body.fields.get("image"))
     if image is not None and not isinstance(image, str | bytes):

@@ -1,19 +1,15 @@
-"""What wire formats share in reading requests: keys, JSON and multipart bodies, and the Retry-After header."""
+"""What wire formats share in reading requests: keys, JSON and multipart bodies."""
 
 import asyncio
 import json
-import math
-import time
 from dataclasses import dataclass, field
 from email.message import Message
 from email.parser import BytesHeaderParser
-from email.utils import formatdate
 from typing import Any
 
 from starlette.requests import Request
 
 from sora_pipeline.sandbox.refusals import Problem, Refusal
-from sora_pipeline.sandbox.settings import RetryAfter
 
 _LARGE = 64 * 1024  # bodies above this are parsed outside the event loop
 
@@ -50,7 +46,7 @@ def _parse(content: bytes, kind: str) -> Body:
         return _parse_multipart(content, kind)
     try:
         fields = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         fields = None
     if not isinstance(fields, dict):
         raise Refusal(Problem.INVALID, "the request body is not a JSON object")
@@ -74,13 +70,3 @@ def _parse_multipart(content: bytes, kind: str) -> Body:
         else:
             body.fields[str(name)] = value.decode("utf-8", errors="replace")
     return body
-
-
-def retry_after(refusal: Refusal, form: RetryAfter) -> dict[str, str]:
-    """The header that says when to come back, in the form the settings ask for."""
-    if refusal.retry_after_s is None or form is RetryAfter.NONE:
-        return {}
-    seconds = math.ceil(refusal.retry_after_s)
-    if form is RetryAfter.SECONDS:
-        return {"Retry-After": str(seconds)}
-    return {"Retry-After": formatdate(math.ceil(time.time()) + seconds, usegmt=True)}
