@@ -35,7 +35,7 @@ def test_killed_server_knows_its_bill_and_finishes_its_renders(own_settings: San
         client.change(render_s=1)
         once = "x [sandbox:rate-limit-once]"
         assert client.submit(once).status_code == 429
-        pending = [client.accept(f"clip {number}", duration=12) for number in range(3)]
+        pending = [client.accept(f"clip {number}") for number in range(3)]
         os.kill(endpoint.pid, signal.SIGKILL)
     with running_sandbox(own_settings) as endpoint:
         client = client_of(endpoint)
