@@ -1,0 +1,157 @@
+from decimal import Decimal
+
+import pytest
+
+from sora_pipeline.ledger import Ledger
+from sora_pipeline.production.collecting import collect_videos
+from sora_pipeline.production.context import Desk
+from sora_pipeline.production.progress import Progress, progress_of
+from sora_pipeline.production.reading import estimate
+from sora_pipeline.production.retrying import retry_clips
+from sora_pipeline.production.submitting import ensure_predictions
+from sora_pipeline.provider.catalogue import load_catalogue
+from sora_pipeline_tests.conftest import (
+    USD,
+    Office,
+    Producer,
+    Sandbox,
+    latest,
+    other_run,
+    rows_of,
+    settings_of,
+    standing,
+)
+
+pytestmark = pytest.mark.anyio
+
+
+async def make(desk: Desk, *clip_ids: str) -> None:
+    await ensure_predictions(desk, clip_ids, batch_id=desk.owner, may_begin=True)
+    await collect_videos(desk, clip_ids, resume_timed_out=False)
+
+
+def look(ledger: Ledger, production_id: str) -> Progress:
+    return progress_of(ledger, ledger.productions.get(production_id), settings_of(), load_catalogue())
+
+
+async def test_retry_of_all_takes_failed_clips_and_holds_what_may_be_billed(
+    desk: Desk, sandbox: Sandbox, production: Producer
+) -> None:
+    production(
+        rows_of(
+            policy="[sandbox:policy] a fox",
+            lost="[sandbox:lost-answer-once] an owl",
+            fine="a bear",
+            torn="[sandbox:truncated] a cat",
+        )
+    )
+    await make(desk, "policy", "lost", "fine", "torn")
+    desk.ledger.attempts.report([latest(desk.ledger, "torn").attempt_id])
+    retried = retry_clips(desk.ledger, desk.settings, [])
+    assert (retried.anew, retried.held, retried.fetched) == (["policy"], ["lost"], ["torn"])
+    assert desk.ledger.clips.pending(3) == ["policy"]
+    assert latest(desk.ledger, "torn").reported_at is None, "runs fetch it again"
+    assert sandbox.billed == 3
+
+
+async def test_naming_an_ambiguous_clip_pays_for_another(
+    desk: Desk, sandbox: Sandbox, production: Producer
+) -> None:
+    made = production(rows_of(lost="[sandbox:lost-answer-once] an owl"))
+    await make(desk, "lost")
+    assert retry_clips(desk.ledger, desk.settings, ["lost"]).anew == ["lost"]
+    await make(other_run(desk), "lost")
+    assert standing(desk.ledger, "lost").delivered is not None
+    assert sandbox.billed == 2
+    assert desk.ledger.productions.committed_usd(made.production_id) == 2 * USD
+
+
+async def test_retry_waits_once_more_for_a_timed_out_clip(
+    office: Office, sandbox: Sandbox, production: Producer
+) -> None:
+    sandbox.change(render_s=1)
+    production(rows_of(a="a fox"))
+    async with office.open(generation_timeout_s=0.2) as desk:
+        await make(desk, "a")
+        assert latest(desk.ledger, "a").state == "timed_out"
+        assert retry_clips(desk.ledger, settings_of(), []).fetched == ["a"]
+        await collect_videos(other_run(desk), ["a"], resume_timed_out=False)
+    assert standing(office.ledger, "a").delivered is not None
+    assert sandbox.billed == 1
+
+
+async def test_retry_leaves_alone_what_needs_none_and_names_what_it_does_not_know(
+    desk: Desk, production: Producer
+) -> None:
+    production(rows_of(done="a fox", waiting="an owl"))
+    await make(desk, "done")
+    retried = retry_clips(desk.ledger, desk.settings, ["done", "waiting", "nobody", "done"])
+    assert (retried.fine, retried.unknown, retried.anew) == (["done", "waiting"], ["nobody"], [])
+
+
+async def test_retry_does_not_promise_what_the_manifest_no_longer_names(
+    desk: Desk, production: Producer
+) -> None:
+    production(rows_of(a="a fox", b="[sandbox:policy] an owl"))
+    await make(desk, "a", "b")
+    production(rows_of(a="a fox"))
+    retried = retry_clips(desk.ledger, desk.settings, ["b"])
+    assert (retried.unknown, retried.anew) == (["b"], [])
+
+
+async def test_progress_counts_every_clip_once(desk: Desk, production: Producer) -> None:
+    made = production(
+        rows_of(
+            done="a fox",
+            failed="[sandbox:policy] a fox",
+            lost="[sandbox:lost-answer] a fox",
+            torn="[sandbox:truncated] a fox",
+            rendering="[sandbox:stuck] a fox",
+            waiting="an owl",
+        )
+    )
+    await make(desk, "done", "failed", "lost", "torn")
+    await ensure_predictions(desk, ["rendering"], batch_id="two", may_begin=True)
+    seen = look(desk.ledger, made.production_id)
+    assert seen.clips == 6
+    assert dict(seen.counts) == {
+        "delivered": 1,
+        "failed": 1,
+        "ambiguous": 1,
+        "fetching": 1,
+        "rendering": 1,
+        "pending": 1,
+    }
+    assert (seen.working, seen.settled, seen.published, seen.stopped) == (2, False, False, None)
+    assert seen.committed_usd == 4 * USD
+
+
+async def test_progress_is_settled_where_nothing_can_change_by_itself(
+    desk: Desk, production: Producer
+) -> None:
+    made = production(rows_of(done="a fox", failed="[sandbox:policy] a fox"))
+    assert not look(desk.ledger, made.production_id).settled
+    await make(desk, "done", "failed")
+    assert look(desk.ledger, made.production_id).settled
+
+
+@pytest.mark.parametrize("why", ["breaker", "budget"])
+async def test_progress_says_why_nothing_more_is_submitted(
+    desk: Desk, production: Producer, why: str
+) -> None:
+    made = production(rows_of(a="a fox", b="an owl"), budget=Decimal("1.50"))
+    await make(desk, "a")
+    if why == "breaker":
+        desk.ledger.breakers.open("sandbox", "no_balance", "HTTP 403: Insufficient balance")
+    seen = look(desk.ledger, made.production_id)
+    assert seen.settled
+    assert seen.stopped is not None
+    assert ("top the account up" if why == "breaker" else "the budget of 1.5 USD is used up") in seen.stopped
+
+
+async def test_estimate_leaves_out_what_is_paid(desk: Desk, production: Producer) -> None:
+    made = production(rows_of(done="a fox", failed="[sandbox:policy] a fox", waiting="an owl"))
+    await make(desk, "done", "failed")
+    clips = tuple(each.clip for each in desk.ledger.clips.standings_of(made.production_id).values())
+    costs = estimate(clips, desk.ledger, load_catalogue())
+    assert (costs.total_usd, costs.to_pay_usd, costs.clips_to_pay) == (3 * USD, 2 * USD, 2)
