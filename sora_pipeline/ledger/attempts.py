@@ -441,7 +441,15 @@ class Attempts:
     def unreported(self) -> list[Attempt]:
         """Accepted attempts that ended, of which no run has shown the end and for which none is on its way."""
         nobody = or_(attempts.c.lease_until.is_(None), attempts.c.lease_until < self._now())
+        later = attempts.alias("later")
+        # A failure that another attempt has followed is history, and nobody's to show.
+        followed = (
+            select(1)
+            .where(later.c.clip_id == attempts.c.clip_id, later.c.number > attempts.c.number)
+            .exists()
+        )
         query = select(attempts).where(
+            ~followed,
             attempts.c.reported_at.is_(None),
             attempts.c.state.in_([SUCCEEDED, FAILED, TIMED_OUT]),
             or_(attempts.c.state == SUCCEEDED, attempts.c.prediction_id.is_not(None)),

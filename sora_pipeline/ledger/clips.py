@@ -25,31 +25,6 @@ class Clips:
         self._database = database
         self._now = now
 
-    def register(self, production_id: str, wanted: Sequence[Clip]) -> None:
-        """Make these, in this order, the clips that a production wants.
-
-        A clip whose fingerprint changed begins a new round: its attempts count anew. Clips that the manifest no
-        longer names stay known, with their attempts, but are not submitted any more.
-        """
-        rows = [
-            {
-                "clip_id": clip.clip_id,
-                "production_id": production_id,
-                "active": True,
-                "position": position,
-                "round": 1,
-                "fingerprint": clip.fingerprint,
-                "spec": spec_of(clip),
-            }
-            for position, clip in enumerate(wanted)
-        ]
-        with self._database.exclusive() as connection:
-            connection.execute(
-                update(clips).where(clips.c.production_id == production_id).values(active=False)
-            )
-            if rows:
-                connection.execute(_upsert(connection), rows)
-
     def standings(self, clip_ids: Iterable[str]) -> dict[str, ClipStanding]:
         """How far each of these clips is; unknown ids are left out."""
         with self._database.read() as connection:
@@ -111,6 +86,29 @@ class Clips:
                 connection.execute(
                     update(clips).where(clips.c.clip_id.in_(chunk)).values(round=clips.c.round + 1)
                 )
+
+
+def register(connection: Connection, production_id: str, wanted: Sequence[Clip]) -> None:
+    """Make these, in this order, the clips that a production wants, within the caller's transaction.
+
+    A clip whose fingerprint changed begins a new round: its attempts count anew. Clips that the manifest no longer
+    names stay known, with their attempts, but are not submitted any more.
+    """
+    rows = [
+        {
+            "clip_id": clip.clip_id,
+            "production_id": production_id,
+            "active": True,
+            "position": position,
+            "round": 1,
+            "fingerprint": clip.fingerprint,
+            "spec": spec_of(clip),
+        }
+        for position, clip in enumerate(wanted)
+    ]
+    connection.execute(update(clips).where(clips.c.production_id == production_id).values(active=False))
+    if rows:
+        connection.execute(_upsert(connection), rows)
 
 
 def standings_in(connection: Connection, clip_ids: list[str]) -> dict[str, ClipStanding]:

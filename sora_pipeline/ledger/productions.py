@@ -1,12 +1,14 @@
 """Productions: which manifest goes where, what it may cost, and whether its output manifest is up to date."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from sqlalchemy import Connection, func, or_, select, update
 
+from sora_pipeline.clip import Clip
+from sora_pipeline.ledger.clips import register
 from sora_pipeline.ledger.database import Database
 from sora_pipeline.ledger.rows import production_of
 from sora_pipeline.ledger.schema import attempts, productions
@@ -67,8 +69,13 @@ class Productions:
         manifest_sha256: str,
         snapshot_sha256: str,
         budget_usd: Decimal | None,
+        wanted: Sequence[Clip] = (),
     ) -> Production:
-        """Note that the manifest was read and what its canonical snapshot is."""
+        """Note that the manifest was read, what its canonical snapshot is, and which clips it wants.
+
+        All in one transaction: clips must not be wanted before their budget holds, nor a manifest count as read before
+        its clips are wanted.
+        """
         identity = production_id(manifest_uri, output_uri)
         with self._database.exclusive() as connection:
             self._ensure(connection, identity, manifest_uri, output_uri)
@@ -85,6 +92,7 @@ class Productions:
                     error=None,
                 )
             )
+            register(connection, identity, wanted)
             mark_changed(connection, identity, self._now())
         return self.get(identity)
 

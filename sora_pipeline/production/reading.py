@@ -83,13 +83,12 @@ def register(snapshot: Snapshot, output_uri: str, budget_usd: Decimal | None, le
     """
     path = f".snapshots/{snapshot.snapshot_sha256[:24]}.parquet"
     OutputStore(output_uri).replace_bytes(path, snapshot_to_parquet(snapshot))
-    production = ledger.productions.record_snapshot(
+    return ledger.productions.record_snapshot(
         snapshot.manifest_uri,
         output_uri,
         snapshot_path=path,
         manifest_sha256=snapshot.manifest_sha256,
         snapshot_sha256=snapshot.snapshot_sha256,
         budget_usd=budget_usd,
+        wanted=snapshot.clips,
     )
-    ledger.clips.register(production.production_id, snapshot.clips)
-    return production

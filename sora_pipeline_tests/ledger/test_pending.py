@@ -68,9 +68,7 @@ def test_row_changed_while_its_clip_renders_is_pending_once_that_has_ended(world
 def test_what_does_not_decide_the_picture_begins_no_round(world: World) -> None:
     world.register("a")
     world.collected()
-    world.ledger.clips.register(
-        world.production_id, [clip("b"), clip("a")]
-    )  # another row number, another place
+    world.read([clip("b"), clip("a")])  # another row number, another place
     assert world.pending() == ["b"]
     assert standing(world).round == 1
 
@@ -155,7 +153,7 @@ def test_standings_of_a_production_come_in_manifest_order(world: World) -> None:
 
 def test_clip_comes_back_as_it_was_registered(world: World) -> None:
     wanted = clip("ä-1", "a “quoted” prompt\nwith a second line 🎬")
-    world.ledger.clips.register(world.production_id, [wanted])
+    world.read([wanted])
     assert standing(world, "ä-1").clip == wanted
 
 

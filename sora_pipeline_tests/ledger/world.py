@@ -54,19 +54,24 @@ class World:
         self.clock = clock
         self.attempts = ledger.attempts
         self.limits = Limits(max_in_flight=100, max_attempts=3)
-        self.production_id = ledger.productions.record_snapshot(
+        self.budget = budget
+        self.production_id = self.read([])
+
+    def read(self, wanted: list[Clip]) -> str:
+        return self.ledger.productions.record_snapshot(
             "/in/manifest.csv",
             "/out",
             snapshot_path="/out/snapshot.parquet",
             manifest_sha256="0" * 64,
             snapshot_sha256="1" * 64,
-            budget_usd=budget,
+            budget_usd=self.budget,
+            wanted=wanted,
         ).production_id
 
     def register(self, *clips: Clip | str) -> None:
         wanted = [each if isinstance(each, Clip) else clip(each) for each in clips]
         wanted = [replace(each, row_number=number) for number, each in enumerate(wanted, 1)]
-        self.ledger.clips.register(self.production_id, wanted)
+        self.read(wanted)
 
     def pending(self) -> list[str]:
         return self.ledger.clips.pending(self.limits.max_attempts)
