@@ -9,10 +9,9 @@ from sora_pipeline.clip import Clip
 from sora_pipeline.ledger import Attempt, AttemptState, ClipStanding
 from sora_pipeline.media.probe import VideoFacts, VideoProblem, VideoProblemKind, verify_video
 from sora_pipeline.production.context import LEASE_S, Desk
-from sora_pipeline.production.downloading import DownloadProblem, download
+from sora_pipeline.production.downloading import Download, DownloadProblem
 from sora_pipeline.production.polling import poll_one
 from sora_pipeline.production.storing import store_video
-from sora_pipeline.provider.errors import ErrorKind
 from sora_pipeline.store import OutputStore, StoreProblem
 
 CONCURRENT_DOWNLOADS = 8
@@ -148,14 +147,17 @@ class _Collector:
         self, store: OutputStore, clip: Clip, attempt: Attempt, staged: Path
     ) -> VideoFacts:
         """Download until the file decodes to its end: a damaged copy says nothing about the original."""
+        download = Download(self.desk.provider, staged)
         for tries_left in reversed(range(len(DOWNLOAD_WAITS_S) + 1)):
             try:
-                await download(self.desk.provider, attempt.output_url or "", staged)
+                await download.fetch(attempt.output_url or "")
                 return await asyncio.to_thread(verify_video, staged, size=clip.size, duration=clip.duration)
             except (DownloadProblem, VideoProblem) as problem:
                 lasting = isinstance(problem, VideoProblem) and problem.kind not in _DAMAGED
                 if lasting or not tries_left:
                     raise
+                if isinstance(problem, VideoProblem):
+                    download.start_over()
                 self.desk.say(f"{clip.clip_id}: {problem.message}; downloading again")
             except OSError as error:  # of the staged file: a full disk, for one
                 raise store.problem("be written to", error) from error
@@ -163,18 +165,15 @@ class _Collector:
             await poll_one(self.desk, attempt)  # a fresh URL, where the old one has expired
             attempt = await asyncio.to_thread(self.desk.ledger.attempts.get, attempt.attempt_id)
             if attempt.state is not AttemptState.SUCCEEDED:
-                raise DownloadProblem(f"{attempt.error_kind}: {attempt.error_message}", gone=True)
+                raise DownloadProblem(f"{attempt.error_kind}: {attempt.error_message}")
         raise AssertionError("the last try returns or raises")
 
     def _give_up(
         self, clip: Clip, attempt: Attempt, problem: DownloadProblem | VideoProblem | StoreProblem
     ) -> bool:
-        """Record why there is no delivered video; what was paid for stays fetchable unless the provider dropped it."""
+        """Record why there is no delivered video; what was paid for stays fetchable unless a poll says it is lost."""
         attempts = self.desk.ledger.attempts
-        if isinstance(problem, DownloadProblem) and problem.gone:
-            attempts.fail(
-                attempt.attempt_id, ErrorKind.EXPIRED, problem.message, retryable=False, reported=True
-            )
+        if attempts.get(attempt.attempt_id).state is not AttemptState.SUCCEEDED:
             return False
         kind = problem.kind if isinstance(problem, VideoProblem) else "download"
         if isinstance(problem, StoreProblem):

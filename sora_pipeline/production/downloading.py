@@ -1,5 +1,9 @@
-"""One download of one output URL into a staged file, with everything that HTTP can tell about it checked."""
+"""Downloads one output into a staged file, with everything that HTTP can tell about it checked.
 
+A download that broke off goes on where it stopped, if the server can vouch that the file is still the same.
+"""
+
+import re
 from pathlib import Path
 
 import httpx
@@ -11,6 +15,8 @@ from sora_pipeline.provider.protocol import Provider
 MAX_BYTES = 2 * 1024**3
 _CHUNK = 1 << 18
 _HEAD = 64
+_GONE = (401, 403, 404, 410)
+_RANGE = re.compile(r"bytes (\d+)-\d+/(?:\d+|\*)")
 
 
 class DownloadProblem(Exception):
@@ -18,59 +24,95 @@ class DownloadProblem(Exception):
 
     Attributes:
         message: What happened, without the URL's query, which may hold a signature.
-        gone: Whether the server says that the output is not (or no longer) there.
     """
 
-    def __init__(self, message: str, *, gone: bool = False) -> None:
+    def __init__(self, message: str) -> None:
         super().__init__(message)
         self.message = message
-        self.gone = gone
 
 
-async def download(provider: Provider, url: str, staged: Path) -> None:
-    """Stream an output into a file that is not yet the video.
+class Download:
+    """One output on its way into one staged file, over as many tries as it takes.
 
     Args:
         provider: Whose ``open_output`` keeps the key at home.
-        url: The output URL of the last poll.
-        staged: Where the bytes go; overwritten.
-
-    Raises:
-        DownloadProblem: the answer is not a whole MP4 body.
+        staged: Where the bytes go. It is not the video before it has been checked.
     """
-    shown = url.split("?")[0]
-    try:
-        async with provider.open_output(url) as response:
-            _check_head(response, shown)
-            await _write(response, staged, shown)
-    except (httpx.HTTPError, ProviderError) as error:
-        reason = str(error) or type(error).__name__
-        raise DownloadProblem(f"downloading {shown} failed: {reason.replace(url, shown)}") from None
+
+    def __init__(self, provider: Provider, staged: Path) -> None:
+        self._provider = provider
+        self._staged = staged
+        self._validator: str | None = None  # what the server calls this version of the file
+        self._written = 0
+
+    async def fetch(self, url: str) -> None:
+        """Download, or go on where the last try broke off.
+
+        Args:
+            url: The output URL of the last poll.
+
+        Raises:
+            DownloadProblem: the answer is not a whole MP4 body.
+            OSError: the staged file cannot be written.
+        """
+        shown = url.split("?")[0]
+        headers = {}
+        if self._validator and self._written:
+            headers = {"Range": f"bytes={self._written}-", "If-Range": self._validator}
+        try:
+            async with self._provider.open_output(url, headers=headers) as response:
+                _check_head(response, shown)
+                self._validator = _validator(response)
+                if not (headers and _continues(response, self._written)):
+                    self._written = 0
+                await self._write(response, shown)
+        except (httpx.HTTPError, ProviderError) as error:
+            reason = str(error) or type(error).__name__
+            raise DownloadProblem(f"downloading {shown} failed: {reason.replace(url, shown)}") from None
+
+    def start_over(self) -> None:
+        """Forget what was downloaded: it was whole, and not a sound video."""
+        self._validator, self._written = None, 0
+
+    async def _write(self, response: httpx.Response, shown: str) -> None:
+        promised = response.headers.get("content-length")
+        encoded = response.headers.get("content-encoding", "identity") != "identity"
+        end = self._written + int(promised) if promised is not None and not encoded else None
+        with self._staged.open("r+b" if self._written else "wb") as file:
+            file.seek(self._written)
+            file.truncate()
+            async for chunk in response.aiter_bytes(_CHUNK):
+                if self._written == 0 and len(chunk) >= _HEAD and not looks_like_mp4(chunk):
+                    raise DownloadProblem(f"{shown} is not an MP4 file: it begins with {chunk[:12]!r}")
+                if self._written + len(chunk) > MAX_BYTES:
+                    raise DownloadProblem(f"{shown} is larger than {MAX_BYTES} bytes")
+                file.write(chunk)
+                self._written += len(chunk)
+        if end is not None and self._written != end:
+            raise DownloadProblem(f"{shown} ended after {self._written} of {end} bytes")
+        if self._written == 0:
+            raise DownloadProblem(f"{shown} is empty")
 
 
 def _check_head(response: httpx.Response, shown: str) -> None:
-    if response.status_code in (401, 403, 404, 410):
-        raise DownloadProblem(f"{shown} answers HTTP {response.status_code}", gone=True)
-    if response.status_code != 200:
+    if response.status_code in _GONE:
+        raise DownloadProblem(f"{shown} is not there (HTTP {response.status_code})")
+    if response.status_code not in (200, 206):
         raise DownloadProblem(f"{shown} answers HTTP {response.status_code}")
     media_type = response.headers.get("content-type", "").split(";")[0].strip().lower()
     if media_type.startswith(("text/", "image/")) or media_type.endswith(("json", "xml", "html")):
         raise DownloadProblem(f"{shown} is {media_type}, not a video")
 
 
-async def _write(response: httpx.Response, staged: Path, shown: str) -> None:
-    promised = response.headers.get("content-length")
-    encoded = response.headers.get("content-encoding", "identity") != "identity"
-    written = 0
-    with staged.open("wb") as file:
-        async for chunk in response.aiter_bytes(_CHUNK):
-            if written == 0 and len(chunk) >= _HEAD and not looks_like_mp4(chunk):
-                raise DownloadProblem(f"{shown} is not an MP4 file: it begins with {chunk[:12]!r}")
-            written += len(chunk)
-            if written > MAX_BYTES:
-                raise DownloadProblem(f"{shown} is larger than {MAX_BYTES} bytes")
-            file.write(chunk)
-    if promised is not None and not encoded and written != int(promised):
-        raise DownloadProblem(f"{shown} ended after {written} of {promised} bytes")
-    if written == 0:
-        raise DownloadProblem(f"{shown} is empty")
+def _validator(response: httpx.Response) -> str | None:
+    """A strong entity tag, or the time of the last change; a weak tag does not promise the same bytes."""
+    tag: str = response.headers.get("etag", "")
+    if tag and not tag.startswith("W/"):
+        return tag
+    modified: str | None = response.headers.get("last-modified")
+    return modified
+
+
+def _continues(response: httpx.Response, written: int) -> bool:
+    found = _RANGE.match(response.headers.get("content-range", ""))
+    return response.status_code == 206 and found is not None and int(found.group(1)) == written
