@@ -99,6 +99,12 @@ class Answer:
         return word if isinstance(word, str) and word.strip() else None
 
     @property
+    def native_status(self) -> str | None:
+        """The upstream's own status word, which the unified format passes on."""
+        word = self.job.get("native_status")
+        return word if isinstance(word, str) and word.strip() else None
+
+    @property
     def model(self) -> str | None:
         """The model that answers, which may not be the one asked for."""
         name = self.job.get("model")

@@ -4,6 +4,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from enum import StrEnum
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any
@@ -38,6 +39,13 @@ _Prices = dict[Annotated[Size, BeforeValidator(_size)], _Price]
 _STRICT = ConfigDict(frozen=True, extra="forbid")
 
 
+class FrameField(StrEnum):
+    """How a model is told its frame size where a format has two ways."""
+
+    SIZE = "size"
+    RESOLUTION = "resolution"  # and an aspect ratio beside it
+
+
 class ImageLimits(BaseModel):
     """What a model takes as its first frame."""
 
@@ -53,7 +61,9 @@ class _ModelData(BaseModel):
     model_config = _STRICT
 
     vendor: str = Field(min_length=1)
+    slug: str | None = Field(default=None, pattern=r"^[^/\s]+/[^\s]+$")
     formats: tuple[str, ...] = Field(min_length=1)
+    frame: FrameField = FrameField.SIZE
     durations: tuple[Annotated[int, Field(gt=0)], ...] = Field(min_length=1)
     max_prompt_chars: int = Field(gt=0)
     expected_render_s: float = Field(gt=0)
@@ -77,6 +87,8 @@ class Model:
     Attributes:
         name: As the manifest and the provider's path write it.
         vendor: Whose model it is; part of some providers' paths.
+        slug: ``vendor/model``, as the unified format names it.
+        frame: How the unified format tells it the frame size.
         formats: Wire formats that offer it.
         durations: Seconds a clip may last, ascending.
         sizes: Frame sizes a clip may have, in the catalogue's order.
@@ -88,6 +100,8 @@ class Model:
 
     name: str
     vendor: str
+    slug: str
+    frame: FrameField
     formats: tuple[str, ...]
     durations: tuple[int, ...]
     sizes: tuple[Size, ...]
@@ -119,6 +133,11 @@ class Catalogue:
     def names(self) -> tuple[str, ...]:
         """Known model names, sorted."""
         return tuple(sorted(self._models))
+
+    def find(self, name: str) -> Model | None:
+        """The model of that name or slug, if it is known."""
+        by_slug = (model for model in self._models.values() if model.slug == name)
+        return self._models.get(name) or next(by_slug, None)
 
     def model(self, name: str) -> Model:
         """The model of that name.
@@ -186,6 +205,8 @@ def _model(name: str, data: _ModelData) -> Model:
     return Model(
         name=name,
         vendor=data.vendor,
+        slug=data.slug or f"{data.vendor}/{name}",
+        frame=data.frame,
         formats=data.formats,
         durations=tuple(sorted(set(data.durations))),
         sizes=tuple(data.usd_per_second),

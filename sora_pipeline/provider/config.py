@@ -30,10 +30,12 @@ class ProviderConfig(BaseModel):
         image_transport: How first frames are sent.
         submit_path: Replaces the submit path where the format's own has moved; may hold ``{vendor}``, ``{model}`` and
             ``{scene}`` (``image-to-video`` or ``text-to-video``).
-        vendor: Whose models they are, where the format names it.
+        vendor: Whose models they are, where the format names it; None takes what the catalogue says, or ``openai``.
         size_separator: ``x``, or ``*`` as some of the vendor's pages write it.
         max_connections: Open connections at a time.
         timeouts: Seconds to wait at each point.
+        allow_private_outputs: Whether output URLs may lead to addresses that are not public; they may in any case where
+            the base URL itself does.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
@@ -43,10 +45,11 @@ class ProviderConfig(BaseModel):
     api_key: SecretStr = SecretStr("")
     image_transport: ImageTransport = ImageTransport.AUTO
     submit_path: str | None = None
-    vendor: str = Field(default="openai", min_length=1)
+    vendor: str | None = Field(default=None, min_length=1)
     size_separator: str = Field(default="x", pattern=r"^[x*]$")
     max_connections: int = Field(default=200, gt=0)
     timeouts: Timeouts = Timeouts()
+    allow_private_outputs: bool = False
 
     @field_validator("name")
     @classmethod
@@ -97,7 +100,10 @@ class ProviderConfig(BaseModel):
             object.__setattr__(self, "base_url", default)
         if origin(self.base_url) is None or "?" in self.base_url or "#" in self.base_url:
             raise ValueError(f"{self.base_url!r} is no http(s) address")
-        object.__setattr__(self, "base_url", self.base_url.rstrip("/"))
+        base_url = self.base_url.rstrip("/")
+        if self.name == "openai-videos":
+            base_url = base_url.removesuffix("/v1")  # as OpenAI's own clients are given it
+        object.__setattr__(self, "base_url", base_url)
         if self.name in _JSON_ONLY and self.image_transport is ImageTransport.MULTIPART:
             raise ValueError(f"{self.name} takes JSON only: the image transport cannot be multipart")
         if not self.api_key.get_secret_value() and self.name != "sandbox":

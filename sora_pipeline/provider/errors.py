@@ -31,6 +31,7 @@ class ErrorKind(StrEnum):
     BAD_TOKEN = "bad_token"  # noqa: S105
     NO_BALANCE = "no_balance"
     MODEL_GONE = "model_gone"
+    PRIVATE_ADDRESS = "private_address"  # an output that is not in the public internet
     WRONG_ADDRESS = "wrong_address"  # a redirect or a web page where the API should be
     UNREADABLE_ANSWER = "unreadable_answer"
 

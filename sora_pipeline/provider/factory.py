@@ -1,5 +1,6 @@
 """From settings to a provider."""
 
+from sora_pipeline.provider.catalogue import Catalogue, load_catalogue
 from sora_pipeline.provider.config import ProviderConfig
 from sora_pipeline.provider.gptproto import GptProto
 from sora_pipeline.provider.gptproto_unified import GptProtoUnified
@@ -15,6 +16,11 @@ _FORMATS: dict[str, type[WireFormat]] = {
 }
 
 
-def make_provider(config: ProviderConfig) -> Provider:
-    """The provider these settings describe. It connects to nothing before it is entered."""
-    return _FORMATS[config.name](config)
+def make_provider(config: ProviderConfig, catalogue: Catalogue | None = None) -> Provider:
+    """The provider these settings describe. It connects to nothing before it is entered.
+
+    Args:
+        config: Address, key and format.
+        catalogue: What is known of the models; without, the built-in one.
+    """
+    return _FORMATS[config.name](config, catalogue or load_catalogue())

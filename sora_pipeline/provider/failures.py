@@ -17,7 +17,7 @@ from sora_pipeline.provider.errors import (
     RejectedError,
     TransientError,
 )
-from sora_pipeline.provider.statuses import Meaning
+from sora_pipeline.provider.statuses import Meaning, meaning_of
 from sora_pipeline.provider.wording import tidy
 
 # An echoed prompt must not be read as the provider's words; shorter ones are no sentence to stumble over.
@@ -64,6 +64,7 @@ _NO_RETRY_KINDS = frozenset(
         ErrorKind.INVALID_REQUEST,
     }
 )
+_TELLING_FAILURES = frozenset({ErrorKind.CANCELLED, ErrorKind.NO_RESOURCE})
 
 
 def classify_submit_failure(
@@ -147,6 +148,7 @@ def classify_poll_failure(
 def classify_job_failure(answer: Answer, meaning: Meaning, *, secret: str = "") -> GenerationFailedError:
     """Why an accepted job ended without a video: the status word, refined by what ``error`` says."""
     message = _message(answer, None, secret)
+    meaning = _in_other_words(answer, meaning)
     if meaning.failure is not ErrorKind.PROVIDER_INTERNAL:
         return GenerationFailedError(meaning.failure, message, retryable=meaning.retryable)
     said = _said(answer, 400, "")
@@ -159,6 +161,14 @@ def classify_job_failure(answer: Answer, meaning: Meaning, *, secret: str = "") 
     if said is None:
         return GenerationFailedError(meaning.failure, message, retryable=meaning.retryable)
     return GenerationFailedError(said, message, retryable=said not in _NO_RETRY_KINDS)
+
+
+def _in_other_words(answer: Answer, meaning: Meaning) -> Meaning:
+    """What the upstream's own status or the error's code says, where the format has no status word for it."""
+    if meaning.failure is not ErrorKind.PROVIDER_INTERNAL:
+        return meaning
+    closer = (meaning_of(word) for word in (answer.native_status, *answer.error_codes) if word)
+    return next((other for other in closer if other.failure in _TELLING_FAILURES), meaning)
 
 
 def _blocks_everything(status: int, said: ErrorKind | None, answer: Answer) -> ErrorKind | None:

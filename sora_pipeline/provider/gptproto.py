@@ -5,20 +5,22 @@ Result: ``GET /api/v3/predictions/{id}/result``, or ``data.urls.get`` of the ans
 """
 
 from typing import Any
+from urllib.parse import quote
 
 from sora_pipeline.provider.images import ImageTransport, image_file, image_reference
 from sora_pipeline.provider.protocol import SubmitRequest
 from sora_pipeline.provider.wire import Outgoing, WireFormat
 
-SUBMIT_PATH = "/api/v3/{vendor}/{model}/{scene}"
-
 
 class GptProto(WireFormat):
     """The v3 predictions format."""
 
+    usual_submit_path = "/api/v3/{vendor}/{model}/{scene}"
+    key_path = "/api/v3/user/me"
+
     def outgoing(self, request: SubmitRequest) -> Outgoing:
         """JSON; a form only where multipart is asked for, which the page's "file" type suggests and no sample shows."""
-        path = self.submit_path(request, SUBMIT_PATH)
+        path = self.submit_path(request)
         size = f"{request.size.width}{self._config.size_separator}{request.size.height}"
         body: dict[str, Any] = {"prompt": request.prompt, "duration": request.duration, "size": size}
         if request.image is None:
@@ -32,3 +34,13 @@ class GptProto(WireFormat):
     def poll_path(self, prediction_id: str) -> str:
         """The result route."""
         return f"/api/v3/predictions/{prediction_id}/result"
+
+    def model_path(self, model: str) -> str:
+        """Where the vendor's command line looks models up."""
+        return cli_model_path(self.slug(model))
+
+
+def cli_model_path(slug: str) -> str:
+    """The vendor's route for one model."""
+    vendor, _, name = slug.partition("/")
+    return f"/v1/cli/models/{quote(vendor, safe='')}/{quote(name, safe='')}"

@@ -6,7 +6,7 @@ Knows nothing of models, JSON or what an answer means.
 import asyncio
 import contextlib
 import ssl
-from collections.abc import AsyncIterator, Generator, Mapping
+from collections.abc import AsyncIterator, Callable, Generator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
@@ -16,6 +16,14 @@ import aiohttp
 import httpx
 
 from sora_pipeline import __version__
+from sora_pipeline.provider.addresses import (
+    SETTING,
+    PrivateAddressError,
+    is_private_address_error,
+    is_private_literal,
+    leads_to_private,
+    public_only,
+)
 from sora_pipeline.provider.connections import Connections
 from sora_pipeline.provider.errors import ErrorKind, RejectedError, TransientError
 from sora_pipeline.provider.origins import absolute, same_origin
@@ -87,7 +95,13 @@ class Http:
     """All HTTP of one provider. Use as an async context manager; may be entered again after it was left."""
 
     def __init__(
-        self, base_url: str, key: str, *, max_connections: int = 200, timeouts: Timeouts | None = None
+        self,
+        base_url: str,
+        key: str,
+        *,
+        max_connections: int = 200,
+        timeouts: Timeouts | None = None,
+        allow_private_outputs: bool = False,
     ) -> None:
         self._base_url = base_url
         self._key = key
@@ -96,6 +110,9 @@ class Http:
         self._timeouts = timeouts or Timeouts()
         self._submits: httpx.AsyncClient | None = None
         self._reads: httpx.AsyncClient | None = None
+        self._outputs: httpx.AsyncClient | None = None
+        # None: not known yet whether the provider itself is at a private address.
+        self._private_allowed: bool | None = True if allow_private_outputs else None
 
     async def __aenter__(self) -> "Http":
         if self._submits is not None:
@@ -107,12 +124,14 @@ class Http:
         fresh = Connections(self._limits, tls, reuse=False)
         self._submits = httpx.AsyncClient(transport=fresh, **common)
         self._reads = httpx.AsyncClient(transport=Connections(self._limits, tls, reuse=True), **common)
+        public = Connections(self._limits, tls, reuse=True, socket_factory=public_only)
+        self._outputs = httpx.AsyncClient(transport=public, **common)
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        submits, reads = self._submits, self._reads
-        self._submits = self._reads = None
-        for client in (submits, reads):
+        clients = (self._submits, self._reads, self._outputs)
+        self._submits = self._reads = self._outputs = None
+        for client in clients:
             if client is not None:
                 await client.aclose()
 
@@ -170,10 +189,21 @@ class Http:
 
     @contextlib.asynccontextmanager
     async def open_output(
-        self, url: str, *, headers: Mapping[str, str] = MappingProxyType({})
+        self,
+        url: str,
+        *,
+        headers: Mapping[str, str] = MappingProxyType({}),
+        is_api_call: Callable[[str], bool] = lambda _: False,
     ) -> AsyncIterator[httpx.Response]:
-        """Stream an output; see ``Provider.open_output``."""
-        response = await self._following_redirects(url, headers)
+        """Stream an output; see ``Provider.open_output``.
+
+        Args:
+            url: Where it is.
+            headers: More headers; a key among them is not sent.
+            is_api_call: Whether a URL is a call of the API, which needs the key. Other outputs never get it, not even on
+                the API's own origin: they are links that anybody may follow, and servers write down what they are sent.
+        """
+        response = await self._following_redirects(url, headers, is_api_call)
         try:
             yield response
         except (httpx.HTTPError, aiohttp.ClientError) as error:
@@ -182,12 +212,14 @@ class Http:
             with contextlib.suppress(httpx.HTTPError, aiohttp.ClientError):
                 await response.aclose()
 
-    async def _following_redirects(self, url: str, headers: Mapping[str, str]) -> httpx.Response:
+    async def _following_redirects(
+        self, url: str, headers: Mapping[str, str], is_api_call: Callable[[str], bool]
+    ) -> httpx.Response:
         # httpx would follow by itself, but keeps Authorization when the same host goes from http to https: another
         # origin. So each hop is a request of its own, and a chain that has left the origin never gets the key back.
         ours = True
         for _ in range(MAX_REDIRECTS + 1):
-            ours = ours and same_origin(url, self._base_url)
+            ours = ours and same_origin(url, self._base_url) and is_api_call(url)
             response = await self._get_output(url, headers, with_key=ours)
             if not response.has_redirect_location:
                 return response
@@ -201,16 +233,35 @@ class Http:
         raise TransientError(ErrorKind.UNAVAILABLE, f"the output redirects more than {MAX_REDIRECTS} times")
 
     async def _get_output(self, url: str, headers: Mapping[str, str], *, with_key: bool) -> httpx.Response:
-        client = _opened(self._reads)
+        private_allowed = await self._may_be_private()
+        client = _opened(self._reads if private_allowed else self._outputs)
         timeout = self._timeouts.reading(self._timeouts.output_read)
         # Bytes are stored as the provider made them: no transfer compression, and Content-Length is the file's.
         sent = httpx.Headers({"Accept-Encoding": "identity"})
         sent.update({name: value for name, value in headers.items() if name.lower() != "authorization"})
         try:
             request = client.build_request("GET", url, headers=sent, timeout=timeout)
+            if not private_allowed and is_private_literal(request.url.host):
+                raise PrivateAddressError
             return await client.send(request, auth=self._auth if with_key else None, stream=True)
         except Exception as error:
+            if is_private_address_error(error):
+                raise _private_output(url) from error
             raise read_lost(error, secret=self._key) from error
+
+    async def _may_be_private(self) -> bool:
+        """Whether outputs may be at addresses that are not public: where a setting says so, or the provider itself is."""
+        if self._private_allowed is None:
+            self._private_allowed = await leads_to_private(httpx.URL(self._base_url).host)
+        return self._private_allowed
+
+
+def _private_output(url: str) -> RejectedError:
+    return RejectedError(
+        ErrorKind.PRIVATE_ADDRESS,
+        f"the output is at {httpx.URL(url).host}, which is not an address in the public internet, and was not requested; "
+        f"if that is where your provider keeps its outputs, set {SETTING}=true",
+    )
 
 
 @cache

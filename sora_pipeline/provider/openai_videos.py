@@ -12,16 +12,22 @@ from sora_pipeline.provider.images import ImageTransport, image_file, image_refe
 from sora_pipeline.provider.protocol import Prediction, PredictionState, SubmitRequest
 from sora_pipeline.provider.wire import Outgoing, WireFormat
 
-SUBMIT_PATH = "/v1/videos"
 _AS_FORM = (ImageTransport.AUTO, ImageTransport.MULTIPART)
 
 
 class OpenAIVideos(WireFormat):
     """The ``/v1/videos`` format."""
 
+    usual_submit_path = "/v1/videos"
+
+    @property
+    def key_path(self) -> str:  # type: ignore[override]
+        """The shortest of lists."""
+        return f"{self.collection_path}?limit=1"
+
     def outgoing(self, request: SubmitRequest) -> Outgoing:
         """A multipart form, which every host of this format documents; JSON where a URL or data URI is asked for."""
-        path = self.submit_path(request, SUBMIT_PATH)
+        path = self.submit_path(request)
         body: dict[str, Any] = {
             "model": request.model,
             "prompt": request.prompt,
@@ -39,7 +45,18 @@ class OpenAIVideos(WireFormat):
 
     def poll_path(self, prediction_id: str) -> str:
         """The video object."""
-        return f"{SUBMIT_PATH}/{prediction_id}"
+        return f"{self.collection_path}/{prediction_id}"
+
+    def model_path(self, model: str) -> str:
+        """OpenAI's route for one model."""
+        return f"/v1/models/{quote(model, safe='')}"
+
+    def is_api_call(self, url: str) -> bool:
+        """The content route, and no other output."""
+        start = f"{self.base_url}{self.collection_path}/"
+        inner, slash, last = url.removeprefix(start).partition("/")
+        is_content = bool(slash) and last.partition("?")[0] == "content"
+        return url.startswith(start) and is_content and inner not in ("", ".", "..")
 
     def understood(self, prediction: Prediction) -> Prediction:
         """A completed video object of OpenAI's names no URL: the content is at a route of its own, behind the key.
@@ -48,5 +65,6 @@ class OpenAIVideos(WireFormat):
         """
         if prediction.state is not PredictionState.SUCCEEDED or prediction.output_urls:
             return prediction
-        content = f"{self.base_url}{SUBMIT_PATH}/{quote(prediction.prediction_id, safe='')}/content"
+        video = quote(prediction.prediction_id, safe="")
+        content = f"{self.base_url}{self.collection_path}/{video}/content"
         return replace(prediction, output_urls=(content,))

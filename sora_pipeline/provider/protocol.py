@@ -10,7 +10,7 @@ from typing import Protocol
 import httpx
 
 from sora_pipeline.clip import Size
-from sora_pipeline.provider.errors import GenerationFailedError
+from sora_pipeline.provider.errors import ErrorKind, GenerationFailedError
 
 
 class PredictionState(StrEnum):
@@ -53,9 +53,10 @@ class Accepted:
     """The provider took the request, and will bill it."""
 
     prediction_id: str
-    poll_url: str | None  # absolute; None where the answer named none
+    poll_url: str | None  # absolute, on the provider's own origin; None where the answer named none there
     provider_status: str  # the provider's own word
     model_returned: str | None
+    warning: str | None = None  # a sentence about something odd, for the log
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,15 @@ class Prediction:
     model_returned: str | None = None
     expires_at: datetime | None = None  # of the output, UTC
     warning: str | None = None  # a sentence about something odd, for the log
+
+
+@dataclass(frozen=True, slots=True)
+class KeyCheck:
+    """Whether the provider accepts the key."""
+
+    accepted: bool | None  # None: it could not be found out
+    message: str
+    kind: ErrorKind | None = None  # what is wrong, also where the key is good: no balance
 
 
 class Provider(Protocol):
@@ -99,7 +109,7 @@ class Provider(Protocol):
     async def poll(self, prediction_id: str, poll_url: str | None) -> Prediction:
         """Ask how a prediction stands.
 
-        A ``poll_url`` on another origin than the base URL's is not requested; the warning says so.
+        A ``poll_url`` on another origin than the base URL's is not requested; a warning says so once for each origin.
 
         Raises:
             TransientError: no usable answer this time; says nothing about the prediction. ``EXPIRED`` (HTTP 404) means
@@ -111,13 +121,22 @@ class Provider(Protocol):
     def open_output(
         self, url: str, *, headers: Mapping[str, str] | None = None
     ) -> AbstractAsyncContextManager[httpx.Response]:
-        """Stream an output URL, never sending the key to another origin than the base URL's.
+        """Stream an output URL, without the key, except where the format's outputs are calls of the API itself.
 
         Follows up to five redirects. The answer's status is the caller's to judge: it may be 403, 404 or 410.
 
         Raises:
+            RejectedError: ``PRIVATE_ADDRESS``, it leads to an address that is not public.
             TransientError: no answer, too many redirects, or the connection was lost while the body was read.
         """
+        ...
+
+    async def check_key(self) -> KeyCheck:
+        """Ask whether the key is good, with a request that costs nothing. Raises no ``ProviderError``."""
+        ...
+
+    async def model_exists(self, model: str) -> bool | None:
+        """Ask whether submits for a model would be taken; None where the API does not say. Raises no ``ProviderError``."""
         ...
 
     async def __aenter__(self) -> "Provider": ...

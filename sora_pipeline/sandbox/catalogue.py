@@ -47,7 +47,16 @@ MODELS = {
     for model in (
         Model("openai", "sora-2", (4, 8, 12), _prices("0.10")),
         Model("openai", "sora-2-pro", (4, 8, 12), _prices("0.30", "0.70", p1024="0.50")),
-        Model("alibaba", "wan-2.6", (5, 10, 15), _prices("0.09", "0.135")),
+        Model(
+            "alibaba",
+            "wan-2.6",
+            (5, 10, 15),
+            {
+                **_prices("0.09", "0.135"),
+                Size(960, 960): Decimal("0.09"),
+                Size(1440, 1440): Decimal("0.135"),
+            },
+        ),
         Model("vidu", "viduq3-pro", (5, *range(1, 5), *range(6, 17)), _prices("0.10", "0.12")),
         Model(
             "doubao",

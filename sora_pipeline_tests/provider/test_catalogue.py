@@ -5,7 +5,9 @@ import pytest
 
 from sora_pipeline.clip import Size
 from sora_pipeline.provider.catalogue import CatalogueError, UnknownModel, load_catalogue
+from sora_pipeline.sandbox.catalogue import MODELS as SANDBOX_MODELS
 
+BUILT_IN = ("dreamina-seedance-2-0-260128", "sora-2", "sora-2-pro", "viduq3-pro", "wan-2.6")
 SMALL, TALL, FULL_HD = Size(720, 1280), Size(1024, 1792), Size(1080, 1920)
 
 
@@ -45,7 +47,7 @@ def test_size_without_a_price_is_an_error() -> None:
 def test_unknown_model_names_the_known_ones() -> None:
     with pytest.raises(UnknownModel) as caught:
         load_catalogue().model("sora-3")
-    assert str(caught.value) == "unknown model 'sora-3'; the catalogue has sora-2, sora-2-pro"
+    assert str(caught.value) == f"unknown model 'sora-3'; the catalogue has {', '.join(BUILT_IN)}"
     assert isinstance(caught.value, KeyError)
 
 
@@ -72,7 +74,8 @@ def test_user_file_changes_single_keys_and_adds_models(tmp_path: Path) -> None:
     assert pro.cost(4, TALL) == Decimal("2.00")
     assert FULL_HD in pro.sizes
     assert catalogue.model("veo").durations == (4, 8)
-    assert catalogue.names == ("sora-2", "sora-2-pro", "veo")
+    assert (catalogue.model("veo").slug, catalogue.model("veo").frame) == ("google/veo", "size")
+    assert catalogue.names == tuple(sorted((*BUILT_IN, "veo")))
 
 
 @pytest.mark.parametrize(
@@ -99,3 +102,34 @@ def test_mistake_names_file_and_key(tmp_path: Path, text: str, key: str) -> None
 def test_missing_user_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(CatalogueError, match=r"gone\.toml: cannot be read"):
         load_catalogue(tmp_path / "gone.toml")
+
+
+def test_at_least_three_models_of_the_unified_format_outlive_sora() -> None:
+    catalogue = load_catalogue()
+    models = [catalogue.model(name) for name in catalogue.names if not name.startswith("sora")]
+    assert [model.slug for model in models if "gptproto-unified" in model.formats] == [
+        "doubao/dreamina-seedance-2-0-260128",
+        "vidu/viduq3-pro",
+        "alibaba/wan-2.6",
+    ]
+    assert catalogue.model("wan-2.6").cost(10, Size(1920, 1080)) == Decimal("1.35")
+    assert catalogue.model("dreamina-seedance-2-0-260128").cost(4, SMALL) == Decimal("0.66528")
+
+
+def test_model_is_found_by_name_and_by_slug() -> None:
+    catalogue = load_catalogue()
+    assert catalogue.find("vidu/viduq3-pro") is catalogue.find("viduq3-pro") is catalogue.model("viduq3-pro")
+    assert catalogue.find("sora-3") is None
+
+
+def test_slug_may_differ_from_vendor_and_name(tmp_path: Path) -> None:
+    path = user_file(tmp_path, '[models.sora-2]\nslug = "elsewhere/sora-two"')
+    assert load_catalogue(path).model("sora-2").slug == "elsewhere/sora-two"
+
+
+def test_sandbox_bills_what_the_catalogue_says() -> None:
+    """Two lists on purpose, as two companies have: an estimate must not differ from the sandbox's bill."""
+    for name, offered in SANDBOX_MODELS.items():
+        model = load_catalogue().model(name)
+        assert (model.slug, dict(model.usd_per_second)) == (offered.slug, offered.usd_per_second)
+        assert model.durations == tuple(sorted(offered.durations))
