@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 import uuid
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,7 @@ class Usage:
         peak_memory_bytes: The largest sum over all processes at one moment.
         memory_kind: ``pss`` (shared pages divided among their users) or, where the system has none, ``rss``.
         processes: How many processes were seen.
+        cpu_by_command_s: Sampled CPU seconds, by the first words of the command line.
     """
 
     cpu_s: float
@@ -46,6 +48,7 @@ class Usage:
     peak_memory_bytes: int
     memory_kind: str
     processes: int
+    cpu_by_command_s: dict[str, float]
 
 
 class ProcessTree:
@@ -66,6 +69,7 @@ class ProcessTree:
         self._strangers = set(psutil.pids())
         self._living: dict[int, psutil.Process] = {}
         self._cpu_seen: dict[tuple[int, float], float] = {}
+        self._names: dict[tuple[int, float], str] = {}
         self._accounted_s = 0.0
         self._peak_memory = 0
         self._memory_kind = "pss" if sys.platform == "linux" else "rss"
@@ -97,6 +101,7 @@ class ProcessTree:
                 del self._living[pid]
         if time.monotonic() - self._memory_looked_at >= MEMORY_EVERY_S:
             self._memory_looked_at = time.monotonic()
+            self._note_names()
             self._peak_memory = max(self._peak_memory, sum(map(self._memory, self._living.values())))
         self._reap()
 
@@ -116,6 +121,10 @@ class ProcessTree:
     def usage(self) -> Usage:
         """What was used so far."""
         sampled = sum(self._cpu_seen.values())
+        by_command: defaultdict[str, float] = defaultdict(float)
+        for process, seconds in self._cpu_seen.items():
+            by_command[self._names.get(process, "lived too short to be seen")] += seconds
+        ranking = sorted(by_command.items(), key=lambda each: -each[1])
         return Usage(
             cpu_s=max(sampled, self._accounted_s),
             cpu_sampled_s=sampled,
@@ -123,6 +132,7 @@ class ProcessTree:
             peak_memory_bytes=self._peak_memory,
             memory_kind=self._memory_kind,
             processes=len(self._cpu_seen),
+            cpu_by_command_s={name: round(seconds, 2) for name, seconds in ranking},
         )
 
     def __enter__(self) -> "ProcessTree":
@@ -143,6 +153,12 @@ class ProcessTree:
             elif environment:  # an empty one belongs to a program that is just being loaded: look again
                 self._strangers.add(pid)
         self._strangers &= set(psutil.pids())  # numbers are used again
+
+    def _note_names(self) -> None:
+        for pid, process in self._living.items():
+            with contextlib.suppress(psutil.Error):
+                if name := _short(process.cmdline()):
+                    self._names[pid, process.create_time()] = name
 
     def _memory(self, process: psutil.Process) -> int:
         with contextlib.suppress(psutil.Error):
@@ -174,6 +190,13 @@ class ProcessTree:
         while not done() and time.monotonic() < deadline:
             self.sample()
             time.sleep(0.1)
+
+
+def _short(command: Sequence[str]) -> str:
+    """The first words of a command line, without the interpreter, options and folders."""
+    words = [Path(word).name if word.startswith("/") else word for word in command]
+    plain = [word for word in words if not word.startswith(("-", "python"))]
+    return " ".join(plain[:3])[:44]
 
 
 def adopt_orphans() -> None:
