@@ -1,6 +1,6 @@
 """The asset ``prompt_manifest``: a CSV or Parquet file becomes checked rows and one partition a clip."""
 
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import dagster as dg
@@ -10,6 +10,7 @@ from sora_pipeline.manifest.snapshot import Snapshot
 from sora_pipeline.names import CLIPS, GROUP
 from sora_pipeline.production.reading import Estimate, estimate, read_snapshot, register
 from sora_pipeline.resources import DeskResource
+from sora_pipeline.store import StoreProblem
 from sora_pipeline.uris import absolute_uri
 
 SHOWN_ROWS = 200
@@ -45,7 +46,7 @@ def prompt_manifest(
             "no manifest is named: set SORA_MANIFEST, or give `manifest` in the run's config",
             allow_retries=False,
         )
-    budget = Decimal(config.budget_usd) if config.budget_usd else settings.budget_usd
+    budget = _budget(config.budget_usd) if config.budget_usd else settings.budget_usd
     try:
         snapshot = read_snapshot(uri, settings, catalogue)
     except ManifestProblem as error:
@@ -56,11 +57,27 @@ def prompt_manifest(
     # In bulk and before the ledger wants them: the dispatch sensor requests only partitions that exist.
     context.instance.add_dynamic_partitions(CLIPS, [clip.clip_id for clip in snapshot.clips])
     costs = estimate(snapshot.clips, ledger, catalogue)
-    production = register(snapshot, output, budget, ledger)
+    try:
+        production = register(snapshot, output, budget, ledger)
+    except StoreProblem as error:
+        ledger.productions.record_problem(uri, output, str(error))
+        raise dg.Failure(str(error), allow_retries=False) from None
     return dg.MaterializeResult(
         metadata=_metadata(snapshot, costs, output, production.production_id),
         data_version=dg.DataVersion(snapshot.snapshot_sha256),
     )
+
+
+def _budget(text: str) -> Decimal:
+    try:
+        budget = Decimal(text)
+    except InvalidOperation:
+        budget = Decimal(-1)
+    if not budget.is_finite() or budget < 0:
+        raise dg.Failure(
+            f"budget_usd={text!r} is not an amount of US dollars such as 25 or 12.50", allow_retries=False
+        )
+    return budget
 
 
 def _metadata(snapshot: Snapshot, costs: Estimate, output: str, production_id: str) -> dict[str, Any]:
