@@ -10,6 +10,8 @@ CLIPS_TAG = "sora/clips"
 
 RANGE_START_TAG = "dagster/asset_partition_range_start"
 RANGE_END_TAG = "dagster/asset_partition_range_end"
+PARENT_RUN_TAG = "dagster/parent_run_id"
+RETRY_NUMBER_TAG = "dagster/retry_number"
 
 MANIFEST_JOB = "prompt_manifest_job"
 GENERATIONS_JOB = "generations_job"

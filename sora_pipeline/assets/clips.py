@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 
 from sora_pipeline.assets.metadata import Done
-from sora_pipeline.names import BATCH_TAG, CLIPS, GROUP, REQUESTED_BY_TAG
+from sora_pipeline.names import BATCH_TAG, CLIPS, GROUP, PARENT_RUN_TAG, REQUESTED_BY_TAG, RETRY_NUMBER_TAG
 
 clip_partitions = dg.DynamicPartitionsDefinition(name=CLIPS)
 
@@ -64,13 +64,16 @@ class Order:
 
     @classmethod
     def of(cls, context: dg.AssetExecutionContext) -> "Order":
-        """Read the run's tags."""
+        """Read the run's tags.
+
+        A sensor's run that a person re-executes in the UI carries the sensor's tags all the same; one that the daemon
+        starts over, after a crash, is numbered.
+        """
         tags = context.run.tags
-        return cls(
-            clip_ids=context.partition_keys,
-            batch_id=tags.get(BATCH_TAG, context.run.run_id),
-            by_person=REQUESTED_BY_TAG not in tags,
-        )
+        re_executed = PARENT_RUN_TAG in tags and RETRY_NUMBER_TAG not in tags
+        by_person = re_executed or REQUESTED_BY_TAG not in tags
+        batch_id = context.run.run_id if by_person else tags.get(BATCH_TAG, context.run.run_id)
+        return cls(clip_ids=context.partition_keys, batch_id=batch_id, by_person=by_person)
 
 
 def materializations(
