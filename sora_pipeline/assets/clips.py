@@ -106,8 +106,8 @@ def materialization(key: dg.AssetKey, clip_id: str, done: Done) -> dg.AssetMater
 
 def selected(context: dg.AssetExecutionContext) -> frozenset[dg.AssetKey]:
     """The assets that the run at hand materializes."""
-    selection = context.run.asset_selection
-    return frozenset(selection or [context.asset_key])
+    # A run names its assets where a person chose some; one of a whole job, or of dg.materialize, does not.
+    return frozenset(context.run.asset_selection or context.job_def.asset_layer.executable_asset_keys)
 
 
 def observations(
