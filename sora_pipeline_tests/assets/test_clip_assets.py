@@ -1,0 +1,188 @@
+import threading
+from pathlib import Path
+
+import pytest
+
+from sora_pipeline.ledger import AttemptState, Ledger
+from sora_pipeline.names import BATCH_TAG, REQUESTED_BY_TAG
+from sora_pipeline.production import submitting
+from sora_pipeline_tests.assets.conftest import Studio, sentence_of
+from sora_pipeline_tests.conftest import Sandbox, latest, rows_of, standing
+
+GREEN, RED = "MATERIALIZED", "FAILED"
+
+
+def test_failed_submit_is_red_in_generations_and_nothing_else_is(studio: Studio, sandbox: Sandbox) -> None:
+    studio.read(rows_of(a="a fox", bad="[sandbox:policy] an owl", c="a bear"))
+    result = studio.materialize(["generations"], ("a", "c"))
+    assert not result.success
+    assert "content_policy" in sentence_of(result)
+    assert studio.colours("generations") == {"a": GREEN, "bad": RED, "c": GREEN}
+    assert studio.colours("videos") == {"a": None, "bad": None, "c": None}
+    assert sandbox.billed == 2
+
+
+def test_failed_render_is_red_in_videos_and_nothing_else_is(studio: Studio, sandbox: Sandbox) -> None:
+    studio.read(rows_of(a="a fox", bad="[sandbox:policy-late] an owl", c="a bear"))
+    assert studio.materialize(["generations"], ("a", "c")).success
+    result = studio.materialize(["videos"], ("a", "c"), tags={REQUESTED_BY_TAG: "poll_sensor"})
+    assert "content_policy" in sentence_of(result)
+    assert studio.colours("generations") == {"a": GREEN, "bad": GREEN, "c": GREEN}
+    assert studio.colours("videos") == {"a": GREEN, "bad": RED, "c": GREEN}
+    assert sandbox.billed == 3
+
+
+def test_both_assets_in_one_run_deliver(studio: Studio, sandbox: Sandbox, tmp_path: Path) -> None:
+    studio.read(rows_of(a="a fox", b="an owl"))
+    assert studio.materialize(["generations", "videos"], ("a", "b")).success
+    assert studio.colours("generations") == studio.colours("videos") == {"a": GREEN, "b": GREEN}
+    assert len(studio.events("generations", "a")) == len(studio.events("videos", "a")) == 1
+    assert (
+        studio.metadata("generations", "a")["prediction_id"]
+        != studio.metadata("generations", "b")["prediction_id"]
+    )
+    assert Path(str(studio.metadata("videos", "a")["video"])).is_file()
+    assert sandbox.billed == 2
+
+
+def test_delivered_clips_stay_green_where_a_run_over_both_fails_first(
+    studio: Studio, sandbox: Sandbox
+) -> None:
+    studio.read(rows_of(a="a fox", bad="[sandbox:policy] an owl"))
+    assert studio.materialize(["generations", "videos"], ("a", "a")).success
+    assert not studio.materialize(["generations", "videos"], ("a", "bad")).success
+    assert studio.colours("generations") == {"a": GREEN, "bad": RED}
+    assert studio.colours("videos")["a"] == GREEN
+    assert sandbox.billed == 1
+
+
+def test_each_clip_has_its_own_metadata_and_data_version(studio: Studio, ledger: Ledger) -> None:
+    studio.read(rows_of(a="a fox", b="an owl"))
+    studio.materialize(["generations"], ("a", "b"))
+    studio.materialize(["videos"], ("a", "b"))
+    for clip_id in ("a", "b"):
+        attempt = latest(ledger, clip_id)
+        made = studio.metadata("generations", clip_id)
+        assert made["prediction_id"] == attempt.prediction_id
+        assert (made["cost_usd"], made["submitted_by_this_run"]) == (1.2, True)
+        assert studio.data_version("generations", clip_id) == attempt.fingerprint
+        stored = studio.metadata("videos", clip_id)
+        assert (stored["width"], stored["height"], stored["sha256"]) == (720, 1280, attempt.sha256)
+        assert studio.data_version("videos", clip_id) == attempt.sha256
+    assert latest(ledger, "a").fingerprint != latest(ledger, "b").fingerprint
+
+
+def test_second_materialization_submits_nothing(studio: Studio, sandbox: Sandbox) -> None:
+    studio.read(rows_of(a="a fox"))
+    for _ in range(2):
+        assert studio.materialize(["generations"], ("a", "a")).success
+        assert studio.materialize(["videos"], ("a", "a")).success
+    assert studio.metadata("generations", "a")["submitted_by_this_run"] is False
+    assert sandbox.billed == 1
+
+
+def test_force_in_the_config_generates_once_more(studio: Studio, sandbox: Sandbox) -> None:
+    studio.read(rows_of(a="a fox"))
+    assert studio.materialize(["generations", "videos"], ("a", "a")).success
+    config = {name: {"config": {"force": True}} for name in ("generations", "videos")}
+    assert studio.materialize(["generations", "videos"], ("a", "a"), config=config).success
+    assert sandbox.billed == 2, "one run forces one attempt, although two of its assets were told to"
+    assert studio.metadata("videos", "a")["attempt"] == 2
+
+
+def test_changed_row_generates_only_that_clip_anew(studio: Studio, sandbox: Sandbox) -> None:
+    studio.read(rows_of(a="a fox", b="an owl"))
+    studio.materialize(["generations", "videos"], ("a", "b"))
+    before = studio.metadata("generations", "b")["fingerprint"]
+    studio.read(rows_of(a="a red fox", b="an owl"))
+    assert studio.materialize(["generations", "videos"], ("a", "b")).success
+    assert (sandbox.billed_for("a red fox"), sandbox.billed_for("an owl")) == (1, 1)
+    assert studio.metadata("generations", "b")["fingerprint"] == before
+
+
+def test_person_who_materializes_a_failed_clip_begins_a_new_attempt(
+    studio: Studio, sandbox: Sandbox, ledger: Ledger
+) -> None:
+    studio.read(rows_of(a="[sandbox:fail-once] a fox", b="an owl"))
+    studio.materialize(["generations"], ("a", "b"))
+    studio.materialize(["videos"], ("a", "b"), tags={REQUESTED_BY_TAG: "poll_sensor"})
+    assert studio.colours("videos") == {"a": RED, "b": GREEN}
+    assert studio.materialize(["videos"], ("a", "a")).success
+    assert studio.colours("videos") == {"a": GREEN, "b": GREEN}
+    assert standing(ledger, "a").attempts == 2
+    assert sandbox.billed == 3
+
+
+def test_sensors_run_begins_no_attempt(studio: Studio, sandbox: Sandbox, ledger: Ledger) -> None:
+    studio.read(rows_of(a="a fox"))
+    tags = {REQUESTED_BY_TAG: "dispatch_sensor", BATCH_TAG: "batch"}
+    assert studio.materialize(["generations"], ("a", "a"), tags=tags).success
+    assert standing(ledger, "a").attempts == 0
+    assert sandbox.billed == 0
+    assert studio.colours("generations") == {"a": None}
+
+
+def test_run_that_a_person_re_executes_counts_as_a_persons(
+    studio: Studio, sandbox: Sandbox, ledger: Ledger
+) -> None:
+    """The UI copies the tags of the sensor's run, batch and all."""
+    studio.read(rows_of(a="[sandbox:fail-once] a fox"))
+    studio.materialize(["generations"], ("a", "a"))
+    tags = {REQUESTED_BY_TAG: "poll_sensor", BATCH_TAG: latest(ledger, "a").batch_id}
+    first = studio.materialize(["videos"], ("a", "a"), tags=tags)
+    assert studio.colours("videos") == {"a": RED}
+    again = {**tags, "dagster/parent_run_id": first.run_id, "dagster/root_run_id": first.run_id}
+    assert studio.materialize(["videos"], ("a", "a"), tags=again).success
+    assert studio.colours("videos") == {"a": GREEN}
+    assert sandbox.billed == 2
+
+
+def test_short_outage_is_survived_under_the_retry_policy(
+    studio: Studio, sandbox: Sandbox, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(submitting, "SUBMIT_TRIES", 1)
+    studio.read(rows_of(a="a fox", b="an owl"))
+    sandbox.change(outage="503")
+    recovery = threading.Timer(1.5, sandbox.change, kwargs={"outage": "none"})
+    recovery.start()
+    result = studio.materialize(["generations"], ("a", "b"))
+    recovery.join()
+    assert result.success
+    assert [event for event in result.all_events if event.is_step_restarted]
+    assert studio.colours("generations") == {"a": GREEN, "b": GREEN}
+    assert sandbox.billed == 2
+    assert {latest(ledger, clip_id).number for clip_id in ("a", "b")} == {1}
+
+
+def test_lasting_outage_fails_in_the_end_and_the_clips_stay_pending(
+    studio: Studio, sandbox: Sandbox, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(submitting, "SUBMIT_TRIES", 1)
+    monkeypatch.setattr(submitting, "STEP_WAIT_S", 0.1)
+    studio.read(rows_of(a="a fox"))
+    sandbox.change(outage="500")
+    result = studio.materialize(["generations"], ("a", "a"))
+    assert "unavailable" in sentence_of(result) or not result.success
+    assert studio.colours("generations") == {"a": RED}
+    assert latest(ledger, "a").state is AttemptState.FAILED
+    assert ledger.clips.pending(3) == ["a"]
+
+
+def test_breaker_ends_the_run_with_what_to_do(studio: Studio, sandbox: Sandbox) -> None:
+    studio.read(rows_of(a="a fox"))
+    sandbox.change(balance_usd=0)
+    result = studio.materialize(["generations"], ("a", "a"))
+    assert "top the account up" in sentence_of(result)
+    assert sandbox.billed == 0
+
+
+def test_video_manifest_publishes_what_is_out_of_date(studio: Studio, tmp_path: Path) -> None:
+    assert "materialize prompt_manifest first" in sentence_of(studio.materialize(["video_manifest"]))
+    studio.read(rows_of(a="a fox"))
+    result = studio.materialize(["video_manifest"])
+    assert result.success
+    (event,) = result.asset_materializations_for_node("video_manifest")
+    shown = {key: value.value for key, value in event.metadata.items()}
+    assert (shown["clips"], shown["clips_pending"], shown["spent_usd"]) == (1, 1, 0.0)
+    assert Path(str(shown["manifest"])).is_file()
+    assert Path(str(shown["gallery"])).is_file()
