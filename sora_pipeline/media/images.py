@@ -1,15 +1,21 @@
 """Reading an image's bytes from wherever the manifest says they are. Does not look at the pixels."""
 
 import asyncio
+import socket
+from collections.abc import Callable
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any, cast
 from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import fsspec
 from fsspec.core import url_to_fs
 
 MIB = 2**20
 _HTTP_TIMEOUT_S = 120
+
+SocketFactory = Callable[[Any], socket.socket]
+"""Makes the socket for an address that is about to be connected to; refuses one with a ``PermissionError``."""
 
 
 class ImageProblem(Exception):
@@ -36,12 +42,16 @@ def display_name(uri: str) -> str:
     return uri if len(uri) <= 300 else f"{uri[:297]}..."
 
 
-def read_image(uri: str, *, limit_bytes: int = 50 * MIB) -> bytes:
+def read_image(
+    uri: str, *, limit_bytes: int = 50 * MIB, socket_factory: SocketFactory | None = None
+) -> bytes:
     """Read an image file.
 
     Args:
         uri: A local path, an http(s) URL, or any other URI that fsspec knows, such as ``s3://bucket/key``.
         limit_bytes: The largest file accepted; reading stops there.
+        socket_factory: Sees each address that an http(s) URL, and each redirect from it, leads to, and may refuse it, such
+            as ``provider.addresses.public_only``. Through a proxy it is the proxy that decides what it reaches.
 
     Raises:
         ImageProblem: it is not there, may not be read, is empty or larger than the limit, or the driver for its
@@ -49,7 +59,7 @@ def read_image(uri: str, *, limit_bytes: int = 50 * MIB) -> bytes:
     """
     name = display_name(uri)
     try:
-        with _open(uri) as file:
+        with _open(uri, socket_factory) as file:
             content = _read_up_to(file, limit_bytes)
     except Exception as error:  # every fsspec driver raises errors of its own library
         raise _explain(uri, error) from error
@@ -62,31 +72,52 @@ def read_image(uri: str, *, limit_bytes: int = 50 * MIB) -> bytes:
     return content
 
 
-def _open(uri: str) -> IO[bytes]:
+def _open(uri: str, socket_factory: SocketFactory | None) -> IO[bytes]:
     if "://" not in uri:
         return Path(uri).expanduser().open("rb")
     if urlsplit(uri).scheme.lower() in {"http", "https"}:
-        return _open_http(uri)
+        return _open_http(uri, socket_factory)
     fs, path = url_to_fs(uri)
     return cast(IO[bytes], fs.open(path, "rb"))
 
 
-def _open_http(url: str) -> IO[bytes]:
+def _open_http(url: str, socket_factory: SocketFactory | None) -> IO[bytes]:
     import aiohttp
 
-    fs = fsspec.filesystem(
-        "http",
-        # A URL that is already percent-encoded stays as it is: signatures are made over the exact text.
-        encoded="%" in url,
-        client_kwargs={
-            "trust_env": True,
-            "timeout": aiohttp.ClientTimeout(total=_HTTP_TIMEOUT_S, sock_connect=20, sock_read=30),
-            "headers": {"User-Agent": "sora-pipeline"},  # some image hosts refuse anonymous libraries
-        },
-    )
+    client: dict[str, Any] = {
+        "trust_env": True,
+        "timeout": aiohttp.ClientTimeout(total=_HTTP_TIMEOUT_S, sock_connect=20, sock_read=30),
+        "headers": {"User-Agent": "sora-pipeline"},  # some image hosts refuse anonymous libraries
+    }
+    # A URL that is already percent-encoded stays as it is: signatures are made over the exact text.
+    options: dict[str, Any] = {"encoded": "%" in url}
+    if socket_factory is not None:
+        proxy = _proxy_for(url)
+        # Where there is a proxy, redirects go through it, too; else no environment may send one around the check.
+        client |= {"trust_env": False, "proxy": proxy}
+        if proxy is None:
+            options |= {"get_client": _session_with(socket_factory), "skip_instance_cache": True}
+    fs = fsspec.filesystem("http", client_kwargs=client, **options)
     # block_size 0 asks for one plain streamed GET, and a size stops the HEAD request before it, which signed URLs
     # refuse. The size itself is not used for streams.
     return cast(IO[bytes], fs.open(url, "rb", block_size=0, size=1))
+
+
+def _session_with(socket_factory: SocketFactory) -> Callable[..., Any]:
+    import aiohttp
+
+    async def get_client(loop: asyncio.AbstractEventLoop, **options: Any) -> aiohttp.ClientSession:
+        connector = aiohttp.TCPConnector(socket_factory=socket_factory, loop=loop)
+        return aiohttp.ClientSession(connector=connector, loop=loop, **options)
+
+    return get_client
+
+
+def _proxy_for(url: str) -> str | None:
+    parts = urlsplit(url)
+    proxies = getproxies()
+    proxy = proxies.get(parts.scheme.lower()) or proxies.get("all")
+    return None if not proxy or proxy_bypass(parts.hostname or "") else proxy
 
 
 def _read_up_to(file: IO[bytes], limit_bytes: int) -> bytes:
@@ -106,6 +137,13 @@ def _explain(uri: str, error: Exception) -> ImageProblem:
         return ImageProblem(
             f"Image {name} could not be read: the server answered HTTP {status}.",
             transient=status >= 500 or status in {408, 429},
+        )
+    if isinstance(
+        getattr(error, "os_error", None), PermissionError
+    ):  # the socket factory's, inside aiohttp's
+        return ImageProblem(
+            f"Image {name} was not read: {getattr(error, 'host', 'its host')} leads to an address that is not in the public internet; "
+            "if that is where your images are, set SORA_ALLOW_PRIVATE_HOSTS=true."
         )
     if isinstance(error, ImportError):
         return ImageProblem(

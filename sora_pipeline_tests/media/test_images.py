@@ -1,7 +1,9 @@
+import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import pytest
@@ -16,6 +18,8 @@ class Site(BaseHTTPRequestHandler):
         self.requests.append((self.command, self.path))
         status = int(self.path[1:4])
         self.send_response(status)
+        if status == 302:
+            self.send_header("Location", f"http://localhost:{self.server.server_address[1]}/200/cup.png")
         self.end_headers()
         self.wfile.write(b"picture" * 100_000)
 
@@ -41,7 +45,7 @@ def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     server.server_close()
 
 
-def problem(uri: str, **options: int) -> ImageProblem:
+def problem(uri: str, **options: Any) -> ImageProblem:
     with pytest.raises(ImageProblem) as caught:
         read_image(uri, **options)
     return caught.value
@@ -156,3 +160,44 @@ def test_messages_hold_no_secret_of_a_uri(uri: str, shown: str):
 
 def test_messages_stay_short():
     assert len(display_name("x" * 5000)) == 300
+
+
+def refuse(address: Any) -> socket.socket:
+    if address[4][0] == "127.0.0.1":
+        raise PermissionError("not here")
+    return socket.socket(*address[:3])
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_an_address_that_the_caller_refuses_is_not_connected_to(site: str, host: str):
+    found = problem(site.replace("127.0.0.1", host) + "/200/cup.png", socket_factory=refuse)
+
+    assert found.message == (
+        f"Image {site.replace('127.0.0.1', host)}/200/cup.png was not read: {host} leads to an address that is not in "
+        "the public internet; if that is where your images are, set SORA_ALLOW_PRIVATE_HOSTS=true."
+    )
+    assert not found.transient
+    assert Site.requests == []
+
+
+def test_the_refusal_holds_although_the_same_url_was_read_before(site: str):
+    assert read_image(f"{site}/200/cup.png")
+    assert read_image(f"{site}/200/cup.png", socket_factory=lambda address: socket.socket(*address[:3]))
+    problem(f"{site}/200/cup.png", socket_factory=refuse)
+
+    assert len(Site.requests) == 2
+
+
+def test_a_redirect_to_an_address_that_the_caller_refuses_is_not_followed(site: str):
+    seen: list[str] = []
+
+    def once(address: Any) -> socket.socket:
+        seen.append(address[4][0])
+        if len(seen) > 1:
+            raise PermissionError("not here")
+        return socket.socket(*address[:3])
+
+    found = problem(f"{site}/302/cup.png", socket_factory=once)
+
+    assert "localhost leads to an address" in found.message
+    assert [path for _, path in Site.requests] == ["/302/cup.png"]
