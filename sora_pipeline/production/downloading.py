@@ -1,6 +1,7 @@
 """Downloads one output into a staged file, with everything that HTTP can tell about it checked.
 
-A download that broke off goes on where it stopped, if the server can vouch that the file is still the same.
+A download that broke off goes on where it stopped. Where the server cannot vouch that the file is still the same, its
+length has to be; decoding the whole file decides in the end.
 """
 
 import re
@@ -13,10 +14,9 @@ from sora_pipeline.provider.errors import ProviderError
 from sora_pipeline.provider.protocol import Provider
 
 MAX_BYTES = 2 * 1024**3
-_CHUNK = 1 << 18
 _HEAD = 64
 _GONE = (401, 403, 404, 410)
-_RANGE = re.compile(r"bytes (\d+)-\d+/(?:\d+|\*)")
+_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
 
 
 class DownloadProblem(Exception):
@@ -44,6 +44,7 @@ class Download:
         self._staged = staged
         self._validator: str | None = None  # what the server calls this version of the file
         self._written = 0
+        self._total: int | None = None  # bytes of the whole file, where the server said so
 
     async def fetch(self, url: str) -> None:
         """Download, or go on where the last try broke off.
@@ -56,14 +57,14 @@ class Download:
             OSError: the staged file cannot be written.
         """
         shown = url.split("?")[0]
-        headers = {}
-        if self._validator and self._written:
-            headers = {"Range": f"bytes={self._written}-", "If-Range": self._validator}
+        headers = {"Range": f"bytes={self._written}-"} if self._written and self._total else {}
+        if headers and self._validator:
+            headers["If-Range"] = self._validator
         try:
             async with self._provider.open_output(url, headers=headers) as response:
                 _check_head(response, shown)
                 self._validator = _validator(response)
-                if not (headers and _continues(response, self._written)):
+                if not (headers and self._continued_by(response)):
                     self._written = 0
                 await self._write(response, shown)
         except (httpx.HTTPError, ProviderError) as error:
@@ -72,16 +73,26 @@ class Download:
 
     def start_over(self) -> None:
         """Forget what was downloaded: it was whole, and not a sound video."""
-        self._validator, self._written = None, 0
+        self._validator, self._written, self._total = None, 0, None
+
+    def _continued_by(self, response: httpx.Response) -> bool:
+        found = _RANGE.match(response.headers.get("content-range", ""))
+        same = found is not None and (int(found.group(1)), int(found.group(2))) == (
+            self._written,
+            self._total,
+        )
+        if response.status_code == 206 and not same:
+            self.start_over()
+            raise DownloadProblem("the server went on with another part, or another file")
+        return same
 
     async def _write(self, response: httpx.Response, shown: str) -> None:
         promised = response.headers.get("content-length")
         encoded = response.headers.get("content-encoding", "identity") != "identity"
         end = self._written + int(promised) if promised is not None and not encoded else None
-        with self._staged.open("r+b" if self._written else "wb") as file:
-            file.seek(self._written)
-            file.truncate()
-            async for chunk in response.aiter_bytes(_CHUNK):
+        self._total = end
+        with self._staged.open("ab" if self._written else "wb") as file:
+            async for chunk in response.aiter_bytes():
                 if self._written == 0 and len(chunk) >= _HEAD and not looks_like_mp4(chunk):
                     raise DownloadProblem(f"{shown} is not an MP4 file: it begins with {chunk[:12]!r}")
                 if self._written + len(chunk) > MAX_BYTES:
@@ -111,8 +122,3 @@ def _validator(response: httpx.Response) -> str | None:
         return tag
     modified: str | None = response.headers.get("last-modified")
     return modified
-
-
-def _continues(response: httpx.Response, written: int) -> bool:
-    found = _RANGE.match(response.headers.get("content-range", ""))
-    return response.status_code == 206 and found is not None and int(found.group(1)) == written
