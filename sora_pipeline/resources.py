@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+from pydantic import SecretStr
 
 from sora_pipeline.ledger import Ledger
-from sora_pipeline.production.context import Desk
+from sora_pipeline.production.context import Desk, image_cache
 from sora_pipeline.provider.catalogue import Catalogue, load_catalogue
 from sora_pipeline.provider.config import ProviderConfig
 from sora_pipeline.provider.factory import make_provider
@@ -54,18 +55,7 @@ class ProviderResource(dg.ConfigurableResource[Any]):
 
     def config(self) -> ProviderConfig:
         """Address and key. Starts the embedded sandbox where that is the provider and no address is set."""
-        settings = self.settings.read()
-        key = settings.api_key.get_secret_value() if settings.api_key else ""
-        base_url = settings.base_url
-        if settings.provider == "sandbox" and base_url is None:
-            endpoint = ensure_sandbox(sandbox_folder())
-            base_url, key = endpoint.url, endpoint.api_key
-        return ProviderConfig(
-            name=settings.provider,
-            base_url=base_url or "",
-            api_key=key,
-            image_transport=ImageTransport(settings.image_transport),
-        )
+        return provider_config(self.settings.read())
 
 
 class DeskResource(dg.ConfigurableResource[Any]):
@@ -77,7 +67,7 @@ class DeskResource(dg.ConfigurableResource[Any]):
 
     def catalogue(self) -> Catalogue:
         """The models, their limits and prices."""
-        return load_catalogue()
+        return load_catalogue(self.settings.read().catalogue)
 
     @asynccontextmanager
     async def open(self, owner: str, say: Callable[[str], None]) -> AsyncIterator[Desk]:
@@ -87,15 +77,34 @@ class DeskResource(dg.ConfigurableResource[Any]):
             owner: Name under which attempts are claimed: a Dagster run's id.
             say: Takes sentences for the log.
         """
-        async with make_provider(self.provider.config()) as provider:
+        settings, catalogue = self.settings.read(), self.catalogue()
+        async with make_provider(self.provider.config(), catalogue) as provider:
             yield Desk(
                 ledger=self.ledger.open(),
                 provider=provider,
-                settings=self.settings.read(),
-                catalogue=self.catalogue(),
+                settings=settings,
+                catalogue=catalogue,
                 owner=owner,
                 say=say,
+                images=image_cache(settings),
             )
+
+
+def provider_config(settings: Settings) -> ProviderConfig:
+    """Address and key of the provider. Starts the embedded sandbox where that is it and no address is set."""
+    key = settings.api_key.get_secret_value() if settings.api_key else ""
+    base_url = settings.base_url
+    if settings.provider == "sandbox" and base_url is None:
+        endpoint = ensure_sandbox(sandbox_folder())
+        base_url, key = endpoint.url, endpoint.api_key
+    return ProviderConfig(
+        name=settings.provider,
+        base_url=base_url or "",
+        api_key=SecretStr(key),
+        image_transport=ImageTransport(settings.image_transport),
+        submit_path=settings.submit_path,
+        allow_private_outputs=settings.allow_private_hosts,
+    )
 
 
 def sandbox_folder() -> Path:

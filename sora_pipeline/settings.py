@@ -36,8 +36,17 @@ class Settings(BaseModel):
     base_url: str | None = Field(
         None, pattern=r"^https?://", description="The provider's address; each format has a default."
     )
+    submit_path: str | None = Field(
+        None,
+        pattern="^/",
+        description="Path of submits where the format's own has moved; may hold `{vendor}`, `{model}`, `{scene}`.",
+    )
     api_key: SecretStr | None = Field(None, description="The provider's key. `GPTPROTO_API_KEY` is read too.")
     model: str = Field("sora-2-pro", min_length=1, description="The model of rows that name none.")
+    catalogue: Path | None = Field(
+        None,
+        description="TOML file with more models, or other limits and prices, than the built-in catalogue.",
+    )
     manifest: Annotated[str, AfterValidator(absolute_uri)] | None = Field(
         None, description="The input manifest that schedules and the file sensor use: path or fsspec URI."
     )
@@ -77,6 +86,10 @@ class Settings(BaseModel):
     )
     ambiguous_submit: Literal["hold", "resubmit"] = Field(
         "hold", description="What becomes of a clip whose submit lost its answer: it may have been billed."
+    )
+    allow_private_hosts: bool = Field(
+        False,
+        description="Whether output and image URLs may lead to private addresses; to the provider's own they may.",
     )
     cron: str | None = Field(None, description="Cron schedule on which the manifest is produced.")
     cron_timezone: str = Field("UTC", description="Time zone of `SORA_CRON`.")

@@ -10,6 +10,7 @@ from sora_pipeline.manifest.snapshot import Snapshot
 from sora_pipeline.names import CLIPS, GROUP
 from sora_pipeline.production.reading import Estimate, estimate, read_snapshot, register
 from sora_pipeline.resources import DeskResource
+from sora_pipeline.settings import SettingsProblem
 from sora_pipeline.store import StoreProblem
 from sora_pipeline.uris import absolute_uri
 
@@ -49,7 +50,7 @@ def prompt_manifest(
     budget = _budget(config.budget_usd) if config.budget_usd else settings.budget_usd
     try:
         snapshot = read_snapshot(uri, settings, catalogue)
-    except ManifestProblem as error:
+    except (ManifestProblem, SettingsProblem) as error:
         ledger.productions.record_problem(uri, output, str(error))
         raise dg.Failure(str(error), allow_retries=False) from None
     for problem in snapshot.problems[:SHOWN_ROWS]:

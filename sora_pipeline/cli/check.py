@@ -17,7 +17,8 @@ def check(
     from sora_pipeline.settings import Settings, ledger_url
     from sora_pipeline.uris import absolute_uri
 
-    settings, catalogue = Settings.from_env(), load_catalogue()
+    settings = Settings.from_env()
+    catalogue = load_catalogue(settings.catalogue)
     snapshot = read_snapshot(absolute_uri(manifest), settings, catalogue)
     ledger = Ledger(ledger_url(settings, prepare_home()))
     costs = estimate(snapshot.clips, ledger, catalogue)

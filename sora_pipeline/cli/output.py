@@ -36,12 +36,12 @@ _STYLES = {
 
 def problem(sentence: str) -> None:
     """Something the user can mend, on standard error."""
-    errors.print(f"[bold red]error:[/] {_plain(sentence)}")
+    errors.print(f"[bold red]error:[/] {plain(sentence)}")
 
 
 def note(sentence: str) -> None:
     """Something worth knowing, on standard error."""
-    errors.print(_plain(sentence))
+    errors.print(plain(sentence))
 
 
 def print_json(value: Any) -> None:
@@ -52,7 +52,7 @@ def print_json(value: Any) -> None:
 def row_problems(snapshot: Snapshot) -> None:
     """Every problem of every row."""
     for each in snapshot.problems:
-        errors.print(f"[red]✗[/] {_plain(each.sentence(snapshot.manifest_uri))}")
+        errors.print(f"[red]✗[/] {plain(each.sentence(snapshot.manifest_uri))}")
 
 
 def outcome_rows(snapshot: Snapshot, outcomes: list[ClipOutcome]) -> list[dict[str, Any]]:
@@ -97,16 +97,16 @@ def summary_table(snapshot: Snapshot, outcomes: list[ClipOutcome], *, most: int 
         cost = "" if each.cost_usd is None else f"{each.cost_usd:.2f}"
         last = each.file_name or " ".join(filter(None, [each.error_kind, each.error_message]))
         table.add_row(
-            each.clip_id, f"[{style}]{each.status}[/]", str(clip.size), str(clip.duration), cost, _plain(last)
+            each.clip_id, f"[{style}]{each.status}[/]", str(clip.size), str(clip.duration), cost, plain(last)
         )
     for bad in snapshot.invalid:
         reasons = "; ".join(f"{each.column}: {each.message}" for each in bad.problems)
-        table.add_row(bad.clip_id or f"row {bad.row_number}", "[red]invalid[/]", "", "", "", _plain(reasons))
+        table.add_row(bad.clip_id or f"row {bad.row_number}", "[red]invalid[/]", "", "", "", plain(reasons))
     if len(shown) < len(outcomes):
         table.add_row("…", f"{len(outcomes) - len(shown)} more, all delivered", "", "", "", "")
     return table
 
 
-def _plain(text: str) -> str:
-    """Text that rich takes as it is."""
+def plain(text: str) -> str:
+    """Text that rich takes as it is, brackets included."""
     return text.replace("[", "\\[")

@@ -56,7 +56,8 @@ def run(
     from sora_pipeline.settings import Settings, ledger_url
     from sora_pipeline.uris import absolute_uri
 
-    settings, catalogue = Settings.from_env(), load_catalogue()
+    settings = Settings.from_env()
+    catalogue = load_catalogue(settings.catalogue)
     budget_usd = _budget(budget) if budget else settings.budget_usd
     home, uri = prepare_home(), absolute_uri(manifest)
     target = absolute_uri(output) if output else settings.output

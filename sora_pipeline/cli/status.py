@@ -17,7 +17,8 @@ def status(
     from sora_pipeline.provider.catalogue import load_catalogue
     from sora_pipeline.settings import Settings, ledger_url
 
-    settings, catalogue = Settings.from_env(), load_catalogue()
+    settings = Settings.from_env()
+    catalogue = load_catalogue(settings.catalogue)
     ledger = Ledger(ledger_url(settings, prepare_home()))
     productions = ledger.productions.all()
     looks = [progress_of(ledger, each, settings, catalogue) for each in productions]

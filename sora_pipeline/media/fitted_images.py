@@ -6,7 +6,7 @@ from threading import Lock
 
 from sora_pipeline.clip import Size
 from sora_pipeline.media.fit import FittedImage, ImageFit, fit_image
-from sora_pipeline.media.images import MIB, ImageProblem, display_name, read_image
+from sora_pipeline.media.images import MIB, ImageProblem, SocketFactory, display_name, read_image
 
 _Key = tuple[str, Size, ImageFit]
 
@@ -19,10 +19,12 @@ class FittedImages:
 
     Args:
         limit_bytes: The most that fitted images together may take.
+        socket_factory: As for ``read_image``.
     """
 
-    def __init__(self, limit_bytes: int = 256 * MIB) -> None:
+    def __init__(self, limit_bytes: int = 256 * MIB, *, socket_factory: SocketFactory | None = None) -> None:
         self._limit_bytes = limit_bytes
+        self._socket_factory = socket_factory
         self._held_bytes = 0
         self._images: OrderedDict[_Key, Future[FittedImage]] = OrderedDict()
         self._lock = Lock()
@@ -57,7 +59,8 @@ class FittedImages:
     def _make(self, key: _Key, future: Future[FittedImage]) -> None:
         uri, size, fit = key
         try:
-            image = fit_image(read_image(uri), size, fit, name=display_name(uri))
+            content = read_image(uri, socket_factory=self._socket_factory)
+            image = fit_image(content, size, fit, name=display_name(uri))
         except BaseException as error:
             if not isinstance(error, ImageProblem) or error.transient:
                 with self._lock:

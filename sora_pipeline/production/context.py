@@ -5,11 +5,13 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
+from urllib.parse import urlsplit
 
 from sora_pipeline.clip import Clip
 from sora_pipeline.ledger import Ledger, Limits
 from sora_pipeline.ledger.types import MICROS
 from sora_pipeline.media.fitted_images import FittedImages
+from sora_pipeline.provider.addresses import is_private_literal, public_only
 from sora_pipeline.provider.catalogue import Catalogue
 from sora_pipeline.provider.protocol import Provider
 from sora_pipeline.settings import Settings
@@ -18,6 +20,17 @@ LEASE_S = 60.0
 HEARTBEAT_S = 15.0
 
 Say = Callable[[str], None]
+
+
+def image_cache(settings: Settings) -> FittedImages:
+    """A cache of fitted images that reads URLs only where the settings allow it.
+
+    A manifest from outside must not make this machine read from its own network.
+    """
+    private = settings.allow_private_hosts or settings.provider == "sandbox"
+    if settings.base_url:
+        private = private or is_private_literal(urlsplit(settings.base_url).hostname or "")
+    return FittedImages(socket_factory=None if private else public_only)
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from sora_pipeline.manifest.images import ImageFinding
 from sora_pipeline.manifest.snapshot import Snapshot
 from sora_pipeline.manifest.snapshot_parquet import snapshot_to_parquet
 from sora_pipeline.media.fit import ImageFit
-from sora_pipeline.media.fitted_images import FittedImages
 from sora_pipeline.media.images import ImageProblem
+from sora_pipeline.production.context import image_cache
 from sora_pipeline.provider.catalogue import Catalogue
-from sora_pipeline.settings import Settings
+from sora_pipeline.settings import Settings, SettingsProblem
 from sora_pipeline.store import OutputStore
 
 
@@ -37,8 +37,18 @@ def read_snapshot(uri: str, settings: Settings, catalogue: Catalogue) -> Snapsho
 
     Raises:
         ManifestProblem: the file as a whole cannot be used.
+        SettingsProblem: the provider does not reach the default model.
     """
-    images = FittedImages()
+    reached = (
+        model for name in catalogue.names if settings.provider in (model := catalogue.model(name)).formats
+    )
+    limits = {model.name: model for model in reached}
+    if settings.model not in limits:
+        raise SettingsProblem(
+            f"SORA_MODEL={settings.model} is not a model that SORA_PROVIDER={settings.provider} reaches; allowed: "
+            f"{', '.join(limits) or 'none'}. Choose one of them, or add yours in a file named by SORA_CATALOGUE"
+        )
+    images = image_cache(settings)
     fit = ImageFit(settings.image_fit)
 
     def check(image: str, size: Size) -> ImageFinding:
@@ -49,7 +59,7 @@ def read_snapshot(uri: str, settings: Settings, catalogue: Catalogue) -> Snapsho
 
     return load_snapshot(
         uri,
-        limits={name: catalogue.model(name) for name in catalogue.names},
+        limits=limits,
         default_model=settings.model,
         provider=settings.provider,
         image_check=check,

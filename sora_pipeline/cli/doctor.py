@@ -1,0 +1,32 @@
+"""``sora-pipeline doctor``: is everything there that a production needs?"""
+
+import typer
+
+from sora_pipeline.cli.output import BAD_INPUT, OK, console, plain, print_json
+
+_MARKS = {True: "[green]✓[/]", False: "[red]✗[/]", None: "[yellow]·[/]"}
+
+
+def doctor(
+    as_json: bool = typer.Option(False, "--json", help="One JSON object on standard output."),
+) -> None:
+    """Check settings, key, provider, model, ledger, output and Dagster home. Spends nothing. Exit 0 or 2."""
+    import asyncio
+
+    from sora_pipeline.headless.doctor import examine
+    from sora_pipeline.resources import provider_config
+
+    findings = asyncio.run(examine(provider_config))
+    if as_json:
+        print_json(
+            {
+                "findings": [
+                    {"subject": each.subject, "healthy": each.healthy, "sentence": each.sentence}
+                    for each in findings
+                ]
+            }
+        )
+    else:
+        for each in findings:
+            console.print(f"{_MARKS[each.healthy]} [bold]{each.subject}[/]  {plain(each.sentence)}")
+    raise typer.Exit(BAD_INPUT if any(each.healthy is False for each in findings) else OK)

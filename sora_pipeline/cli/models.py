@@ -1,0 +1,46 @@
+"""``sora-pipeline models``: what can be made, where, and for how much."""
+
+import typer
+from rich.table import Table
+
+from sora_pipeline.cli.output import console, print_json
+
+
+def models(
+    as_json: bool = typer.Option(False, "--json", help="One JSON object on standard output."),
+) -> None:
+    """List the models of the catalogue: wire formats, durations, sizes and prices."""
+    from sora_pipeline.provider.catalogue import load_catalogue
+    from sora_pipeline.settings import Settings
+
+    catalogue = load_catalogue(Settings.from_env().catalogue)
+    known = [catalogue.model(name) for name in catalogue.names]
+    if as_json:
+        print_json(
+            {
+                "models": [
+                    {
+                        "name": model.name,
+                        "vendor": model.vendor,
+                        "formats": list(model.formats),
+                        "durations": list(model.durations),
+                        "usd_per_second": {
+                            str(size): float(price) for size, price in model.usd_per_second.items()
+                        },
+                        "max_prompt_chars": model.max_prompt_chars,
+                        "expected_render_s": model.expected_render_s,
+                    }
+                    for model in known
+                ]
+            }
+        )
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("model", "formats", "seconds", "sizes and USD a second"):
+        table.add_column(name, overflow="fold")
+    for model in known:
+        prices = ", ".join(f"{size} {model.usd_per_second[size]}" for size in model.sizes)
+        durations = ", ".join(str(seconds) for seconds in model.durations)
+        table.add_row(model.name, ", ".join(model.formats), durations, prices)
+    console.print(table)
+    console.print("more models, or other prices: a TOML file named by SORA_CATALOGUE", style="dim")

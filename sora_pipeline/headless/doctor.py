@@ -1,0 +1,153 @@
+"""Looks whether everything a production needs is there, without spending anything."""
+
+import shutil
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from sora_pipeline.headless.home import daemon_is_alive, prepare_home
+from sora_pipeline.ledger import Ledger
+from sora_pipeline.provider.catalogue import Catalogue, UnknownModel, load_catalogue
+from sora_pipeline.provider.config import ProviderConfig
+from sora_pipeline.provider.errors import ErrorKind
+from sora_pipeline.provider.factory import make_provider
+from sora_pipeline.settings import Settings, ledger_url
+from sora_pipeline.store import OutputStore
+
+LITTLE_SPACE = 5 * 1024**3
+OLD_DAGSTER = (1, 13, 21)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+        subject: What, in a word or two.
+        healthy: True, False, or None where it could not be told or is only worth knowing.
+        sentence: What was found, and what to do where it is not well.
+    """
+
+    subject: str
+    healthy: bool | None
+    sentence: str
+
+
+async def examine(configure: Callable[[Settings], ProviderConfig]) -> list[Finding]:
+    """Look at everything; each problem is a finding, never an exception.
+
+    Args:
+        configure: Makes the provider's configuration from the settings.
+    """
+    findings: list[Finding] = []
+    settings = _settings(findings)
+    if settings is None:
+        return findings
+    catalogue = _catalogue(settings, findings)
+    home = prepare_home()
+    findings += _local(settings, home)
+    if catalogue is not None:
+        findings += [each async for each in _provider(settings, catalogue, configure)]
+    return findings
+
+
+def _settings(findings: list[Finding]) -> Settings | None:
+    try:
+        settings = Settings.from_env()
+    except Exception as error:
+        findings.append(Finding("settings", False, str(error)))
+        return None
+    findings.append(
+        Finding("settings", True, f"SORA_PROVIDER={settings.provider}, SORA_MODEL={settings.model}")
+    )
+    return settings
+
+
+def _catalogue(settings: Settings, findings: list[Finding]) -> Catalogue | None:
+    try:
+        catalogue = load_catalogue(settings.catalogue)
+        model = catalogue.model(settings.model)
+    except (ValueError, UnknownModel) as error:
+        findings.append(Finding("catalogue", False, f"{error}. Mend SORA_CATALOGUE or SORA_MODEL"))
+        return None
+    if settings.provider not in model.formats:
+        sentence = f"{model.name} is not reached by {settings.provider}, only by {', '.join(model.formats)}"
+        findings.append(Finding("catalogue", False, f"{sentence}. Change SORA_MODEL or SORA_PROVIDER"))
+    else:
+        findings.append(Finding("catalogue", True, f"{len(catalogue.names)} models, {model.name} among them"))
+    return catalogue
+
+
+def _local(settings: Settings, home: Path) -> Iterator[Finding]:
+    import dagster as dg
+
+    version = tuple(int(part) for part in dg.__version__.split(".")[:3] if part.isdigit())
+    if version < OLD_DAGSTER:
+        advice = "backfills mishandle ranges that succeed in part; install dagster>=1.13.21,<1.14"
+        yield Finding("dagster", False, f"{dg.__version__}: {advice}")
+    else:
+        yield Finding("dagster", True, dg.__version__)
+    with dg.DagsterInstance.get() as instance:
+        alive = daemon_is_alive(instance, home)
+    told = "a daemon is at work" if alive else "no daemon; `sora-pipeline run` starts its own, `dev` too"
+    yield Finding("home", True if alive else None, f"{home}: {told}")
+    yield _ledger(settings, home)
+    yield _output(settings)
+
+
+def _ledger(settings: Settings, home: Path) -> Finding:
+    try:
+        ledger = Ledger(ledger_url(settings, home))
+        breaker = ledger.breakers.get(settings.provider)
+        productions = len(ledger.productions.all())
+    except Exception as error:  # a database driver may raise anything
+        return Finding("ledger", False, f"{error}. Look at SORA_LEDGER_URL and DAGSTER_HOME")
+    if breaker is not None:
+        reason = f"submits are stopped since {breaker.opened_at:%Y-%m-%d %H:%M} UTC ({breaker.kind}): {breaker.message}"
+        return Finding("ledger", False, f"{reason}. When that is mended, `sora-pipeline resume`")
+    return Finding("ledger", True, f"{ledger.database.shown_url}, {productions} productions")
+
+
+def _output(settings: Settings) -> Finding:
+    probe = ".staging/doctor"
+    try:
+        store = OutputStore(settings.output)
+        store.replace_bytes(probe, str(time.time()).encode())
+        store.read_bytes(probe)
+        local = store.local_path(probe)
+        if local is not None:
+            local.unlink()
+            free = shutil.disk_usage(local.parent).free
+            if free < LITTLE_SPACE:
+                return Finding("output", None, f"{store.uri}: only {free / 1024**3:.1f} GB free")
+    except Exception as error:  # a store's driver may raise anything
+        return Finding("output", False, f"{error}. Look at SORA_OUTPUT")
+    return Finding("output", True, f"{store.uri} can be written")
+
+
+async def _provider(
+    settings: Settings, catalogue: Catalogue, configure: Callable[[Settings], ProviderConfig]
+) -> AsyncIterator[Finding]:
+    """Ask the provider what can be asked for nothing."""
+    try:
+        config = configure(settings)
+    except Exception as error:
+        yield Finding("provider", False, f"{error}. Look at SORA_BASE_URL and SORA_API_KEY")
+        return
+    async with make_provider(config, catalogue) as provider:
+        key = await provider.check_key()
+        unreachable = key.kind is ErrorKind.CONNECT
+        advice = "" if key.accepted else ". Look at SORA_API_KEY, SORA_BASE_URL and the network"
+        yield Finding(
+            "key", False if unreachable else key.accepted, f"{config.base_url}: {key.message}{advice}"
+        )
+        if unreachable:
+            return
+        exists = await provider.model_exists(settings.model)
+    told = {
+        True: f"the provider has {settings.model}",
+        False: f"the provider no longer has {settings.model}; choose another with SORA_MODEL",
+        None: f"the provider does not say whether it has {settings.model}; try one clip first",
+    }
+    yield Finding("model", exists, told[exists])
