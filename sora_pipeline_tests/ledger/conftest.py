@@ -1,7 +1,6 @@
-"""Real databases: an SQLite file of its own for every test, and the same tests on PostgreSQL under ``-m services``."""
+"""Real databases: an SQLite file, emptied for every test, and the same tests on PostgreSQL under ``-m services``."""
 
 import os
-import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from decimal import Decimal
@@ -11,7 +10,7 @@ import pytest
 from sqlalchemy import create_engine, make_url, text
 
 from sora_pipeline.ledger import Ledger
-from sora_pipeline.ledger.ledger import utc_now
+from sora_pipeline.ledger.schema import metadata
 from sora_pipeline_tests.ledger.world import Clock, World
 
 POSTGRES_URL = os.environ.get("SORA_TEST_POSTGRES_URL", "postgresql+psycopg2://postgres@127.0.0.1:5432/test")
@@ -27,76 +26,79 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = [each for each in items if each not in unasked]
 
 
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
 @pytest.fixture(scope="session")
-def empty_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A migrated, empty ledger to copy: going through the migrations for each would take most of the time."""
-    path = tmp_path_factory.mktemp("empty") / "ledger.db"
-    Ledger(f"sqlite:///{path}").close()
-    return path
-
-
-@pytest.fixture
-def schema() -> Iterator[str]:
-    """The URL of an empty PostgreSQL schema, gone after the test."""
-    name = f"ledger_{uuid.uuid4().hex}"
+def schema() -> Iterator[Callable[[], str]]:
+    """Makes URLs of empty PostgreSQL schemas, all gone after the tests."""
     admin = create_engine(POSTGRES_URL, isolation_level="AUTOCOMMIT")
+    made: list[str] = []
+
+    def make() -> str:
+        made.append(f"ledger_{uuid.uuid4().hex}")
+        with admin.connect() as connection:
+            connection.execute(text(f"CREATE SCHEMA {made[-1]}"))
+        url = make_url(POSTGRES_URL).update_query_dict({"options": f"-csearch_path={made[-1]}"})
+        return url.render_as_string(hide_password=False)
+
+    yield make
     with admin.connect() as connection:
-        connection.execute(text(f"CREATE SCHEMA {name}"))
-    url = make_url(POSTGRES_URL).update_query_dict({"options": f"-csearch_path={name}"})
-    yield url.render_as_string(hide_password=False)
-    with admin.connect() as connection:
-        connection.execute(text(f"DROP SCHEMA {name} CASCADE"))
+        for name in made:
+            connection.execute(text(f"DROP SCHEMA {name} CASCADE"))
     admin.dispose()
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.services)])
-def fresh_url(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], str]:
-    """Makes the URL of an empty ledger, as often as asked; on PostgreSQL the one before is emptied."""
+@pytest.fixture(scope="session", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.services)])
+def new_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Callable[[], str]:
+    """Makes URLs of databases that have nothing in them yet, not even a schema."""
     if request.param == "sqlite":
-        template = request.getfixturevalue("empty_sqlite")
-        return lambda: f"sqlite:///{shutil.copy(template, tmp_path / f'{uuid.uuid4().hex}.db')}"
-    url: str = request.getfixturevalue("schema")
-    Ledger(url).close()
+        return lambda: f"sqlite:///{tmp_path_factory.mktemp('ledger') / 'ledger.db'}"
+    make: Callable[[], str] = request.getfixturevalue("schema")
+    return make
 
-    def emptied() -> str:
-        engine = create_engine(url)
-        with engine.begin() as connection:
-            connection.execute(text("TRUNCATE productions, clips, attempts, batches, breakers CASCADE"))
-        engine.dispose()
-        return url
+
+@pytest.fixture(scope="session")
+def shared_ledger(new_url: Callable[[], str]) -> Iterator[Ledger]:
+    """One for all tests: opening one takes longer than most tests."""
+    opened = Ledger(new_url(), now=Clock())
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def empty(shared_ledger: Ledger) -> Callable[[], Ledger]:
+    """Gives the ledger with nothing in it and its clock set back."""
+
+    def emptied() -> Ledger:
+        with shared_ledger.database.write() as connection:
+            for table in reversed(metadata.sorted_tables):
+                connection.execute(table.delete())
+        assert isinstance(shared_ledger.now, Clock)
+        shared_ledger.now.reset()
+        return shared_ledger
 
     return emptied
 
 
 @pytest.fixture
-def url(fresh_url: Callable[[], str]) -> str:
-    return fresh_url()
+def ledger(empty: Callable[[], Ledger]) -> Ledger:
+    return empty()
 
 
 @pytest.fixture
-def ledger(url: str, clock: Clock) -> Iterator[Ledger]:
-    opened = Ledger(url, now=clock)
-    yield opened
-    opened.close()
+def clock(ledger: Ledger) -> Clock:
+    assert isinstance(ledger.now, Clock)
+    return ledger.now
+
+
+@pytest.fixture
+def url(ledger: Ledger) -> str:
+    """For a ledger object, thread or process of one's own."""
+    return ledger.database.engine.url.render_as_string(hide_password=False)
 
 
 @pytest.fixture
 def world(ledger: Ledger, clock: Clock) -> World:
     """A ledger with one production without a budget."""
     return World(ledger, clock)
-
-
-@pytest.fixture
-def real_time_world(url: str) -> Iterator[World]:
-    """The same for tests whose other threads and processes have the real clock."""
-    opened = Ledger(url, now=utc_now)
-    yield World(opened, Clock())
-    opened.close()
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import os
 import sqlite3
 import traceback
+from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 
@@ -26,16 +27,10 @@ def test_version_this_code_knows_is_the_head_of_the_migrations() -> None:
         assert ScriptDirectory.from_config(config).get_heads() == [SCHEMA_VERSION]
 
 
-def test_fresh_ledger_is_at_the_head_revision(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'ledger.db'}"
+def test_fresh_ledger_is_at_the_head_revision(new_url: Callable[[], str]) -> None:
+    url = new_url()
     Ledger(url).close()
     assert _version(url) == SCHEMA_VERSION
-
-
-@pytest.mark.services
-def test_fresh_postgresql_ledger_is_at_the_head_revision(schema: str) -> None:
-    Ledger(schema).close()
-    assert _version(schema) == SCHEMA_VERSION
 
 
 def _version(url: str) -> str | None:
@@ -73,18 +68,20 @@ def _indexes(path: Path) -> set[str]:
         return {" ".join(row[0].split()) for row in rows}
 
 
-def test_ledger_is_opened_again_with_all_that_is_in_it(tmp_path: Path, world: World, url: str) -> None:
+def test_ledger_is_opened_again_with_all_that_is_in_it(world: World, url: str) -> None:
     world.register("a")
     attempt_id = world.in_flight()
-    world.ledger.close()
     again = Ledger(url)
     assert again.attempts.get(attempt_id).prediction_id == f"prediction-{attempt_id}"
     again.close()
 
 
-def test_ledger_of_a_newer_version_is_refused_and_both_are_named(url: str, ledger: Ledger) -> None:
-    with ledger.database.write() as connection:
+def test_ledger_of_a_newer_version_is_refused_and_both_are_named(new_url: Callable[[], str]) -> None:
+    url = new_url()
+    newer = Ledger(url)
+    with newer.database.write() as connection:
         connection.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = '0999'"))
+    newer.close()
     with pytest.raises(LedgerProblem, match="0999") as caught:
         Ledger(url)
     assert SCHEMA_VERSION in str(caught.value)

@@ -4,9 +4,9 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from datetime import UTC, datetime
 from decimal import Decimal
 from multiprocessing import get_context
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -38,6 +38,13 @@ def threads() -> Iterator[Executor]:
 def racers(request: pytest.FixtureRequest) -> Executor:
     pool: Executor = request.getfixturevalue(request.param)
     return pool
+
+
+@pytest.fixture
+def real_time_world(world: World) -> World:
+    """Other threads and processes have the real clock."""
+    world.clock.moment = datetime.now(UTC)
+    return world
 
 
 def race(racers: Executor, run: Callable[..., Any], url: str, each: Sequence[tuple[Any, ...]]) -> list[Any]:
@@ -95,9 +102,9 @@ def test_slots_are_never_overspent_by_racers(real_time_world: World, racers: Exe
 
 
 def test_budget_is_never_overspent_by_racers_not_by_a_cent(
-    ledger: Ledger, racers: Executor, url: str
+    ledger: Ledger, clock: Clock, racers: Executor, url: str
 ) -> None:
-    world = World(ledger, Clock(), budget=Decimal("10.00"))
+    world = World(ledger, clock, budget=Decimal("10.00"))
     mine = [[f"clip-{racer}-{number}" for number in range(10)] for racer in range(RACERS)]
     world.register(*(clip for clips in mine for clip in clips))
     cost = 111 * CENT  # nine fit, and one cent stays
@@ -107,9 +114,9 @@ def test_budget_is_never_overspent_by_racers_not_by_a_cent(
 
 
 def test_whole_lives_side_by_side_neither_lock_up_nor_overspend(
-    ledger: Ledger, racers: Executor, url: str
+    ledger: Ledger, clock: Clock, racers: Executor, url: str
 ) -> None:
-    world = World(ledger, Clock(), budget=Decimal("12.00"))
+    world = World(ledger, clock, budget=Decimal("12.00"))
     clips = [f"clip-{number}" for number in range(8)]
     world.register(*clips)
     each = [(clips * 2, DOLLAR, Limits(2, 3), f"run {number}") for number in range(RACERS)]
@@ -119,11 +126,8 @@ def test_whole_lives_side_by_side_neither_lock_up_nor_overspend(
     assert all(standing.attempts <= 3 for standing in ledger.clips.standings(clips).values())
 
 
-@pytest.mark.parametrize("at_once", range(3))
-def test_fresh_ledger_is_opened_by_many_at_once(tmp_path: Path, processes: Executor, at_once: int) -> None:
-    race(processes, racing.open_ledger, f"sqlite:///{tmp_path / 'new' / 'ledger.db'}", [()] * RACERS)
-
-
-@pytest.mark.services
-def test_fresh_postgresql_ledger_is_opened_by_many_at_once(schema: str, processes: Executor) -> None:
-    race(processes, racing.open_ledger, schema, [()] * RACERS)
+@pytest.mark.parametrize("time", range(3))
+def test_fresh_ledger_is_opened_by_many_at_once(
+    new_url: Callable[[], str], processes: Executor, time: int
+) -> None:
+    race(processes, racing.open_ledger, new_url(), [()] * RACERS)

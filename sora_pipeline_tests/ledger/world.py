@@ -33,6 +33,9 @@ class Clock:
     """Stands still until it is turned."""
 
     def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
         self.moment = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
     def __call__(self) -> datetime:
