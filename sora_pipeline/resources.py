@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 
 from sora_pipeline.ledger import Ledger
 from sora_pipeline.production.context import Desk, image_cache
@@ -16,7 +16,14 @@ from sora_pipeline.provider.config import ProviderConfig
 from sora_pipeline.provider.factory import make_provider
 from sora_pipeline.provider.images import ImageTransport
 from sora_pipeline.sandbox.embedded import ensure_sandbox
-from sora_pipeline.settings import SECRET_FIELDS, Settings, dagster_home, ledger_url
+from sora_pipeline.settings import (
+    SECRET_FIELDS,
+    Settings,
+    SettingsProblem,
+    dagster_home,
+    ledger_url,
+    variable,
+)
 
 
 class SettingsResource(dg.ConfigurableResource[Any]):
@@ -91,20 +98,36 @@ class DeskResource(dg.ConfigurableResource[Any]):
 
 
 def provider_config(settings: Settings) -> ProviderConfig:
-    """Address and key of the provider. Starts the embedded sandbox where that is it and no address is set."""
+    """Address and key of the provider. Starts the embedded sandbox where that is it and no address is set.
+
+    Raises:
+        SettingsProblem: the provider cannot be reached like this; the text names the variables.
+    """
     key = settings.api_key.get_secret_value() if settings.api_key else ""
     base_url = settings.base_url
     if settings.provider == "sandbox" and base_url is None:
         endpoint = ensure_sandbox(sandbox_folder())
         base_url, key = endpoint.url, endpoint.api_key
-    return ProviderConfig(
-        name=settings.provider,
-        base_url=base_url or "",
-        api_key=SecretStr(key),
-        image_transport=ImageTransport(settings.image_transport),
-        submit_path=settings.submit_path,
-        allow_private_outputs=settings.allow_private_hosts,
-    )
+    try:
+        return ProviderConfig(
+            name=settings.provider,
+            base_url=base_url or "",
+            api_key=SecretStr(key),
+            image_transport=ImageTransport(settings.image_transport),
+            submit_path=settings.submit_path,
+            allow_private_outputs=settings.allow_private_hosts,
+        )
+    except ValidationError as error:
+        raise SettingsProblem(
+            "\n".join(_sentence(each["loc"], each["msg"]) for each in error.errors())
+        ) from None
+
+
+def _sentence(where: tuple[int | str, ...], message: str) -> str:
+    """One problem of the provider's config; values are quoted by the message where they may be."""
+    names = [str(name) for name in where] or ["provider", "base_url", "image_transport"]
+    variables = [variable(name) for name in names if name in Settings.model_fields]
+    return f"{', '.join(variables) or variable('provider')}: {message.removeprefix('Value error, ')}"
 
 
 def sandbox_folder() -> Path:
