@@ -9,7 +9,7 @@ from sora_pipeline.automation.jobs import manifest_job
 from sora_pipeline.ledger import Production
 from sora_pipeline.names import PRODUCTION_TAG, REQUESTED_BY_TAG
 from sora_pipeline.resources import DeskResource
-from sora_pipeline.settings import Settings
+from sora_pipeline.settings import Settings, SettingsProblem
 
 REQUESTS, FILE = "manifest_request_sensor", "manifest_file_sensor"
 ASK_AGAIN = timedelta(minutes=2)
@@ -84,14 +84,23 @@ def _content_hash(uri: str) -> str:
 
 
 def manifest_schedule(settings: Settings) -> dg.ScheduleDefinition:
-    """The schedule that reads ``SORA_MANIFEST``: on where ``SORA_CRON`` is set, else ready to be switched on."""
+    """The schedule that reads ``SORA_MANIFEST``: on where ``SORA_CRON`` is set, else ready to be switched on.
+
+    Raises:
+        SettingsProblem: there is no such schedule or time zone.
+    """
     status = dg.DefaultScheduleStatus.RUNNING if settings.cron else dg.DefaultScheduleStatus.STOPPED
-    return dg.ScheduleDefinition(
-        name="manifest_schedule",
-        job=manifest_job,
-        cron_schedule=settings.cron or DEFAULT_CRON,
-        execution_timezone=settings.cron_timezone,
-        default_status=status,
-        tags={REQUESTED_BY_TAG: "manifest_schedule"},
-        description="Reads SORA_MANIFEST and produces what is new or changed in it.",
-    )
+    try:
+        return dg.ScheduleDefinition(
+            name="manifest_schedule",
+            job=manifest_job,
+            cron_schedule=settings.cron or DEFAULT_CRON,
+            execution_timezone=settings.cron_timezone,
+            default_status=status,
+            tags={REQUESTED_BY_TAG: "manifest_schedule"},
+            description="Reads SORA_MANIFEST and produces what is new or changed in it.",
+        )
+    except dg.DagsterInvalidDefinitionError as error:
+        raise SettingsProblem(
+            f"SORA_CRON={settings.cron or ''} with SORA_CRON_TIMEZONE={settings.cron_timezone}: {error}"
+        ) from None
