@@ -40,27 +40,32 @@ def dispatch_sensor(
     pending = ledger.clips.pending(settings.max_attempts)
     free = settings.max_in_flight - ledger.attempts.slots_taken()
     order = {key: at for at, key in enumerate(context.instance.get_dynamic_partitions(CLIPS))}
-    stretch = plan_dispatch(
-        pending,
+    limits = Limits(settings.max_in_flight, settings.max_attempts)
+    held: set[str] = set()
+    while stretch := plan_dispatch(
+        [clip_id for clip_id in pending if clip_id not in held],
         order,
         free_slots=free,
         batch_size=settings.batch_size,
         max_in_flight=settings.max_in_flight,
-    )
-    if stretch is not None:
-        limits = Limits(settings.max_in_flight, settings.max_attempts)
-        reserved = _reserve(desk, ledger, stretch, limits)
-        requests += _batch_requests(ledger, reserved, order, settings.batch_size)
+    ):
+        if reserved := _reserve(desk, ledger, stretch, limits):
+            requests += _batch_requests(ledger, reserved, order, settings.batch_size)
+            break
+        held.update(stretch.keys)  # no money is left for these; others may belong to another production
     if requests:
         return dg.SensorResult(run_requests=requests)
-    return dg.SkipReason(_why_nothing(len(pending), free, stretch))
+    unknown = sum(clip_id not in order for clip_id in pending)
+    return dg.SkipReason(_why_nothing(len(pending), free, held=len(held), unknown=unknown))
 
 
-def _why_nothing(pending: int, free: int, stretch: Stretch | None) -> str:
+def _why_nothing(pending: int, free: int, *, held: int, unknown: int) -> str:
     if not pending:
         return "no clip is pending"
-    if stretch is not None:
-        return f"{pending} clips are pending, but their cost no longer fits the production's budget"
+    if held:
+        return f"{held} clips are pending, but their cost no longer fits the production's budget"
+    if unknown == pending:
+        return f"{pending} clips are pending, but have no partition in Dagster; materialize prompt_manifest again"
     return f"{pending} clips are pending; waiting for slots ({max(free, 0)} free)"
 
 
