@@ -116,7 +116,9 @@ def _recovered(instance: dg.DagsterInstance, ledger: Ledger, longest: int) -> It
             ledger.attempts.extend(ids, QUEUE_LEASE_S)
             continue
         bury_dead_runs(instance, GENERATIONS_JOB, BATCH_TAG, batch_id)
-        if ledger.batches.tries(batch_id) in (0, MOST_TRIES):
+        tries = ledger.batches.tries(batch_id)
+        never_requested = tries == 0 and all(attempt.owner is None for attempt in reserved)
+        if tries >= MOST_TRIES or not (tries or never_requested):  # else a person's run, which nobody repeats
             _give_up(ledger, reserved)
             continue
         ledger.attempts.extend(ids, QUEUE_LEASE_S)
