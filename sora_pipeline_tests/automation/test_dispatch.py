@@ -1,0 +1,173 @@
+from decimal import Decimal
+
+import dagster as dg
+import pytest
+
+from sora_pipeline.automation.dispatch import MOST_TRIES, QUEUE_LEASE_S
+from sora_pipeline.ledger import AttemptState, Ledger, Limits
+from sora_pipeline.names import BATCH_TAG, GENERATIONS_JOB, RANGE_END_TAG, RANGE_START_TAG, REQUESTED_BY_TAG
+from sora_pipeline_tests.automation.conftest import Daemon
+from sora_pipeline_tests.conftest import Clock, Producer, Sandbox, latest, rows_of, standing, states
+
+DISPATCH = "dispatch_sensor"
+AMBIGUOUS, RESERVED = AttemptState.AMBIGUOUS, AttemptState.RESERVED
+COST = 1_200_000
+
+
+def reserve(ledger: Ledger, *clip_ids: str, batch_id: str = "batch", owner: str | None = None) -> list[int]:
+    made = ledger.attempts.reserve(
+        dict.fromkeys(clip_ids, COST),
+        batch_id=batch_id,
+        limits=Limits(20, 3),
+        lease_s=QUEUE_LEASE_S,
+        owner=owner,
+    )
+    return [each.attempt_id for each in made.reserved]
+
+
+def test_pending_clips_are_reserved_and_one_range_is_requested(
+    daemon: Daemon, ledger: Ledger, production: Producer, sandbox: Sandbox
+) -> None:
+    production(rows_of(a="a fox", b="an owl", c="a bear"))
+    request = daemon.tick(DISPATCH).request
+    assert (request.tags[RANGE_START_TAG], request.tags[RANGE_END_TAG]) == ("a", "c")
+    assert request.tags[REQUESTED_BY_TAG] == DISPATCH
+    assert set(states(ledger, ["a", "b", "c"]).values()) == {RESERVED}
+    assert daemon.tick(DISPATCH).skipped == "no clip is pending", "it is on its way"
+    assert daemon.run(request, GENERATIONS_JOB).success
+    assert set(states(ledger, ["a", "b", "c"]).values()) == {AttemptState.IN_FLIGHT}
+    assert {latest(ledger, each).batch_id for each in "abc"} == {request.tags[BATCH_TAG]}
+    assert sandbox.billed == 3
+
+
+def test_clips_that_are_no_partitions_never_poison_a_tick(
+    daemon: Daemon, ledger: Ledger, production: Producer
+) -> None:
+    production(rows_of(a="a fox", b="an owl", c="a bear"))
+    daemon.instance.delete_dynamic_partition("sora_clips", "b")
+    tick = daemon.tick(DISPATCH)
+    assert len(tick.requests) == 1
+    assert tick.request.tags[RANGE_START_TAG] == tick.request.tags[RANGE_END_TAG] == "a" or (
+        tick.request.tags[RANGE_START_TAG],
+        tick.request.tags[RANGE_END_TAG],
+    ) == ("a", "c"), "without b, a and c are neighbours"
+    assert latest(ledger, "a").state is RESERVED
+    assert standing(ledger, "b").latest is None
+    again = daemon.tick(DISPATCH)
+    assert again.requests == []
+    assert "partition" in again.skipped
+    assert "prompt_manifest" in again.skipped
+
+
+def test_ticks_without_work_say_why(
+    daemon: Daemon, ledger: Ledger, production: Producer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert daemon.tick(DISPATCH).skipped == "no clip is pending"
+    production(rows_of(a="a fox", b="an owl"))
+    monkeypatch.setenv("SORA_MAX_IN_FLIGHT", "1")
+    assert len(daemon.tick(DISPATCH).requests) == 1
+    assert daemon.tick(DISPATCH).skipped == "1 clips are pending; waiting for slots (0 free)"
+    ledger.breakers.open("sandbox", "no_balance", "HTTP 403: Insufficient balance")
+    assert "top the account up" in daemon.tick(DISPATCH).skipped
+
+
+def test_budget_is_named_where_it_holds_clips_back(
+    daemon: Daemon, ledger: Ledger, production: Producer
+) -> None:
+    production(rows_of(a="a fox", b="an owl"), budget=Decimal("1.50"))
+    assert daemon.tick(DISPATCH).request.tags[RANGE_END_TAG] == "a"
+    assert "no longer fits the production's budget" in daemon.tick(DISPATCH).skipped
+    assert standing(ledger, "b").latest is None
+
+
+def test_production_without_money_does_not_stop_another(
+    daemon: Daemon, ledger: Ledger, production: Producer
+) -> None:
+    production(rows_of(a="a fox", b="an owl", c="a bear"), budget=Decimal(0), name="poor.csv")
+    production(rows_of(rich="a lion"), name="rich.csv")
+    request = daemon.tick(DISPATCH).request
+    assert request.tags[RANGE_START_TAG] == "rich"
+    assert latest(ledger, "rich").state is RESERVED
+
+
+def test_submit_whose_lease_ran_out_is_parked(
+    daemon: Daemon, ledger: Ledger, production: Producer, clock: Clock
+) -> None:
+    production(rows_of(a="a fox"))
+    (attempt_id,) = reserve(ledger, "a")
+    dead = daemon.a_run(dg.DagsterRunStatus.STARTED, {BATCH_TAG: "batch"})
+    assert ledger.attempts.begin_submit(attempt_id, dead.run_id, lease_s=60, request_summary={})
+    daemon.tick(DISPATCH)
+    assert latest(ledger, "a").state is AttemptState.SUBMITTING
+    clock.turn(61)
+    assert daemon.tick(DISPATCH).requests == []
+    assert latest(ledger, "a").state is AMBIGUOUS
+    buried = daemon.instance.get_run_by_id(dead.run_id)
+    assert buried is not None
+    assert buried.status is dg.DagsterRunStatus.FAILURE
+
+
+def test_reservation_is_requested_again_with_a_new_try_and_given_up_in_the_end(
+    daemon: Daemon, ledger: Ledger, production: Producer, clock: Clock
+) -> None:
+    production(rows_of(a="a fox", b="an owl"))
+    keys = [daemon.tick(DISPATCH).request.run_key]
+    for _ in range(MOST_TRIES - 1):
+        assert daemon.tick(DISPATCH).requests == []
+        clock.turn(QUEUE_LEASE_S + 1)
+        keys.append(daemon.tick(DISPATCH).request.run_key)
+    assert len(set(keys)) == MOST_TRIES
+    clock.turn(QUEUE_LEASE_S + 1)
+    assert daemon.tick(DISPATCH).requests == []
+    for clip_id in ("a", "b"):
+        attempt = latest(ledger, clip_id)
+        assert (attempt.state, attempt.error_kind) == (AttemptState.FAILED, "run_failed")
+        assert "sora-pipeline retry" in (attempt.error_message or "")
+
+
+def test_reservation_that_no_run_was_requested_for_is_requested(
+    daemon: Daemon, ledger: Ledger, production: Producer, clock: Clock
+) -> None:
+    """The daemon died between the reservation and the request."""
+    production(rows_of(a="a fox"))
+    reserve(ledger, "a")
+    clock.turn(QUEUE_LEASE_S + 1)
+    assert daemon.tick(DISPATCH).request.tags[BATCH_TAG] == "batch"
+    assert latest(ledger, "a").state is RESERVED
+
+
+def test_reservations_of_a_persons_run_that_died_are_given_up(
+    daemon: Daemon, ledger: Ledger, production: Producer, clock: Clock
+) -> None:
+    production(rows_of(a="a fox"))
+    reserve(ledger, "a", batch_id="run-of-a-person", owner="run-of-a-person")
+    clock.turn(QUEUE_LEASE_S + 1)
+    assert daemon.tick(DISPATCH).requests == []
+    assert latest(ledger, "a").error_kind == "run_failed"
+
+
+def test_run_that_has_not_begun_is_waited_for(
+    daemon: Daemon, ledger: Ledger, production: Producer, clock: Clock
+) -> None:
+    production(rows_of(a="a fox"))
+    request = daemon.tick(DISPATCH).request
+    daemon.a_run(dg.DagsterRunStatus.NOT_STARTED, dict(request.tags))
+    clock.turn(QUEUE_LEASE_S + 1)
+    assert daemon.tick(DISPATCH).requests == []
+    attempt = latest(ledger, "a")
+    assert attempt.state is RESERVED
+    assert attempt.lease_until is not None
+    assert attempt.lease_until > clock()
+
+
+def test_retryable_failure_is_dispatched_again_until_attempts_are_exhausted(
+    daemon: Daemon, ledger: Ledger, production: Producer, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SORA_MAX_ATTEMPTS", "2")
+    production(rows_of(a="[sandbox:error-503] a fox"))
+    monkeypatch.setattr("sora_pipeline.assets.generations.RETRIES", 0)
+    for number in (1, 2):
+        assert not daemon.run(daemon.tick(DISPATCH).request, GENERATIONS_JOB).success
+        assert latest(ledger, "a").number == number
+    assert daemon.tick(DISPATCH).skipped == "no clip is pending"
+    assert sandbox.billed == 0

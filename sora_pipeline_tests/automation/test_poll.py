@@ -1,0 +1,123 @@
+import time
+
+import pytest
+
+from sora_pipeline.automation.planning import COLLECT_WAIT
+from sora_pipeline.automation.poll import COLLECT_LEASE_S, MOST_TRIES
+from sora_pipeline.ledger import AttemptState, Ledger
+from sora_pipeline.names import GENERATIONS_JOB, RANGE_END_TAG, RANGE_START_TAG, VIDEOS_JOB
+from sora_pipeline_tests.automation.conftest import Daemon
+from sora_pipeline_tests.conftest import Clock, Producer, Rows, Sandbox, latest, rows_of, standing
+
+DISPATCH, POLL = "dispatch_sensor", "poll_sensor"
+
+
+def submit(daemon: Daemon, production: Producer, rows: Rows) -> None:
+    production(rows)
+    daemon.run(daemon.tick(DISPATCH).request, GENERATIONS_JOB)
+
+
+def wait_until_rendered(sandbox: Sandbox, clock: Clock) -> None:
+    deadline = time.monotonic() + 20
+    while sandbox.http.get("/sandbox/health").json()["running"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    clock.turn(2)  # the next polls are due
+
+
+def test_tick_records_what_became_of_everything_and_requests_it_once(
+    daemon: Daemon, ledger: Ledger, production: Producer, sandbox: Sandbox, clock: Clock
+) -> None:
+    submit(daemon, production, rows_of(a="a fox", b="[sandbox:policy-late] an owl", c="a bear"))
+    wait_until_rendered(sandbox, clock)
+    request = daemon.tick(POLL).request
+    assert (request.tags[RANGE_START_TAG], request.tags[RANGE_END_TAG]) == ("a", "c")
+    assert latest(ledger, "a").state is AttemptState.SUCCEEDED
+    assert latest(ledger, "b").state is AttemptState.FAILED
+    assert daemon.tick(POLL).requests == [], "a run is on its way"
+    clock.turn(COLLECT_LEASE_S + 1)
+    again = daemon.tick(POLL).request
+    assert again.run_key != request.run_key
+    assert not daemon.run(again, VIDEOS_JOB).success
+    clock.turn(COLLECT_LEASE_S + 1)
+    assert daemon.tick(POLL).requests == [], "everything is delivered or shown"
+    assert standing(ledger, "a").delivered is not None
+
+
+def test_batch_mates_are_waited_for_and_not_for_ever(
+    daemon: Daemon, ledger: Ledger, production: Producer, sandbox: Sandbox, clock: Clock
+) -> None:
+    submit(daemon, production, rows_of(a="a fox", b="[sandbox:stuck] an owl", c="[sandbox:stuck] a bear"))
+    deadline = time.monotonic() + 10
+    while latest(ledger, "a").state is not AttemptState.SUCCEEDED:
+        assert daemon.tick(POLL).requests == []
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+        clock.turn(2)
+    assert daemon.tick(POLL).requests == []
+    clock.turn(COLLECT_WAIT.total_seconds() + 1)
+    request = daemon.tick(POLL).request
+    assert request.tags[RANGE_START_TAG] == request.tags[RANGE_END_TAG] == "a"
+
+
+def test_failed_render_that_may_succeed_is_dispatched_again_and_not_shown(
+    daemon: Daemon,
+    ledger: Ledger,
+    production: Producer,
+    sandbox: Sandbox,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SORA_MAX_ATTEMPTS", "2")
+    submit(daemon, production, rows_of(a="[sandbox:no-resource] a fox"))
+    wait_until_rendered(sandbox, clock)
+    assert daemon.tick(POLL).requests == []
+    assert latest(ledger, "a").state is AttemptState.FAILED
+    daemon.run(daemon.tick(DISPATCH).request, GENERATIONS_JOB)
+    assert latest(ledger, "a").number == 2
+    assert daemon.tick(POLL).requests == [], "the first failure is history, the second attempt renders"
+    wait_until_rendered(sandbox, clock)
+    request = daemon.tick(POLL).request
+    assert daemon.tick(DISPATCH).skipped == "no clip is pending"
+    result = daemon.run(request, VIDEOS_JOB)
+    assert not result.success
+    assert sandbox.billed == 2
+
+
+def test_clip_that_cannot_be_fetched_is_left_in_the_end_and_stays_fetchable(
+    daemon: Daemon, ledger: Ledger, production: Producer, sandbox: Sandbox, clock: Clock
+) -> None:
+    submit(daemon, production, rows_of(a="a fox"))
+    wait_until_rendered(sandbox, clock)
+    for _ in range(MOST_TRIES):
+        assert len(daemon.tick(POLL).requests) == 1
+        clock.turn(COLLECT_LEASE_S + 1)  # each of these runs died
+    assert daemon.tick(POLL).requests == []
+    attempt = latest(ledger, "a")
+    assert (attempt.state, attempt.error_kind) == (AttemptState.SUCCEEDED, "run_failed")
+    assert attempt.reported_at is not None
+    ledger.attempts.fetch_again(attempt.attempt_id)
+    assert daemon.run(daemon.tick(POLL).request, VIDEOS_JOB).success
+    assert sandbox.billed == 1
+
+
+def test_clip_past_its_deadline_is_shown_and_keeps_its_prediction(
+    daemon: Daemon, ledger: Ledger, production: Producer, sandbox: Sandbox, clock: Clock
+) -> None:
+    submit(daemon, production, rows_of(a="[sandbox:stuck] a fox"))
+    clock.turn(1801)
+    request = daemon.tick(POLL).request
+    assert latest(ledger, "a").state is AttemptState.TIMED_OUT
+    assert not daemon.run(request, VIDEOS_JOB).success
+    assert daemon.tick(DISPATCH).skipped == "no clip is pending", "nothing is paid for again"
+    assert daemon.tick(POLL).requests == []
+
+
+def test_outage_changes_nothing(
+    daemon: Daemon, ledger: Ledger, production: Producer, sandbox: Sandbox, clock: Clock
+) -> None:
+    submit(daemon, production, rows_of(a="a fox"))
+    sandbox.change(outage="503")
+    clock.turn(2)
+    assert daemon.tick(POLL).requests == []
+    assert latest(ledger, "a").state is AttemptState.IN_FLIGHT
