@@ -13,6 +13,7 @@ from sora_pipeline.sandbox.formats.gptproto import GptprotoRoutes
 from sora_pipeline.sandbox.formats.openai_videos import OpenAIVideosRoutes
 from sora_pipeline.sandbox.formats.unified import UnifiedRoutes
 from sora_pipeline.sandbox.journal import Journal
+from sora_pipeline.sandbox.openapi import OpenAPIRoutes
 from sora_pipeline.sandbox.outputs import OutputRoutes
 from sora_pipeline.sandbox.page import PageRoutes
 from sora_pipeline.sandbox.rendering.pool import RenderPool
@@ -40,16 +41,18 @@ def build(settings: SandboxSettings) -> tuple[Doorman, Emulator]:
                 await studio.stop()
                 journal.close()
 
-    app = Starlette(routes=_routes(emulator), lifespan=lifespan, exception_handlers={DropConnection: cut})
+    app = Starlette(routes=routes(emulator), lifespan=lifespan, exception_handlers={DropConnection: cut})
     return Doorman(app), emulator
 
 
-def _routes(emulator: Emulator) -> list[Route]:
+def routes(emulator: Emulator) -> list[Route]:
+    """Everything that is answered; ``openapi`` writes it down."""
     return [
         *UnifiedRoutes(emulator).routes(),
         *OpenAIVideosRoutes(emulator).routes(),
         *GptprotoRoutes(emulator).routes(),
         *OutputRoutes(emulator).routes(),
+        *OpenAPIRoutes().routes(),
         *ControlRoutes(emulator).routes(),
         *PageRoutes(emulator).routes(),
     ]
