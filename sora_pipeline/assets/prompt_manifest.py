@@ -48,6 +48,7 @@ def prompt_manifest(
             allow_retries=False,
         )
     budget = _budget(config.budget_usd) if config.budget_usd else settings.budget_usd
+    began_at = ledger.now()
     try:
         snapshot = read_snapshot(uri, settings, catalogue)
     except (ManifestProblem, SettingsProblem) as error:
@@ -59,7 +60,7 @@ def prompt_manifest(
     context.instance.add_dynamic_partitions(CLIPS, [clip.clip_id for clip in snapshot.clips])
     costs = estimate(snapshot.clips, ledger, catalogue)
     try:
-        production = register(snapshot, output, budget, ledger)
+        production = register(snapshot, output, budget, ledger, began_at)
     except StoreProblem as error:
         ledger.productions.record_problem(uri, output, str(error))
         raise dg.Failure(str(error), allow_retries=False) from None

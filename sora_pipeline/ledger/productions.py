@@ -70,11 +70,12 @@ class Productions:
         snapshot_sha256: str,
         budget_usd: Decimal | None,
         wanted: Sequence[Clip] = (),
+        began_at: datetime | None = None,
     ) -> Production:
         """Note that the manifest was read, what its canonical snapshot is, and which clips it wants.
 
         All in one transaction: clips must not be wanted before their budget holds, nor a manifest count as read before
-        its clips are wanted.
+        its clips are wanted. ``began_at`` is when reading began: what was asked for later is still to be read.
         """
         identity = production_id(manifest_uri, output_uri)
         with self._database.exclusive() as connection:
@@ -83,7 +84,7 @@ class Productions:
                 update(productions)
                 .where(productions.c.production_id == identity)
                 .values(
-                    read_at=self._now(),
+                    read_at=began_at or self._now(),
                     snapshot_path=snapshot_path,
                     manifest_sha256=manifest_sha256,
                     snapshot_sha256=snapshot_sha256,

@@ -1,6 +1,7 @@
 """Takes a manifest in: reads and checks it, keeps its canonical snapshot, and tells the ledger what is wanted."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 
 from sora_pipeline.clip import Clip, Size
@@ -85,8 +86,21 @@ def estimate(clips: tuple[Clip, ...], ledger: Ledger, catalogue: Catalogue) -> E
     return Estimate(total, to_pay, unpaid)
 
 
-def register(snapshot: Snapshot, output_uri: str, budget_usd: Decimal | None, ledger: Ledger) -> Production:
+def register(
+    snapshot: Snapshot,
+    output_uri: str,
+    budget_usd: Decimal | None,
+    ledger: Ledger,
+    began_at: datetime | None = None,
+) -> Production:
     """Keep the snapshot in the output, and make its clips what the ledger wants.
+
+    Args:
+        snapshot: The checked manifest.
+        output_uri: Where its videos go.
+        budget_usd: US dollars it may cost; None: no limit.
+        ledger: The ledger.
+        began_at: When reading it began.
 
     Raises:
         StoreProblem: the output cannot be written.
@@ -101,4 +115,5 @@ def register(snapshot: Snapshot, output_uri: str, budget_usd: Decimal | None, le
         snapshot_sha256=snapshot.snapshot_sha256,
         budget_usd=budget_usd,
         wanted=snapshot.clips,
+        began_at=began_at,
     )

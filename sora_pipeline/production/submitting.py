@@ -327,7 +327,7 @@ def retry_wait_s(desk: Desk, ensured: Ensured) -> float:
 
 
 def _record(desk: Desk, standing: ClipStanding, attempt: Attempt, accepted: Accepted) -> None:
-    desk.ledger.attempts.accept(
+    recorded = desk.ledger.attempts.accept(
         attempt.attempt_id,
         prediction_id=accepted.prediction_id,
         poll_url=accepted.poll_url,
@@ -336,6 +336,11 @@ def _record(desk: Desk, standing: ClipStanding, attempt: Attempt, accepted: Acce
         deadline_s=desk.settings.generation_timeout_s,
         first_poll_s=desk.settings.poll_interval_s,
     )
+    if not recorded:
+        desk.say(
+            f"{attempt.clip_id}: prediction {accepted.prediction_id} was accepted after a person had given its attempt up; "
+            "it is billed, and can be fetched at the provider"
+        )
     if accepted.model_returned not in (None, standing.clip.model):
         desk.say(
             f"{attempt.clip_id}: asked for model {standing.clip.model}, the provider answered "
