@@ -7,7 +7,8 @@ import pytest
 
 from sora_pipeline import __version__
 from sora_pipeline.provider.errors import AmbiguousSubmitError, ErrorKind, TransientError
-from sora_pipeline.provider.http import Http, RawAnswer, Timeouts
+from sora_pipeline.provider.http import Http, RawAnswer
+from sora_pipeline.provider.timeouts import Timeouts
 from sora_pipeline_tests.provider.raw_server import (
     Behaviour,
     RawServer,
