@@ -38,21 +38,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         timeout_s=options.timeout,
         settings=dict(setting.split("=", 1) for setting in options.setting),
     )
-    results = []
-    with _folder(options.keep) as folder, console.status("") as status:
-        for name in options.only or CONTENDERS:
-            result = try_contender(CONTENDERS[name], task, folder / name, status.update)
-            results.append(result)
-            if result.problem:
-                console.print(f"[red]{name}: {result.problem}[/red]")
-                console.print(result.log_tail, markup=False, highlight=False)
+    results: list[Result] = []
+    try:
+        with _folder(options.keep) as folder, console.status("") as status:
+            for name in options.only or CONTENDERS:
+                result = try_contender(CONTENDERS[name], task, folder / name, status.update)
+                results.append(result)
+                if result.problem:
+                    console.print(f"[red]{name}: {result.problem}[/red]")
+                    console.print(result.log_tail, markup=False, highlight=False)
+    finally:  # an interrupted comparison still shows whom it got to
+        if results:
+            _report(task, results, options.json)
+    return 1 if any(result.problem for result in results) else 0
+
+
+def _report(task: Task, results: Sequence[Result], file: Path | None) -> None:
     machine = _machine()
     Console(width=None if sys.stdout.isatty() else 150).print(_table(task, results))
     print(_sentence(task, machine, results))
-    if options.json:
+    if file is not None:
         content = {"task": asdict(task), "machine": machine, "results": [asdict(each) for each in results]}
-        options.json.write_text(json.dumps(content, indent=2) + "\n")
-    return 1 if any(result.problem for result in results) else 0
+        file.write_text(json.dumps(content, indent=2) + "\n")
 
 
 def _options() -> argparse.ArgumentParser:
