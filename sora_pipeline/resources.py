@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from pydantic import SecretStr, ValidationError
@@ -12,9 +12,6 @@ from pydantic import SecretStr, ValidationError
 from sora_pipeline.ledger import Ledger
 from sora_pipeline.production.context import Desk, image_cache
 from sora_pipeline.provider.catalogue import Catalogue, load_catalogue
-from sora_pipeline.provider.config import ProviderConfig
-from sora_pipeline.provider.factory import make_provider
-from sora_pipeline.provider.images import ImageTransport
 from sora_pipeline.sandbox.embedded import ensure_sandbox
 from sora_pipeline.settings import (
     SECRET_FIELDS,
@@ -24,6 +21,9 @@ from sora_pipeline.settings import (
     ledger_url,
     variable,
 )
+
+if TYPE_CHECKING:
+    from sora_pipeline.provider.config import ProviderConfig
 
 
 class SettingsResource(dg.ConfigurableResource[Any]):
@@ -60,7 +60,7 @@ class ProviderResource(dg.ConfigurableResource[Any]):
 
     settings: dg.ResourceDependency[SettingsResource]
 
-    def config(self) -> ProviderConfig:
+    def config(self) -> "ProviderConfig":
         """Address and key. Starts the embedded sandbox where that is the provider and no address is set."""
         return provider_config(self.settings.read())
 
@@ -84,6 +84,8 @@ class DeskResource(dg.ConfigurableResource[Any]):
             owner: Name under which attempts are claimed: a Dagster run's id.
             say: Takes sentences for the log.
         """
+        from sora_pipeline.provider.factory import make_provider
+
         settings, catalogue = self.settings.read(), self.catalogue()
         async with make_provider(self.provider.config(), catalogue) as provider:
             yield Desk(
@@ -97,12 +99,16 @@ class DeskResource(dg.ConfigurableResource[Any]):
             )
 
 
-def provider_config(settings: Settings) -> ProviderConfig:
+def provider_config(settings: Settings) -> "ProviderConfig":
     """Address and key of the provider. Starts the embedded sandbox where that is it and no address is set.
 
     Raises:
         SettingsProblem: the provider cannot be reached like this; the text names the variables.
     """
+    # The HTTP libraries come along with it: only the processes that talk to the provider load them.
+    from sora_pipeline.provider.config import ProviderConfig
+    from sora_pipeline.provider.images import ImageTransport
+
     key = settings.api_key.get_secret_value() if settings.api_key else ""
     base_url = settings.base_url
     if settings.provider == "sandbox" and base_url is None:

@@ -6,12 +6,14 @@ length has to be; decoding the whole file decides in the end.
 
 import re
 from pathlib import Path
-
-import httpx
+from typing import TYPE_CHECKING
 
 from sora_pipeline.media.boxes import looks_like_mp4
 from sora_pipeline.provider.errors import ProviderError
 from sora_pipeline.provider.protocol import Provider
+
+if TYPE_CHECKING:
+    import httpx
 
 MAX_BYTES = 2 * 1024**3
 _HEAD = 64
@@ -56,6 +58,8 @@ class Download:
             DownloadProblem: the answer is not a whole MP4 body.
             OSError: the staged file cannot be written.
         """
+        import httpx
+
         shown = url.split("?")[0]
         headers = {"Range": f"bytes={self._written}-"} if self._written and self._total else {}
         if headers and self._validator:
@@ -75,7 +79,7 @@ class Download:
         """Forget what was downloaded: it was whole, and not a sound video."""
         self._validator, self._written, self._total = None, 0, None
 
-    def _continued_by(self, response: httpx.Response) -> bool:
+    def _continued_by(self, response: "httpx.Response") -> bool:
         found = _RANGE.match(response.headers.get("content-range", ""))
         same = found is not None and (int(found.group(1)), int(found.group(2))) == (
             self._written,
@@ -86,7 +90,7 @@ class Download:
             raise DownloadProblem("the server went on with another part, or another file")
         return same
 
-    async def _write(self, response: httpx.Response, shown: str) -> None:
+    async def _write(self, response: "httpx.Response", shown: str) -> None:
         promised = response.headers.get("content-length")
         encoded = response.headers.get("content-encoding", "identity") != "identity"
         end = self._written + int(promised) if promised is not None and not encoded else None
@@ -105,7 +109,7 @@ class Download:
             raise DownloadProblem(f"{shown} is empty")
 
 
-def _check_head(response: httpx.Response, shown: str) -> None:
+def _check_head(response: "httpx.Response", shown: str) -> None:
     if response.status_code in _GONE:
         raise DownloadProblem(f"{shown} is not there (HTTP {response.status_code})")
     if response.status_code not in (200, 206):
@@ -115,7 +119,7 @@ def _check_head(response: httpx.Response, shown: str) -> None:
         raise DownloadProblem(f"{shown} is {media_type}, not a video")
 
 
-def _validator(response: httpx.Response) -> str | None:
+def _validator(response: "httpx.Response") -> str | None:
     """A strong entity tag, or the time of the last change; a weak tag does not promise the same bytes."""
     tag: str = response.headers.get("etag", "")
     if tag and not tag.startswith("W/"):

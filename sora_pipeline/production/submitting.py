@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from sora_pipeline.ledger import Attempt, AttemptState, ClipStanding
 from sora_pipeline.media.fit import FittedImage, ImageFit
@@ -18,8 +19,10 @@ from sora_pipeline.provider.errors import (
     TransientError,
 )
 from sora_pipeline.provider.protocol import Accepted, InputImage, SubmitRequest
-from sora_pipeline.provider.retrying import SubmitGate, retry_transient
 from sora_pipeline.uris import is_http
+
+if TYPE_CHECKING:
+    from sora_pipeline.provider.retrying import SubmitGate
 
 CONCURRENT_SUBMITS = 32
 SUBMIT_TRIES = 4
@@ -67,6 +70,8 @@ async def ensure_predictions(
         force: Begin one although the clip is delivered with the same fingerprint.
     """
     ensured = Ensured()
+    from sora_pipeline.provider.retrying import SubmitGate
+
     gate = SubmitGate(per_minute=desk.settings.submits_per_minute)
     crowd = asyncio.Semaphore(CONCURRENT_SUBMITS)
     undecided = list(clip_ids)
@@ -210,7 +215,7 @@ async def _submit(
     desk: Desk,
     standing: ClipStanding,
     attempt: Attempt,
-    gate: SubmitGate,
+    gate: "SubmitGate",
     crowd: asyncio.Semaphore,
     ensured: Ensured,
 ) -> None:
@@ -244,6 +249,8 @@ async def _submit(
             except TransientError:
                 ledger.withdraw(attempt.attempt_id)
                 raise
+
+        from sora_pipeline.provider.retrying import retry_transient
 
         try:
             accepted = await retry_transient(send, gate=gate, tries=SUBMIT_TRIES, say=desk.say)

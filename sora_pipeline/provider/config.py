@@ -5,9 +5,9 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
-from sora_pipeline.provider.http import Timeouts
 from sora_pipeline.provider.images import ImageTransport
 from sora_pipeline.provider.origins import origin
+from sora_pipeline.provider.timeouts import Timeouts
 
 # None: there is no address to assume.
 DEFAULT_BASE_URLS: dict[str, str | None] = {

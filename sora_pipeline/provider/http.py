@@ -28,6 +28,7 @@ from sora_pipeline.provider.connections import Connections
 from sora_pipeline.provider.errors import ErrorKind, RejectedError, TransientError
 from sora_pipeline.provider.origins import absolute, same_origin
 from sora_pipeline.provider.retry_after import parse_retry_after
+from sora_pipeline.provider.timeouts import Timeouts
 from sora_pipeline.provider.transport_errors import read_lost, submit_lost
 
 USER_AGENT = f"sora-pipeline/{__version__}"
@@ -36,31 +37,6 @@ FilePart = tuple[str, bytes, str]
 """File name, content, media type."""
 # An answer is a few hundred bytes; what is longer is no answer and must not fill the memory.
 MAX_ANSWER_BYTES = 4 * 1024 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Timeouts:
-    """Seconds to wait at each point.
-
-    Attributes:
-        connect: For a TCP connection and TLS.
-        pool: For a free connection of the pool, connecting included.
-        submit_read: For an answer to a submit, once the request is sent.
-        submit_total: For a whole submit: aiohttp has no limit for writing a body to a server that stops reading.
-        poll_read: For an answer to a poll.
-        output_read: Between two pieces of an output.
-    """
-
-    connect: float = 10.0
-    pool: float = 60.0
-    submit_read: float = 60.0
-    submit_total: float = 300.0
-    poll_read: float = 30.0
-    output_read: float = 60.0
-
-    def reading(self, read: float) -> httpx.Timeout:
-        """As httpx takes it."""
-        return httpx.Timeout(connect=self.connect, read=read, write=read, pool=self.pool)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +127,7 @@ class Http:
             AmbiguousSubmitError: something was sent, and no answer came.
         """
         client = _opened(self._submits)
-        timeout = self._timeouts.reading(self._timeouts.submit_read)
+        timeout = _timeout(self._timeouts, self._timeouts.submit_read)
         try:
             # Parts without a file name are plain fields; given apart, httpx would urlencode a form without files.
             parts: dict[str, Any] = {name: (None, value.encode()) for name, value in (fields or {}).items()}
@@ -177,7 +153,7 @@ class Http:
             TransientError: no answer came.
         """
         client = _opened(self._reads)
-        timeout = self._timeouts.reading(self._timeouts.poll_read)
+        timeout = _timeout(self._timeouts, self._timeouts.poll_read)
         try:
             request = client.build_request("GET", url, timeout=timeout)
             # aiohttp bounds the silence between two bytes; a poll must end even where bytes trickle.
@@ -235,7 +211,7 @@ class Http:
     async def _get_output(self, url: str, headers: Mapping[str, str], *, with_key: bool) -> httpx.Response:
         private_allowed = await self._may_be_private()
         client = _opened(self._reads if private_allowed else self._outputs)
-        timeout = self._timeouts.reading(self._timeouts.output_read)
+        timeout = _timeout(self._timeouts, self._timeouts.output_read)
         # Bytes are stored as the provider made them: no transfer compression, and Content-Length is the file's.
         sent = httpx.Headers({"Accept-Encoding": "identity"})
         sent.update({name: value for name, value in headers.items() if name.lower() != "authorization"})
@@ -295,3 +271,8 @@ def _opened(client: httpx.AsyncClient | None) -> httpx.AsyncClient:
     if client is None:
         raise RuntimeError("the provider is not open: use it with 'async with'")
     return client
+
+
+def _timeout(timeouts: Timeouts, read: float) -> httpx.Timeout:
+    """As httpx takes it."""
+    return httpx.Timeout(connect=timeouts.connect, read=read, write=read, pool=timeouts.pool)

@@ -5,12 +5,13 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
-
-import httpx
+from typing import TYPE_CHECKING, Protocol
 
 from sora_pipeline.clip import Size
 from sora_pipeline.provider.errors import ErrorKind, GenerationFailedError
+
+if TYPE_CHECKING:
+    import httpx
 
 
 class PredictionState(StrEnum):
@@ -120,7 +121,7 @@ class Provider(Protocol):
 
     def open_output(
         self, url: str, *, headers: Mapping[str, str] | None = None
-    ) -> AbstractAsyncContextManager[httpx.Response]:
+    ) -> "AbstractAsyncContextManager[httpx.Response]":
         """Stream an output URL, without the key, except where the format's outputs are calls of the API itself.
 
         Follows up to five redirects. The answer's status is the caller's to judge: it may be 403, 404 or 410.
