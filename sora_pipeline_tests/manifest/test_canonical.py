@@ -1,4 +1,3 @@
-# ruff: noqa: TID253 - tests may import what they compare with
 import time
 from pathlib import Path
 

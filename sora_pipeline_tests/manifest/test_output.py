@@ -1,4 +1,3 @@
-# ruff: noqa: TID253 - tests may import what they compare with
 import io
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path

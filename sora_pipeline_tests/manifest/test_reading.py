@@ -1,4 +1,3 @@
-# ruff: noqa: TID253 - tests may import what they compare with
 import codecs
 import contextlib
 import datetime as dt

@@ -1,4 +1,3 @@
-# ruff: noqa: TID253 - tests may import what they compare with
 import threading
 from pathlib import Path
 from typing import Any

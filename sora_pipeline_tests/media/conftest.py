@@ -1,4 +1,3 @@
-# ruff: noqa: TID253 - no run worker imports tests
 """Real bytes: MP4 files made with PyAV, images made with Pillow."""
 
 import io

@@ -1,4 +1,3 @@
-# ruff: noqa: TID253 - no run worker imports tests
 import hashlib
 import io
 import struct
