@@ -1,0 +1,153 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from sora_pipeline.cli.app import app
+from sora_pipeline.ledger import Ledger
+from sora_pipeline_tests.conftest import Producer, rows_of, write_manifest
+
+KEY = "sk-very-secret"
+
+
+def invoke(*arguments: str) -> Result:
+    return CliRunner().invoke(app, list(arguments))
+
+
+def in_a_process(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    """Where it matters what the console script does with an error."""
+    return subprocess.run(
+        [sys.executable, "-m", "sora_pipeline", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        env={**os.environ, **environment},
+    )
+
+
+@pytest.fixture
+def good(tmp_path: Path) -> Path:
+    return write_manifest(tmp_path / "good.csv", rows_of(a="a fox", b="an owl"))
+
+
+@pytest.fixture
+def bad(tmp_path: Path) -> Path:
+    rows: list[dict[str, Any]] = [
+        {"clip_id": "a", "prompt": "a fox", "duration": "4"},
+        {"clip_id": "b", "prompt": "an owl", "duration": "5"},
+        {"clip_id": "c", "prompt": "", "duration": "8"},
+    ]
+    return write_manifest(tmp_path / "bad.csv", rows)
+
+
+def test_check_of_a_good_manifest_says_what_it_costs(home: Path, good: Path) -> None:
+    result = invoke("check", str(good))
+    assert result.exit_code == 0
+    assert "2 clips are fine" in result.stdout
+    assert "2.40 USD" in result.stdout
+
+
+def test_check_lists_every_problem_with_where_and_what_is_allowed(home: Path, bad: Path) -> None:
+    result = invoke("check", str(bad))
+    assert result.exit_code == 2
+    lines = [line for line in result.stderr.splitlines() if line.strip()]
+    assert len(lines) == 2
+    duration, prompt = lines
+    for word in (str(bad), "row 2", "duration", "5", "4, 8", "12"):
+        assert word in duration
+    for word in (str(bad), "row 3", "prompt"):
+        assert word in prompt
+
+
+def test_check_as_json_is_one_object_and_nothing_else(home: Path, bad: Path) -> None:
+    result = invoke("check", str(bad), "--json")
+    assert result.exit_code == 2
+    said = json.loads(result.stdout)
+    assert (said["clips"], said["invalid_rows"]) == (1, 2)
+    assert {(each["row"], each["column"]) for each in said["problems"]} == {(2, "duration"), (3, "prompt")}
+    assert all(each["allowed"] for each in said["problems"])
+
+
+def test_check_pays_nothing_and_needs_no_provider(
+    home: Path, good: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SORA_BASE_URL", "http://127.0.0.1:9")
+    assert invoke("check", str(good)).exit_code == 0
+
+
+@pytest.mark.parametrize("name", ["check", "run"])
+def test_file_that_is_not_there_is_one_line_and_exit_code_2(home: Path, tmp_path: Path, name: str) -> None:
+    result = in_a_process(name, str(tmp_path / "missing.csv"))
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: ")
+    assert "missing.csv" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert result.stdout == ""
+
+
+def test_settings_error_names_the_variable_and_never_shows_the_key(home: Path, good: Path) -> None:
+    result = in_a_process("check", str(good), SORA_MAX_IN_FLIGHT="many", SORA_API_KEY=KEY)
+    assert result.returncode == 2
+    assert "SORA_MAX_IN_FLIGHT=many" in result.stderr
+    assert KEY not in result.stderr + result.stdout
+    assert "Traceback" not in result.stderr
+
+
+def test_run_of_nothing_valid_submits_nothing(home: Path, tmp_path: Path) -> None:
+    manifest = write_manifest(tmp_path / "all_bad.csv", [{"prompt": "a fox", "duration": "5"}])
+    result = invoke("run", str(manifest))
+    assert result.exit_code == 2
+    assert "no valid row" in result.stderr
+
+
+@pytest.mark.parametrize("budget", ["a lot", "-1", "NaN"])
+def test_run_with_a_budget_that_is_no_amount_is_refused(home: Path, good: Path, budget: str) -> None:
+    result = invoke("run", str(good), f"--budget={budget}")
+    assert result.exit_code == 2
+    assert "--budget" in result.output
+
+
+def test_status_of_an_empty_home(home: Path) -> None:
+    assert "nothing was produced so far" in invoke("status").stdout
+    assert json.loads(invoke("status", "--json").stdout)["productions"] == []
+
+
+def test_status_shows_every_clip(home: Path, ledger: Ledger, production: Producer) -> None:
+    production(rows_of(a="a fox", b="an owl"))
+    ledger.breakers.open("sandbox", "no_balance", "HTTP 403: Insufficient balance")
+    result = invoke("status")
+    assert result.exit_code == 0
+    assert "2 pending" in result.stdout
+    assert "top the account up" in result.stderr
+    said = json.loads(invoke("status", "--json").stdout)
+    assert said["productions"][0]["counts"] == {"pending": 2}
+    assert said["breaker"]["kind"] == "no_balance"
+    assert [row["clip_id"] for row in said["clips"]] == ["a", "b"]
+
+
+def test_retry_names_clips_that_nobody_knows(home: Path, ledger: Ledger, production: Producer) -> None:
+    production(rows_of(a="a fox"))
+    result = invoke("retry", "--clip", "nobody", "--clip", "a")
+    assert result.exit_code == 2
+    assert "--clip nobody" in result.stderr
+    assert "a needs no retry" in result.stderr
+    assert invoke("retry").exit_code == 0
+
+
+def test_resume_closes_the_breaker(home: Path, ledger: Ledger) -> None:
+    ledger.breakers.open("sandbox", "bad_token", "HTTP 401")
+    assert "submits go on" in invoke("resume").stdout
+    assert ledger.breakers.get("sandbox") is None
+    assert "were not stopped" in invoke("resume").stdout
+
+
+def test_version_and_help() -> None:
+    assert invoke("--version").stdout.startswith("sora-pipeline ")
+    shown = invoke("--help").stdout
+    assert all(name in shown for name in ("check", "run", "status", "retry", "sandbox"))
