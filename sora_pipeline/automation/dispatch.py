@@ -23,7 +23,7 @@ NAME = "dispatch_sensor"
 @dg.sensor(
     name=NAME,
     job=generations_job,
-    minimum_interval_seconds=5,
+    minimum_interval_seconds=1,  # the daemon looks every 5 seconds, and would skip every other look at 5
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Submits pending clips in batches, within slots and budget.",
 )

@@ -19,7 +19,7 @@ DEFAULT_CRON = "0 6 * * *"
 @dg.sensor(
     name=REQUESTS,
     job=manifest_job,
-    minimum_interval_seconds=5,
+    minimum_interval_seconds=1,  # the daemon looks every 5 seconds, and would skip every other look at 5
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Takes up manifests that `sora-pipeline run` asked for.",
 )

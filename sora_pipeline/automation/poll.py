@@ -24,7 +24,7 @@ MOST_TRIES = 5
 @dg.sensor(
     name=NAME,
     job=videos_job,
-    minimum_interval_seconds=5,
+    minimum_interval_seconds=1,  # the daemon looks every 5 seconds, and would skip every other look at 5
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Polls predictions in flight and has finished videos fetched.",
 )

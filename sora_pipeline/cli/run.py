@@ -75,6 +75,9 @@ def run(
         f"{' (sandbox dollars)' if settings.provider == 'sandbox' else ''}, "
         f"{costs.total_usd - costs.to_pay_usd:.2f} USD done or under way"
     )
+    # The daemon would only log why it cannot load the code location, and everybody would wait for ever.
+    import sora_pipeline.definitions  # noqa: F401
+
     sandbox_started = False
     if settings.provider == "sandbox" and settings.base_url is None:
         sandbox_started = ensure_sandbox(home / "sandbox").started
