@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sora_pipeline.clip import Size
@@ -32,6 +32,7 @@ KEY = "sk-secret-0123456789"
 REQUEST = SubmitRequest("a cat that looks out of the window", "sora-2-pro", 4, Size(720, 1280))
 
 every_format = pytest.mark.parametrize("name", ["gptproto", "gptproto-unified", "openai-videos"])
+brief = settings(max_examples=60)  # for each format; a thousand found nothing more
 
 
 @dataclass
@@ -71,6 +72,7 @@ def is_storable(text: str | None) -> bool:
 
 
 @every_format
+@brief
 @given(content=ANSWERS, status=STATUSES)
 def test_no_submit_is_accepted_by_accident_and_none_that_may_be_billed_is_sent_again(
     name: str, content: bytes, status: int
@@ -94,6 +96,7 @@ def test_no_submit_is_accepted_by_accident_and_none_that_may_be_billed_is_sent_a
 
 
 @every_format
+@brief
 @given(content=ANSWERS, status=STATUSES)
 def test_no_poll_is_a_success_by_accident(name: str, content: bytes, status: int) -> None:
     answer = read_answer(content).about("abc")
@@ -118,6 +121,7 @@ def test_no_poll_is_a_success_by_accident(name: str, content: bytes, status: int
 
 
 @every_format
+@brief
 @given(content=ANSWERS, status=STATUSES)
 def test_no_key_is_good_and_no_model_gone_by_accident(name: str, content: bytes, status: int) -> None:
     provider = provider_that_gets(name, status, content)
