@@ -20,14 +20,16 @@ def main(command: list[str]) -> int:
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
     threading.Thread(target=_wait_for_parent, args=(child,), daemon=True).start()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: _end(child))
+        # In a thread: the main one waits for the child, and holds what asking for its end needs.
+        signal.signal(number, lambda *_: threading.Thread(target=_end, args=(child,), daemon=True).start())
     code = child.wait()
     _signal_group(child, signal.SIGKILL)  # what did not end with the command itself
     return code
 
 
 def _wait_for_parent(child: "subprocess.Popen[bytes]") -> None:
-    while sys.stdin.buffer.read(1):
+    # Not through sys.stdin: a thread that sleeps in its buffer's lock would break the interpreter's own end.
+    while os.read(0, 1):
         pass
     _end(child)
 

@@ -1,4 +1,5 @@
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -6,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import psutil
-import pytest
 
 from sora_pipeline.headless import supervisor
 
@@ -64,13 +64,22 @@ def test_command_and_its_children_end_when_the_parent_closes_the_pipe(tmp_path: 
     assert eventually(lambda: not any(map(lives, family)))
 
 
-@pytest.mark.xfail(reason="the thread that reads standard input aborts the interpreter's exit", strict=False)
 def test_exit_code_of_a_command_that_ends_by_itself_is_passed_on() -> None:
     command = [sys.executable, "-c", "raise SystemExit(7)"]
     with subprocess.Popen(
         [sys.executable, "-m", "sora_pipeline.headless.supervisor", *command], stdin=subprocess.PIPE
     ) as watched:
         assert watched.wait(30) == 7
+
+
+def test_a_polite_signal_is_passed_on_at_once() -> None:
+    command = [sys.executable, "-c", "import time; time.sleep(60)"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "sora_pipeline.headless.supervisor", *command], stdin=subprocess.PIPE
+    ) as watched:
+        time.sleep(1.5)
+        watched.send_signal(signal.SIGTERM)
+        assert watched.wait(10) != 0
 
 
 def test_it_imports_nothing_heavy() -> None:
