@@ -348,11 +348,8 @@ def _record(desk: Desk, standing: ClipStanding, attempt: Attempt, accepted: Acce
             f"{attempt.clip_id}: prediction {accepted.prediction_id} was accepted after a person had given its attempt up; "
             "it is billed, and can be fetched at the provider"
         )
-    if accepted.model_returned not in (None, standing.clip.model):
-        desk.say(
-            f"{attempt.clip_id}: asked for model {standing.clip.model}, the provider answered "
-            f"with {accepted.model_returned}"
-        )
+    if accepted.warning:
+        desk.say(f"{attempt.clip_id}: {accepted.warning}")
 
 
 async def _request(desk: Desk, standing: ClipStanding) -> tuple[SubmitRequest, dict[str, object]]:

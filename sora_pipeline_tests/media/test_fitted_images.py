@@ -21,7 +21,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     seen: list[str] = []
     read = fitted_images.read_image
 
-    def counted(uri: str) -> bytes:
+    def counted(uri: str, **_: object) -> bytes:
         seen.append(uri)
         time.sleep(0.02)  # long enough for other threads to arrive
         return read(uri)
@@ -94,7 +94,7 @@ def test_a_transient_problem_is_tried_again(tmp_path: Path, monkeypatch: pytest.
     images, uri = FittedImages(), image(tmp_path)
     with monkeypatch.context() as broken:
 
-        def fail(uri: str) -> bytes:
+        def fail(uri: str, **_: object) -> bytes:
             raise ImageProblem("the server is busy", transient=True)
 
         broken.setattr(fitted_images, "read_image", fail)
@@ -109,7 +109,7 @@ def test_a_slow_image_does_not_hold_up_another(tmp_path: Path, monkeypatch: pyte
     images, slow, quick = FittedImages(), image(tmp_path, "slow.png"), image(tmp_path, "quick.png")
     release, read = threading.Event(), fitted_images.read_image
 
-    def waiting(uri: str) -> bytes:
+    def waiting(uri: str, **_: object) -> bytes:
         if uri == slow:
             assert release.wait(10)
         return read(uri)
