@@ -27,7 +27,7 @@ dev: $(READY) ## the Dagster UI on the same home as the demo
 	$(BIN)/sora-pipeline dev
 
 test: $(READY) ## the tests that need no service
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not services"
+	$(BIN)/python -m pytest -n 3 --dist worksteal -m "not services"
 
 test-services: $(READY) ## the tests against PostgreSQL and friends; fails where one is missing
 	$(BIN)/python -m pytest -m services

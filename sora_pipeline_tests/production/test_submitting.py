@@ -157,7 +157,7 @@ async def test_silent_change_of_model_is_recorded_and_said(
     production(rows_of(a="[sandbox:model-fallback] a fox"))
     ensured = await ensure(desk, "a")
     assert ensured.ready["a"].model_returned == "seedance-2"
-    assert any("asked for model sora-2-pro" in sentence for sentence in office.said)
+    assert any("names the model" in sentence and "sora-2-pro" in sentence for sentence in office.said)
 
 
 # ---- what stops everything
