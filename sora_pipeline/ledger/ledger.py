@@ -8,6 +8,7 @@ from sora_pipeline.ledger.batches import Batches
 from sora_pipeline.ledger.breakers import Breakers
 from sora_pipeline.ledger.clips import Clips
 from sora_pipeline.ledger.database import Database
+from sora_pipeline.ledger.pauses import Pauses
 from sora_pipeline.ledger.productions import Productions
 
 
@@ -35,6 +36,7 @@ class Ledger:
         self.attempts = Attempts(self.database, now)
         self.batches = Batches(self.database, now)
         self.breakers = Breakers(self.database, now)
+        self.pauses = Pauses(self.database, now)
 
     def close(self) -> None:
         """Give the connections back."""

@@ -189,3 +189,10 @@ breakers = Table(
     Column("message", Text, nullable=False),
     Column("opened_at", UtcDateTime, nullable=False),
 )
+
+pauses = Table(
+    "pauses",
+    metadata,
+    Column("provider", String(64), primary_key=True),
+    Column("until", UtcDateTime, nullable=False),
+)

@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 
 from sora_pipeline.ledger import Attempt
 from sora_pipeline.production.context import Desk
-from sora_pipeline.provider.errors import BlockedError, ErrorKind, ProviderError
+from sora_pipeline.provider.errors import BlockedError, ErrorKind, ProviderError, TransientError
 from sora_pipeline.provider.protocol import Prediction, PredictionState
 
 GRACE_POLLS = 3
 """Polls that may find a prediction completed without an output URL before that counts as its end."""
 CONCURRENT_POLLS = 100
 SLOWEST_POLL_S = 60.0
+TOLD_TO_WAIT = "refused for polling too fast"
 
 
 @dataclass(slots=True)
@@ -46,7 +47,7 @@ async def sweep(desk: Desk, attempts: Sequence[Attempt], *, budget_s: float) -> 
 
     async def one(attempt: Attempt) -> None:
         async with gate:
-            if time.monotonic() > stop_at:
+            if time.monotonic() > stop_at or swept.found[TOLD_TO_WAIT]:
                 swept.left_for_next_time += 1
                 return
             swept.found[await poll_one(desk, attempt)] += 1
@@ -67,6 +68,9 @@ async def poll_one(desk: Desk, attempt: Attempt) -> str:
         if isinstance(error, BlockedError):
             desk.ledger.breakers.open(desk.settings.provider, error.kind, error.message)
         desk.say(f"{attempt.clip_id}: no usable answer to a poll ({error.kind}): {error.message}")
+        if error.kind is ErrorKind.RATE_LIMITED and isinstance(error, TransientError):
+            _keep_waiting(desk, attempt, None, at_least_s=error.retry_after_s or 0)
+            return TOLD_TO_WAIT
         return _keep_waiting(desk, attempt, None)
     if prediction.warning:
         desk.say(f"{attempt.clip_id}: {prediction.warning}")
@@ -111,7 +115,7 @@ def _failed(desk: Desk, attempt: Attempt, prediction: Prediction) -> str:
     return "failed"
 
 
-def _keep_waiting(desk: Desk, attempt: Attempt, provider_status: str | None) -> str:
+def _keep_waiting(desk: Desk, attempt: Attempt, provider_status: str | None, *, at_least_s: float = 0) -> str:
     now = desk.ledger.now()
     if attempt.deadline_at is not None and now > attempt.deadline_at:
         timeout = desk.settings.generation_timeout_s
@@ -127,5 +131,6 @@ def _keep_waiting(desk: Desk, attempt: Attempt, provider_status: str | None) -> 
     wait = min(
         max(desk.settings.poll_interval_s, waited / 10), max(SLOWEST_POLL_S, desk.settings.poll_interval_s)
     )
+    wait = max(wait, min(at_least_s, SLOWEST_POLL_S * 10))  # a provider may ask for more, not for days
     desk.ledger.attempts.still_running(attempt.attempt_id, provider_status, wait)
     return "still rendering"

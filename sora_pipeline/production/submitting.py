@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 CONCURRENT_SUBMITS = 32
 SUBMIT_TRIES = 4
 LOOK_AGAIN_S = 1.0
+FIRST_PAUSE_S = 2.0
+MOST_PAUSE_S = 120.0
 STEP_WAIT_S = 10.0
 MAX_STEP_WAIT_S = 300.0
 
@@ -240,14 +242,19 @@ async def _submit(
             # Again, for it may have opened while this one waited for its turn.
             if (breaker := desk.ledger.breakers.get(desk.settings.provider)) is not None:
                 raise BlockedError(ErrorKind(breaker.kind), breaker.message)
+            # Another run with the same key may have been told to slow down.
+            await asyncio.sleep(min(desk.ledger.pauses.left_s(desk.settings.provider), MOST_PAUSE_S))
             if not ledger.begin_submit(
                 attempt.attempt_id, desk.owner, lease_s=LEASE_S, request_summary=summary
             ):
                 raise _Taken
             try:
                 return await desk.provider.submit(request)
-            except TransientError:
+            except TransientError as error:
                 ledger.withdraw(attempt.attempt_id)
+                if error.kind is ErrorKind.RATE_LIMITED:
+                    pause = min(error.retry_after_s or FIRST_PAUSE_S, MOST_PAUSE_S)
+                    desk.ledger.pauses.pause(desk.settings.provider, pause)
                 raise
 
         from sora_pipeline.provider.retrying import retry_transient

@@ -10,7 +10,7 @@ from typer.testing import CliRunner, Result
 
 from sora_pipeline.cli.app import app
 from sora_pipeline.ledger import Ledger
-from sora_pipeline_tests.conftest import Producer, rows_of, write_manifest
+from sora_pipeline_tests.conftest import Producer, Sandbox, rows_of, write_manifest
 
 KEY = "sk-very-secret"
 
@@ -150,3 +150,72 @@ def test_version_and_help() -> None:
     assert invoke("--version").stdout.startswith("sora-pipeline ")
     shown = invoke("--help").stdout
     assert all(name in shown for name in ("check", "run", "status", "retry", "sandbox"))
+
+
+def test_models_prints_formats_and_prices(home: Path) -> None:
+    result = invoke("models", "--json")
+    assert result.exit_code == 0
+    models = {model["name"]: model for model in json.loads(result.stdout)["models"]}
+    assert models["sora-2-pro"]["usd_per_second"]["1024x1792"] == 0.5
+    assert "gptproto" in models["sora-2-pro"]["formats"]
+
+
+def test_models_of_a_users_catalogue_are_known_everywhere(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalogue = tmp_path / "more.toml"
+    catalogue.write_text('[models."sora-2"]\ndurations = [4, 8, 12, 20]\n')
+    monkeypatch.setenv("SORA_CATALOGUE", str(catalogue))
+    manifest = write_manifest(
+        tmp_path / "long.csv", [{"prompt": "a fox", "duration": "20", "model": "sora-2"}]
+    )
+    assert invoke("check", str(manifest)).exit_code == 0
+
+
+def test_row_with_a_model_that_the_provider_does_not_reach_is_a_problem(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SORA_PROVIDER", "gptproto")
+    monkeypatch.setenv("SORA_API_KEY", KEY)
+    manifest = write_manifest(
+        tmp_path / "other.csv", [{"prompt": "a fox", "duration": "5", "model": "wan-2.6"}]
+    )
+    result = invoke("check", str(manifest))
+    assert result.exit_code == 2
+    assert "wan-2.6" in result.stderr
+    assert "sora-2-pro" in result.stderr
+
+
+def test_doctor_finds_nothing_wrong_with_a_healthy_provider(
+    home: Path, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SORA_BASE_URL", sandbox.url)
+    monkeypatch.setenv("SORA_API_KEY", sandbox.endpoint.api_key)
+    result = invoke("doctor", "--json")
+    findings = {each["subject"]: each["healthy"] for each in json.loads(result.stdout)["findings"]}
+    assert result.exit_code == 0, result.stdout
+    assert findings["key"] is True
+    assert findings["model"] is True
+    assert sandbox.billed == 0
+
+
+def test_doctor_says_what_is_wrong_and_never_the_key(
+    home: Path, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SORA_BASE_URL", sandbox.url)
+    monkeypatch.setenv("SORA_API_KEY", KEY)
+    monkeypatch.setenv("SORA_MODEL", "sora-2")
+    sandbox.change(model_gone=True)
+    result = invoke("doctor")
+    assert result.exit_code == 2
+    assert "SORA_API_KEY" in result.stdout
+    assert KEY not in result.stdout + result.stderr
+
+
+def test_doctor_with_nobody_at_the_address_says_so(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SORA_PROVIDER", "gptproto")
+    monkeypatch.setenv("SORA_API_KEY", KEY)
+    monkeypatch.setenv("SORA_BASE_URL", "http://127.0.0.1:9")
+    result = invoke("doctor")
+    assert result.exit_code == 2
+    assert "http://127.0.0.1:9" in result.stdout

@@ -177,3 +177,9 @@ def upgrade() -> None:
         sa.Column("opened_at", sa.DateTime(), nullable=False),
         sa.PrimaryKeyConstraint("provider"),
     )
+    op.create_table(
+        "pauses",
+        sa.Column("provider", sa.String(length=64), nullable=False),
+        sa.Column("until", sa.DateTime(), nullable=False),
+        sa.PrimaryKeyConstraint("provider"),
+    )
