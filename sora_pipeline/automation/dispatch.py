@@ -9,8 +9,8 @@ from sora_pipeline.automation.jobs import generations_job
 from sora_pipeline.automation.planning import Stretch, plan_dispatch, plan_recovery, stretches
 from sora_pipeline.automation.requests import bury_dead_runs, range_request, waiting_runs
 from sora_pipeline.ledger import Attempt, AttemptState, Ledger, Limits
-from sora_pipeline.ledger.types import MICROS
 from sora_pipeline.names import BATCH_TAG, CLIPS, GENERATIONS_JOB
+from sora_pipeline.production.costs import cost_micros
 from sora_pipeline.production.submitting import stop_sentence
 from sora_pipeline.provider.errors import ErrorKind
 from sora_pipeline.resources import DeskResource
@@ -73,7 +73,7 @@ def _reserve(desk: DeskResource, ledger: Ledger, stretch: Stretch, limits: Limit
     catalogue = desk.catalogue()
     standings = ledger.clips.standings(stretch.keys)
     costs = {
-        clip_id: int(catalogue.model(clip.model).cost(clip.duration, clip.size) * MICROS)
+        clip_id: cost_micros(clip, catalogue)
         for clip_id, clip in ((clip_id, standings[clip_id].clip) for clip_id in stretch.keys)
     }
     batch_id = uuid.uuid4().hex[:12]

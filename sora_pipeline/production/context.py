@@ -4,13 +4,12 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from decimal import Decimal
 from urllib.parse import urlsplit
 
 from sora_pipeline.clip import Clip
 from sora_pipeline.ledger import Ledger, Limits
-from sora_pipeline.ledger.types import MICROS
 from sora_pipeline.media.fitted_images import FittedImages
+from sora_pipeline.production.costs import cost_micros
 from sora_pipeline.provider.addresses import is_private_literal, public_only
 from sora_pipeline.provider.catalogue import Catalogue
 from sora_pipeline.provider.protocol import Provider
@@ -62,11 +61,7 @@ class Desk:
 
     def cost_micros(self, clip: Clip) -> int:
         """What a clip costs, in millionths of a US dollar."""
-        return int(self.cost_usd(clip) * MICROS)
-
-    def cost_usd(self, clip: Clip) -> Decimal:
-        """What a clip costs by the catalogue."""
-        return self.catalogue.model(clip.model).cost(clip.duration, clip.size)
+        return cost_micros(clip, self.catalogue)
 
     @asynccontextmanager
     async def alive(self) -> AsyncIterator[None]:

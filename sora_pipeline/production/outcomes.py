@@ -20,9 +20,7 @@ _STATUS = {
 }
 
 
-def outcome_of(
-    clip: Clip, made: Sequence[Attempt], *, output_uri: str, pending: bool, held: str | None
-) -> ClipOutcome:
+def outcome_of(clip: Clip, made: Sequence[Attempt], *, output_uri: str, pending: bool) -> ClipOutcome:
     """One clip's outcome.
 
     Args:
@@ -30,7 +28,6 @@ def outcome_of(
         made: All its attempts, oldest first.
         output_uri: Where the production's videos go; file names are relative to it.
         pending: Whether the ledger would begin an(other) attempt by itself.
-        held: Why a pending clip is not submitted at the moment.
     """
     delivered = [a for a in made if a.state is AttemptState.COLLECTED and a.fingerprint == clip.fingerprint]
     shown = delivered[-1] if delivered else next(iter(reversed(made)), None)
@@ -40,7 +37,6 @@ def outcome_of(
             clip_id=clip.clip_id,
             status=ClipStatus.PENDING,
             attempts=len(made),
-            error_message=held,
             cost_usd=_cost(made),
             fingerprint=clip.fingerprint,
         )
@@ -55,7 +51,7 @@ def outcome_of(
         provider_status=shown.provider_status,
         attempts=len(made),
         error_kind=shown.error_kind,
-        error_message=shown.error_message or (held if status is ClipStatus.PENDING else None),
+        error_message=shown.error_message,
         retryable=shown.retryable,
         submitted_at=shown.submitted_at,
         completed_at=shown.completed_at,

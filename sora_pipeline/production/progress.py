@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from sora_pipeline.ledger import Ledger, Production
-from sora_pipeline.ledger.types import AttemptState
+from sora_pipeline.ledger.types import MICROS, AttemptState
+from sora_pipeline.production.costs import cost_micros
 from sora_pipeline.production.submitting import stop_sentence
 from sora_pipeline.provider.catalogue import Catalogue
 from sora_pipeline.settings import Settings
@@ -66,8 +67,7 @@ def progress_of(ledger: Ledger, production: Production, settings: Settings, cata
             counts["delivered"] += 1
         elif standing.pending(settings.max_attempts):
             counts["pending"] += 1
-            clip = standing.clip
-            cost = int(catalogue.model(clip.model).cost(clip.duration, clip.size) * 1_000_000)
+            cost = cost_micros(standing.clip, catalogue)
             cheapest = cost if cheapest is None else min(cheapest, cost)
         else:
             counts["failed"] += 1
@@ -90,7 +90,7 @@ def _stopped(
     if (breaker := ledger.breakers.get(settings.provider)) is not None:
         return stop_sentence(breaker.kind, breaker.message)
     budget = production.budget_usd
-    if budget is not None and committed + Decimal(cheapest) / 1_000_000 > budget:
+    if budget is not None and committed + Decimal(cheapest) / MICROS > budget:
         return (
             f"the budget of {budget} USD is used up ({committed:.2f} USD billed or reserved); "
             "raise it (--budget or SORA_BUDGET_USD) and run again"

@@ -49,7 +49,6 @@ def survey(ledger: Ledger, production: Production, max_attempts: int) -> tuple[S
             made.get(clip.clip_id, []),
             output_uri=production.output_uri,
             pending=clip.clip_id in pending,
-            held=None,
         )
         for clip in snapshot.clips
     ]

@@ -13,6 +13,7 @@ from sora_pipeline.manifest.snapshot_parquet import snapshot_to_parquet
 from sora_pipeline.media.fit import ImageFit
 from sora_pipeline.media.images import ImageProblem
 from sora_pipeline.production.context import image_cache
+from sora_pipeline.production.costs import cost_usd
 from sora_pipeline.provider.catalogue import Catalogue
 from sora_pipeline.settings import Settings, SettingsProblem
 from sora_pipeline.store import OutputStore
@@ -73,7 +74,7 @@ def estimate(clips: tuple[Clip, ...], ledger: Ledger, catalogue: Catalogue) -> E
     total = to_pay = Decimal(0)
     unpaid = 0
     for clip in clips:
-        cost = catalogue.model(clip.model).cost(clip.duration, clip.size)
+        cost = cost_usd(clip, catalogue)
         total += cost
         standing = standings.get(clip.clip_id)
         paid = standing is not None and any(
