@@ -16,7 +16,7 @@ from sora_pipeline.uris import absolute_uri
 ProviderName = Literal["sandbox", "gptproto", "gptproto-unified", "openai-videos"]
 
 API_KEY_VARIABLES = ("SORA_API_KEY", "GPTPROTO_API_KEY")
-SECRET_FIELDS = ("api_key", "ledger_url")
+SECRET_FIELDS = ("api_key", "ledger_url", "notify_url")
 """Settings that may hold a secret, and are therefore never written anywhere."""
 
 
@@ -78,6 +78,23 @@ class Settings(BaseModel):
     budget_usd: Decimal | None = Field(
         None, ge=0, description="US dollars one production may cost; empty: no limit."
     )
+    budget_daily_usd: Decimal | None = Field(
+        None,
+        ge=0,
+        description="US dollars that all productions together may cost a day (UTC) at the provider; empty: no limit.",
+    )
+    max_policy_failures: int = Field(
+        10,
+        ge=0,
+        le=10_000,
+        description="Content-policy failures in a row after which submits stop: accounts get banned for them; 0: never.",
+    )
+    lease_s: float = Field(
+        60,
+        ge=5,
+        le=3600,
+        description="Seconds without a sign of life after which another run takes over what a run was at.",
+    )
     image_fit: Literal["error", "crop", "pad", "stretch"] = Field(
         "error", description="What to do with an image that has not the clip's size."
     )
@@ -90,6 +107,14 @@ class Settings(BaseModel):
     allow_private_hosts: bool = Field(
         False,
         description="Whether output and image URLs may lead to private addresses; to the provider's own they may.",
+    )
+    notify_url: str = Field(
+        "",
+        pattern=r"^(https?://.*)?$",
+        description="Webhook that is told of failed runs and finished productions, as Slack-compatible JSON.",
+    )
+    ui_url: str | None = Field(
+        None, pattern=r"^https?://", description="Address of the Dagster UI, for links in notifications."
     )
     cron: str | None = Field(None, description="Cron schedule on which the manifest is produced.")
     cron_timezone: str = Field("UTC", description="Time zone of `SORA_CRON`.")
@@ -120,6 +145,7 @@ class Settings(BaseModel):
         secrets = {
             "api_key": keys[0] if keys else None,
             "ledger_url": environ.get("SORA_LEDGER_URL", "").strip(),
+            "notify_url": environ.get("SORA_NOTIFY_URL", "").strip(),
         }
         try:
             settings = cls.model_validate({**values, **secrets})

@@ -34,7 +34,7 @@ def video_manifest(
     published = [
         done
         for production in wanted
-        if (done := publish(ledger, production, settings.max_attempts, context.run.run_id)) is not None
+        if (done := publish(ledger, production, settings, context.run.run_id)) is not None
     ]
     if not published:
         context.log.info("another run is publishing at this moment, or did")

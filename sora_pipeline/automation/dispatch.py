@@ -7,15 +7,22 @@ import dagster as dg
 
 from sora_pipeline.automation.jobs import generations_job
 from sora_pipeline.automation.planning import Stretch, plan_dispatch, plan_recovery, stretches
-from sora_pipeline.automation.requests import bury_dead_runs, range_request, waiting_runs
-from sora_pipeline.ledger import Attempt, AttemptState, Ledger, Limits
+from sora_pipeline.automation.requests import (
+    bury_dead_runs,
+    range_request,
+    requested_lease_s,
+    waiting_runs,
+)
+from sora_pipeline.ledger import Attempt, AttemptState, Ledger
+from sora_pipeline.ledger.breakers import Breaker
 from sora_pipeline.names import BATCH_TAG, CLIPS, GENERATIONS_JOB
+from sora_pipeline.production.context import limits_of
 from sora_pipeline.production.costs import cost_micros
-from sora_pipeline.production.submitting import stop_sentence
+from sora_pipeline.production.stopping import stop_sentence
 from sora_pipeline.provider.errors import ErrorKind
 from sora_pipeline.resources import DeskResource
+from sora_pipeline.settings import Settings
 
-QUEUE_LEASE_S = 90.0
 MOST_TRIES = 3
 NAME = "dispatch_sensor"
 
@@ -32,15 +39,14 @@ def dispatch_sensor(
 ) -> dg.SensorResult | dg.SkipReason:
     """Recover what dead runs left behind, then reserve the next batch and request its run."""
     settings, ledger = desk.settings.read(), desk.ledger.open()
-    requests = list(_recovered(context.instance, ledger, settings.batch_size))
+    requests = list(_recovered(context.instance, ledger, settings))
+    pending = ledger.clips.pending(settings.max_attempts)
+    order = {key: at for at, key in enumerate(context.instance.get_dynamic_partitions(CLIPS))}
     breaker = ledger.breakers.get(settings.provider)
     if breaker is not None:
-        sentence = stop_sentence(breaker.kind, breaker.message)
-        return dg.SensorResult(run_requests=requests) if requests else dg.SkipReason(sentence)
-    pending = ledger.clips.pending(settings.max_attempts)
+        requests += _probe(desk, ledger, breaker, pending, order)
+        return dg.SensorResult(run_requests=requests) if requests else dg.SkipReason(stop_sentence(breaker))
     free = settings.max_in_flight - ledger.attempts.slots_taken()
-    order = {key: at for at, key in enumerate(context.instance.get_dynamic_partitions(CLIPS))}
-    limits = Limits(settings.max_in_flight, settings.max_attempts)
     held: set[str] = set()
     while stretch := plan_dispatch(
         [clip_id for clip_id in pending if clip_id not in held],
@@ -49,7 +55,7 @@ def dispatch_sensor(
         batch_size=settings.batch_size,
         max_in_flight=settings.max_in_flight,
     ):
-        if reserved := _reserve(desk, ledger, stretch, limits):
+        if reserved := _reserve(desk, ledger, stretch, _new_batch()):
             requests += _batch_requests(ledger, reserved, order, settings.batch_size)
             break
         held.update(stretch.keys)  # no money is left for these; others may belong to another production
@@ -57,6 +63,18 @@ def dispatch_sensor(
         return dg.SensorResult(run_requests=requests)
     unknown = sum(clip_id not in order for clip_id in pending)
     return dg.SkipReason(_why_nothing(len(pending), free, held=len(held), unknown=unknown))
+
+
+def _probe(
+    desk: DeskResource, ledger: Ledger, breaker: Breaker, pending: list[str], order: dict[str, int]
+) -> list[dg.RunRequest]:
+    """Now and then one clip, to see whether submits may go on: it is wanted anyway, and refused it costs nothing."""
+    first = next((clip_id for clip_id in pending if clip_id in order), None)
+    batch_id = _new_batch()
+    if first is None or not ledger.breakers.begin_probe(breaker.provider, batch_id):
+        return []
+    reserved = _reserve(desk, ledger, Stretch((first,)), batch_id)
+    return list(_batch_requests(ledger, reserved, order, 1))
 
 
 def _why_nothing(pending: int, free: int, *, held: int, unknown: int) -> str:
@@ -69,15 +87,20 @@ def _why_nothing(pending: int, free: int, *, held: int, unknown: int) -> str:
     return f"{pending} clips are pending; waiting for slots ({max(free, 0)} free)"
 
 
-def _reserve(desk: DeskResource, ledger: Ledger, stretch: Stretch, limits: Limits) -> list[Attempt]:
-    catalogue = desk.catalogue()
+def _new_batch() -> str:
+    return uuid.uuid4().hex[:12]
+
+
+def _reserve(desk: DeskResource, ledger: Ledger, stretch: Stretch, batch_id: str) -> list[Attempt]:
+    settings, catalogue = desk.settings.read(), desk.catalogue()
     standings = ledger.clips.standings(stretch.keys)
     costs = {
         clip_id: cost_micros(clip, catalogue)
         for clip_id, clip in ((clip_id, standings[clip_id].clip) for clip_id in stretch.keys)
     }
-    batch_id = uuid.uuid4().hex[:12]
-    return ledger.attempts.reserve(costs, batch_id=batch_id, limits=limits, lease_s=QUEUE_LEASE_S).reserved
+    return ledger.attempts.reserve(
+        costs, batch_id=batch_id, limits=limits_of(settings), lease_s=requested_lease_s(settings)
+    ).reserved
 
 
 def _batch_requests(
@@ -98,7 +121,7 @@ def _batch_requests(
         )
 
 
-def _recovered(instance: dg.DagsterInstance, ledger: Ledger, longest: int) -> Iterator[dg.RunRequest]:
+def _recovered(instance: dg.DagsterInstance, ledger: Ledger, settings: Settings) -> Iterator[dg.RunRequest]:
     """Pick up what runs that died, or never began, left in the ledger."""
     attempts = ledger.attempts.live(AttemptState.RESERVED, AttemptState.SUBMITTING)
     recovery = plan_recovery(attempts, ledger.now())
@@ -110,20 +133,26 @@ def _recovered(instance: dg.DagsterInstance, ledger: Ledger, longest: int) -> It
         )
         bury_dead_runs(instance, GENERATIONS_JOB, BATCH_TAG, attempt.batch_id)
     order: dict[str, int] = {}
+    lease_s = requested_lease_s(settings)
     for batch_id, reserved in recovery.unclaimed.items():
         ids = [attempt.attempt_id for attempt in reserved]
         if waiting_runs(instance, GENERATIONS_JOB, BATCH_TAG, batch_id):
-            ledger.attempts.extend(ids, QUEUE_LEASE_S)
+            ledger.attempts.extend(ids, lease_s)
             continue
         bury_dead_runs(instance, GENERATIONS_JOB, BATCH_TAG, batch_id)
         tries = ledger.batches.tries(batch_id)
-        never_requested = tries == 0 and all(attempt.owner is None for attempt in reserved)
-        if tries >= MOST_TRIES or not (tries or never_requested):  # else a person's run, which nobody repeats
+        if tries >= MOST_TRIES:
             _give_up(ledger, reserved)
             continue
-        ledger.attempts.extend(ids, QUEUE_LEASE_S)
+        if tries == 0 and any(attempt.owner for attempt in reserved):
+            for (
+                attempt
+            ) in reserved:  # a person's run; what it still wanted is planned like everything pending
+                ledger.attempts.release(attempt.attempt_id)
+            continue
+        ledger.attempts.extend(ids, lease_s)
         order = order or {key: at for at, key in enumerate(instance.get_dynamic_partitions(CLIPS))}
-        yield from _batch_requests(ledger, reserved, order, longest)
+        yield from _batch_requests(ledger, reserved, order, settings.batch_size)
 
 
 def _give_up(ledger: Ledger, reserved: list[Attempt]) -> None:

@@ -7,7 +7,7 @@ import dagster as dg
 
 from sora_pipeline.automation.jobs import videos_job
 from sora_pipeline.automation.planning import plan_collect
-from sora_pipeline.automation.requests import range_request
+from sora_pipeline.automation.requests import range_request, requested_lease_s
 from sora_pipeline.ledger import Attempt, AttemptState, Ledger
 from sora_pipeline.names import CLIPS, VIDEOS_JOB
 from sora_pipeline.production.polling import Swept, sweep
@@ -17,7 +17,6 @@ NAME = "poll_sensor"
 TICK_BUDGET_S = 35.0
 """Seconds of polling in one tick; Dagster ends a tick after 60."""
 MOST_POLLS = 5_000
-COLLECT_LEASE_S = 120.0
 MOST_TRIES = 5
 
 
@@ -52,7 +51,7 @@ def poll_sensor(context: dg.SensorEvaluationContext, desk: DeskResource) -> dg.S
     requests = []
     for stretch in ranges:
         mine = [by_clip[clip_id] for clip_id in stretch.keys]
-        ledger.attempts.expect_collect([attempt.attempt_id for attempt in mine], COLLECT_LEASE_S)
+        ledger.attempts.expect_collect([attempt.attempt_id for attempt in mine], requested_lease_s(settings))
         tries = sum(attempt.collect_tries for attempt in mine)
         key = f"collect:{mine[0].attempt_id}-{mine[-1].attempt_id}:{len(mine)}:{tries}"
         requests.append(range_request(stretch, job_name=VIDEOS_JOB, run_key=key, sensor=NAME, tags={}))

@@ -11,12 +11,21 @@ from sora_pipeline.names import (
     RANGE_START_TAG,
     REQUESTED_BY_TAG,
 )
+from sora_pipeline.settings import Settings
+
+START_S = 30.0
+"""Seconds that a run may take from being requested to its first sign of life, beside the lease."""
 
 NOT_STARTED = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
     dg.DagsterRunStatus.STARTING,
 ]
+
+
+def requested_lease_s(settings: Settings) -> float:
+    """Seconds for which clips are left to a run that was requested, before another is."""
+    return settings.lease_s + START_S
 
 
 def range_request(

@@ -1,5 +1,6 @@
 """``sora-pipeline run``: the whole job, headless."""
 
+import uuid
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING
 
@@ -123,7 +124,7 @@ def _finish(
         problem(ended.stopped or "nothing was read")
         return STOPPED
     if production.published_seq < production.change_seq:
-        publish(ledger, production.production_id, settings.max_attempts, "sora-pipeline run")
+        publish(ledger, production.production_id, settings, f"sora-pipeline run {uuid.uuid4().hex[:8]}")
     snapshot, outcomes = survey(ledger, production, settings.max_attempts)
     undelivered = [each for each in outcomes if each.status != "delivered"]
     code = OK if not undelivered and not snapshot.invalid else SOME_FAILED

@@ -8,13 +8,14 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, case, func, or_, select, update
+from sqlalchemy import ClauseElement, ColumnElement, Connection, case, func, or_, select, update
 
 from sora_pipeline.ledger.clips import chunks, standings_in
 from sora_pipeline.ledger.database import Database
-from sora_pipeline.ledger.productions import committed_micros, mark_changed
+from sora_pipeline.ledger.productions import mark_changed
 from sora_pipeline.ledger.rows import attempt_of
-from sora_pipeline.ledger.schema import LIVE, attempts, batches, productions
+from sora_pipeline.ledger.schema import LIVE, attempts, batches
+from sora_pipeline.ledger.spending import Purse
 from sora_pipeline.ledger.types import (
     LIVE_STATES,
     SLOT_STATES,
@@ -37,7 +38,7 @@ class Reservation:
     Attributes:
         reserved: New attempts, in the order asked for.
         no_slot: Clips for which the provider has no free slot now.
-        no_budget: Clips that no longer fit their production's budget.
+        no_budget: Clips that no longer fit their production's budget, or the day's.
         unwanted: Clips that the manifest no longer names.
     """
 
@@ -81,7 +82,7 @@ class Attempts:
         with self._database.exclusive() as connection:
             free = limits.max_in_flight - _slots_taken(connection)
             standings = standings_in(connection, list(costs_micros))
-            budgets = _budgets(connection, {each.production_id for each in standings.values()})
+            purse = Purse(connection, limits.daily_micros, self._now())
             found = Reservation([], [], [], [])
             wanted = [standings[clip_id] for clip_id in costs_micros if clip_id in standings]
             for standing in wanted:
@@ -93,15 +94,12 @@ class Attempts:
                     continue
                 if not (force or standing.pending(limits.max_attempts)):
                     continue
-                left = budgets[standing.production_id]
                 if free <= 0:
                     found.no_slot.append(clip_id)
-                elif left is not None and left < costs_micros[clip_id]:
+                elif not purse.take(standing.production_id, standing.clip.provider, costs_micros[clip_id]):
                     found.no_budget.append(clip_id)
                 else:
                     free -= 1
-                    if left is not None:
-                        budgets[standing.production_id] = left - costs_micros[clip_id]
                     found.reserved.append(
                         self._insert(connection, standing, costs_micros[clip_id], batch_id, owner, lease_s)
                     )
@@ -479,6 +477,24 @@ class Attempts:
                 .values(owner=self._owner_if_alive(), lease_until=self._lease(lease_s))
             )
 
+    def last_ends(self, provider: str, most: int, *, since: datetime | None) -> list[str | None]:
+        """How the newest attempts ended that did, newest first: an error kind, or None for a video.
+
+        Args:
+            provider: Whose attempts.
+            most: How many at most.
+            since: Only those that ended later; None: whenever.
+        """
+        query = (
+            select(attempts.c.error_kind, attempts.c.state)
+            .where(attempts.c.provider == provider, attempts.c.state.in_([SUCCEEDED, COLLECTED, FAILED]))
+            .where(attempts.c.completed_at > since if since else attempts.c.completed_at.is_not(None))
+            .order_by(attempts.c.completed_at.desc())
+            .limit(most)
+        )
+        with self._database.read() as connection:
+            return [row.error_kind if row.state == FAILED else None for row in connection.execute(query)]
+
     def of_batches(self, batch_ids: Iterable[str]) -> list[Attempt]:
         """Every attempt of these batches."""
         query = select(attempts).where(attempts.c.batch_id.in_(list(batch_ids)))
@@ -538,32 +554,35 @@ class Attempts:
         *conditions: ColumnElement[bool],
         **values: Any,
     ) -> bool:
-        with self._database.write() as connection:
-            moved = connection.execute(
-                update(attempts)
-                .where(attempts.c.attempt_id == attempt_id, attempts.c.state.in_(list(leaving)), *conditions)
-                .values(state=entering, **values)
-                .returning(attempts.c.production_id)
-            ).first()
-            if moved is not None:
-                mark_changed(connection, moved.production_id, self._now())
-        return moved is not None
+        """One transition; whether it happened. Outlasts an outage of the database: an accepted submit is paid for."""
+
+        def transact() -> bool:
+            with self._database.write() as connection:
+                moved = connection.execute(
+                    update(attempts)
+                    .where(
+                        attempts.c.attempt_id == attempt_id, attempts.c.state.in_(list(leaving)), *conditions
+                    )
+                    .values(state=entering, **values)
+                    .returning(attempts.c.production_id)
+                ).first()
+                if moved is not None:
+                    mark_changed(connection, moved.production_id, self._now())
+            return moved is not None
+
+        def landed() -> bool:
+            found = self.get(attempt_id)
+            plain = {name: value for name, value in values.items() if not isinstance(value, ClauseElement)}
+            return found.state is entering and all(
+                getattr(found, name) == value for name, value in plain.items()
+            )
+
+        return self._database.surely(transact, landed)
 
 
 def _slots_taken(connection: Connection) -> int:
     taken = select(func.count(attempts.c.state)).where(LIVE, attempts.c.state.in_(SLOT_STATES))
     return int(connection.scalar(taken) or 0)
-
-
-def _budgets(connection: Connection, production_ids: Iterable[str]) -> dict[str, int | None]:
-    """What each production may still spend, in millionths of a US dollar; None: no limit."""
-    left: dict[str, int | None] = {}
-    for identity in production_ids:
-        budget = connection.scalar(
-            select(productions.c.budget_micros).where(productions.c.production_id == identity)
-        )
-        left[identity] = None if budget is None else budget - committed_micros(connection, identity)
-    return left
 
 
 def _ensure_batch(connection: Connection, batch_id: str, production_id: str, now: datetime) -> None:

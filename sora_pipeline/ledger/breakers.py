@@ -2,59 +2,120 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from sqlalchemy import delete, select
+from sqlalchemy import select, update
 
 from sora_pipeline.ledger.database import Database
 from sora_pipeline.ledger.schema import breakers
 
+FIRST_PROBE_S = 300.0
+SLOWEST_PROBE_S = 3600.0
+
 
 @dataclass(frozen=True, slots=True)
 class Breaker:
-    """An open breaker: submits stop, polling and collecting go on.
+    """An open breaker: submits stop, but for a probe now and then; polling and collecting go on.
 
     Attributes:
         provider: The provider it stops.
         kind: The error kind that opened it, for example ``no_balance``.
         message: The provider's words, for people.
         opened_at: Since when.
+        probe_at: When one clip may be submitted to see whether the reason is gone.
+        probe_batch: The batch that is being submitted to see that, or was last.
+        probes: How many were tried.
     """
 
     provider: str
     kind: str
     message: str
     opened_at: datetime
+    probe_at: datetime
+    probe_batch: str | None
+    probes: int
 
 
 class Breakers:
-    """Opens, reads and closes breakers."""
+    """Opens, probes and closes breakers."""
 
     def __init__(self, database: Database, now: Callable[[], datetime]) -> None:
         self._database = database
         self._now = now
 
     def open(self, provider: str, kind: str, message: str) -> None:
-        """Stop submits to a provider; an open breaker keeps its first time."""
+        """Stop submits to a provider; one that is open keeps its time and shows the newest reason."""
+        now = self._now()
+        reason = {"kind": kind, "message": message}
+        fresh = {
+            **reason,
+            "opened_at": now,
+            "closed_at": None,
+            "probes": 0,
+            "probe_at": now + timedelta(seconds=FIRST_PROBE_S),
+            "probe_batch": None,
+        }
         with self._database.exclusive() as connection:
             known = connection.execute(select(breakers).where(breakers.c.provider == provider)).first()
             if known is None:
-                connection.execute(
-                    breakers.insert().values(
-                        provider=provider, kind=kind, message=message, opened_at=self._now()
-                    )
-                )
+                connection.execute(breakers.insert().values(provider=provider, **fresh))
+                return
+            values = reason if known.closed_at is None else fresh
+            connection.execute(update(breakers).where(breakers.c.provider == provider).values(**values))
 
     def get(self, provider: str) -> Breaker | None:
         """The provider's open breaker, if any."""
         with self._database.read() as connection:
-            row = (
-                connection.execute(select(breakers).where(breakers.c.provider == provider)).mappings().first()
+            row = connection.execute(
+                select(breakers).where(breakers.c.provider == provider, breakers.c.closed_at.is_(None))
+            ).first()
+        if row is None:
+            return None
+        return Breaker(
+            provider=row.provider,
+            kind=row.kind,
+            message=row.message,
+            opened_at=row.opened_at,
+            # A ledger from before there were probes has none planned.
+            probe_at=row.probe_at or row.opened_at,
+            probe_batch=row.probe_batch,
+            probes=row.probes,
+        )
+
+    def begin_probe(self, provider: str, batch_id: str) -> bool:
+        """Let one batch through to see whether the reason is gone; False: somebody else does, or it is too early.
+
+        Each probe is followed by a longer pause than the one before, until one is accepted.
+        """
+        now = self._now()
+        with self._database.exclusive() as connection:
+            row = connection.execute(
+                select(breakers).where(breakers.c.provider == provider, breakers.c.closed_at.is_(None))
+            ).first()
+            if row is None or (row.probe_at is not None and row.probe_at > now):
+                return False
+            wait_s = min(FIRST_PROBE_S * 2 ** min(row.probes + 1, 16), SLOWEST_PROBE_S)
+            connection.execute(
+                update(breakers)
+                .where(breakers.c.provider == provider)
+                .values(probes=row.probes + 1, probe_batch=batch_id, probe_at=now + timedelta(seconds=wait_s))
             )
-        return None if row is None else Breaker(**row)
+        return True
 
     def close(self, provider: str) -> bool:
         """Let submits go on; whether there was anything to close."""
         with self._database.write() as connection:
-            gone = connection.execute(delete(breakers).where(breakers.c.provider == provider))
-        return gone.rowcount > 0
+            closed = connection.execute(
+                update(breakers)
+                .where(breakers.c.provider == provider, breakers.c.closed_at.is_(None))
+                .values(closed_at=self._now())
+            )
+        return closed.rowcount > 0
+
+    def closed_at(self, provider: str) -> datetime | None:
+        """When the provider's breaker was closed last; None: it is open, or was never open."""
+        with self._database.read() as connection:
+            found: datetime | None = connection.scalar(
+                select(breakers.c.closed_at).where(breakers.c.provider == provider)
+            )
+        return found

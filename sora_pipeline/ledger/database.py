@@ -2,20 +2,23 @@
 
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url, text
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 
 from sora_pipeline.ledger.schema import VERSION_TABLE
 
-SCHEMA_VERSION = "0001"
+SCHEMA_VERSION = "0002"
 BUSY_S = 60.0
 """How long an SQLite writer waits for the others."""
+OUTAGE_S = 120.0
+"""How long a database that was there may be away (a restart, a full disk) before that is an error."""
+LOOK_AGAIN_S = 0.25
 _ADVISORY_LOCK = 0x50_4A_7A  # one writer at a time where a sum decides (slots, budget)
 
 
@@ -45,18 +48,20 @@ class Database:
         if self._sqlite:
             event.listen(self.engine, "connect", _configure_sqlite)
             event.listen(self.engine, "begin", _begin_sqlite)
+        self._outage_s = 0.0  # one that was never there is an error at once
         self._migrate()
+        self._outage_s = OUTAGE_S
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A consistent view; takes no lock."""
-        with self.engine.connect() as connection:
+        with self._connect() as connection:
             yield connection
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """A transaction that commits at the end; SQLite lets one writer in at a time."""
-        with self.engine.connect().execution_options(sora_write=True) as connection, connection.begin():
+        with self._connect().execution_options(sora_write=True) as connection, connection.begin():
             yield connection
 
     @contextmanager
@@ -66,6 +71,40 @@ class Database:
             if not self._sqlite:
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
             yield connection
+
+    def surely(self, transact: Callable[[], bool], landed: Callable[[], bool]) -> bool:
+        """Run a transaction until the database takes it, through restarts, locks and full disks.
+
+        For what must not be forgotten: money may hang on it.
+
+        Args:
+            transact: Opens and commits a transaction of its own; says whether it changed something.
+            landed: Whether it was committed although its answer was lost.
+
+        Raises:
+            DBAPIError: the database was away for longer than ``OUTAGE_S``.
+        """
+        give_up = time.monotonic() + OUTAGE_S
+        while True:
+            try:
+                return transact()
+            except (OperationalError, InterfaceError):
+                if time.monotonic() > give_up:
+                    raise
+                time.sleep(LOOK_AGAIN_S)
+            if landed():
+                return True
+
+    def _connect(self) -> Connection:
+        """A connection, as soon as there is one to be had."""
+        give_up = time.monotonic() + self._outage_s
+        while True:
+            try:
+                return self.engine.connect()
+            except OperationalError:
+                if self._sqlite or time.monotonic() > give_up:
+                    raise
+                time.sleep(LOOK_AGAIN_S)
 
     def _migrate(self) -> None:
         try:

@@ -10,6 +10,7 @@ from sora_pipeline.ledger.clips import Clips
 from sora_pipeline.ledger.database import Database
 from sora_pipeline.ledger.pauses import Pauses
 from sora_pipeline.ledger.productions import Productions
+from sora_pipeline.ledger.spending import Money
 
 
 def utc_now() -> datetime:
@@ -36,6 +37,7 @@ class Ledger:
         self.attempts = Attempts(self.database, now)
         self.batches = Batches(self.database, now)
         self.breakers = Breakers(self.database, now)
+        self.money = Money(self.database, now)
         self.pauses = Pauses(self.database, now)
 
     def close(self) -> None:

@@ -5,14 +5,14 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
-from sqlalchemy import Connection, func, or_, select, update
+from sqlalchemy import Connection, or_, select, update
 
 from sora_pipeline.clip import Clip
 from sora_pipeline.ledger.clips import register
 from sora_pipeline.ledger.database import Database
 from sora_pipeline.ledger.rows import production_of
-from sora_pipeline.ledger.schema import attempts, productions
-from sora_pipeline.ledger.types import LIVE_STATES, MICROS, AttemptState, Production
+from sora_pipeline.ledger.schema import productions
+from sora_pipeline.ledger.types import MICROS, Production
 
 
 def production_id(manifest_uri: str, output_uri: str) -> str:
@@ -194,26 +194,6 @@ class Productions:
                 .values(published_seq=change_seq, published_at=self._now())
             )
         return done.rowcount == 1
-
-    def committed_usd(self, identity: str) -> Decimal:
-        """US dollars billed or reserved for a production so far."""
-        with self._database.read() as connection:
-            return Decimal(committed_micros(connection, identity)) / MICROS
-
-
-def committed_micros(connection: Connection, identity: str) -> int:
-    """Millionths of a dollar billed or reserved: what is live, delivered, accepted, or may have been accepted."""
-    counted = or_(
-        attempts.c.state.in_([*LIVE_STATES, AttemptState.COLLECTED]),
-        attempts.c.accepted_at.is_not(None),
-        attempts.c.possibly_billed,
-    )
-    total = connection.scalar(
-        select(func.coalesce(func.sum(attempts.c.cost_micros), 0)).where(
-            attempts.c.production_id == identity, counted
-        )
-    )
-    return int(total or 0)
 
 
 def _micros(usd: Decimal | None) -> int | None:

@@ -70,6 +70,7 @@ productions = Table(
     Column("publisher", String(64)),
     Column("publisher_until", UtcDateTime),
     Column("error", Text),
+    Column("told_seq", Integer, nullable=False, default=0, server_default="0"),
 )
 
 clips = Table(
@@ -140,6 +141,7 @@ attempts = Table(
     Column("poster_path", Text),
     Column("output_uri", Text),
     Column("run_id", String(64)),
+    Column("verified_at", UtcDateTime),
     UniqueConstraint("clip_id", "number", name="attempt_number"),
     # At most one attempt of a clip can be paid for at a time, and the database sees to it.
     Index("one_live_attempt", "clip_id", unique=True, sqlite_where=text(_LIVE), postgresql_where=text(_LIVE)),
@@ -163,6 +165,17 @@ attempts = Table(
     Index(
         "attempts_by_production", "production_id", "state", "accepted_at", "possibly_billed", "cost_micros"
     ),
+    # Holds all that the sum of a day's costs needs.
+    Index(
+        "attempts_by_day",
+        "submitted_at",
+        "provider",
+        "state",
+        "accepted_at",
+        "possibly_billed",
+        "cost_micros",
+    ),
+    Index("attempts_by_end", "provider", "completed_at"),
     # The id of a reservation that was given up must never come back as another clip's.
     sqlite_autoincrement=True,
 )
@@ -188,6 +201,10 @@ breakers = Table(
     Column("kind", String(32), nullable=False),
     Column("message", Text, nullable=False),
     Column("opened_at", UtcDateTime, nullable=False),
+    Column("closed_at", UtcDateTime),
+    Column("probes", Integer, nullable=False, default=0, server_default="0"),
+    Column("probe_at", UtcDateTime),
+    Column("probe_batch", String(64)),
 )
 
 pauses = Table(

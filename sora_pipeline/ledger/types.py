@@ -93,6 +93,7 @@ class Attempt:
     poster_path: str | None = None
     output_uri: str | None = None
     run_id: str | None = None
+    verified_at: datetime | None = None
 
     @property
     def cost_usd(self) -> Decimal:
@@ -126,10 +127,17 @@ class StoredVideo:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What holds for every reservation, in the same transaction as the reservation."""
+    """What holds for every reservation, in the same transaction as the reservation.
+
+    Attributes:
+        max_in_flight: Clips that may be with the provider at once.
+        max_attempts: Attempts a clip may have by itself.
+        daily_micros: What a day (UTC) may cost at one provider, in millionths of a US dollar; None: no limit.
+    """
 
     max_in_flight: int
     max_attempts: int
+    daily_micros: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +161,7 @@ class Production:
     publisher: str | None
     publisher_until: datetime | None
     error: str | None
+    told_seq: int
 
     @property
     def budget_usd(self) -> Decimal | None:

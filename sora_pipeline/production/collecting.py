@@ -8,7 +8,7 @@ from pathlib import Path
 from sora_pipeline.clip import Clip
 from sora_pipeline.ledger import Attempt, AttemptState, ClipStanding
 from sora_pipeline.media.probe import VideoFacts, VideoProblem, VideoProblemKind, verify_video
-from sora_pipeline.production.context import LEASE_S, Desk
+from sora_pipeline.production.context import Desk
 from sora_pipeline.production.downloading import Download, DownloadProblem
 from sora_pipeline.production.polling import poll_one
 from sora_pipeline.production.storing import store_video
@@ -106,7 +106,7 @@ class _Collector:
     async def _fetch(self, standing: ClipStanding, attempt: Attempt) -> bool:
         """Download, check and store one rendered video, as the only one who does."""
         desk, clip = self.desk, standing.clip
-        if not desk.ledger.attempts.claim_collect(attempt.attempt_id, desk.owner, LEASE_S):
+        if not desk.ledger.attempts.claim_collect(attempt.attempt_id, desk.owner, desk.lease_s):
             return False
         try:
             store = OutputStore(standing.output_uri)

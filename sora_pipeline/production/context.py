@@ -8,15 +8,13 @@ from urllib.parse import urlsplit
 
 from sora_pipeline.clip import Clip
 from sora_pipeline.ledger import Ledger, Limits
+from sora_pipeline.ledger.types import MICROS
 from sora_pipeline.media.fitted_images import FittedImages
 from sora_pipeline.production.costs import cost_micros
 from sora_pipeline.provider.addresses import is_private_literal, public_only
 from sora_pipeline.provider.catalogue import Catalogue
 from sora_pipeline.provider.protocol import Provider
 from sora_pipeline.settings import Settings
-
-LEASE_S = 60.0
-HEARTBEAT_S = 15.0
 
 Say = Callable[[str], None]
 
@@ -30,6 +28,15 @@ def image_cache(settings: Settings) -> FittedImages:
     if settings.base_url:
         private = private or is_private_literal(urlsplit(settings.base_url).hostname or "")
     return FittedImages(socket_factory=None if private else public_only)
+
+
+def limits_of(settings: Settings) -> Limits:
+    """What holds for every reservation."""
+    return Limits(
+        max_in_flight=settings.max_in_flight,
+        max_attempts=settings.max_attempts,
+        daily_micros=None if settings.budget_daily_usd is None else int(settings.budget_daily_usd * MICROS),
+    )
 
 
 @dataclass(frozen=True)
@@ -55,9 +62,14 @@ class Desk:
     images: FittedImages = field(default_factory=FittedImages)
 
     @property
+    def lease_s(self) -> float:
+        """Seconds for which a claim of this owner holds without a sign of life."""
+        return self.settings.lease_s
+
+    @property
     def limits(self) -> Limits:
         """What holds for every reservation."""
-        return Limits(self.settings.max_in_flight, self.settings.max_attempts)
+        return limits_of(self.settings)
 
     def cost_micros(self, clip: Clip) -> int:
         """What a clip costs, in millionths of a US dollar."""
@@ -69,8 +81,8 @@ class Desk:
 
         async def beat() -> None:
             while True:
-                await asyncio.to_thread(self.ledger.attempts.heartbeat, self.owner, LEASE_S)
-                await asyncio.sleep(HEARTBEAT_S)
+                await asyncio.to_thread(self.ledger.attempts.heartbeat, self.owner, self.lease_s)
+                await asyncio.sleep(self.lease_s / 4)
 
         beating = asyncio.create_task(beat())
         try:

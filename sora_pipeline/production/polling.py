@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from sora_pipeline.ledger import Attempt
 from sora_pipeline.production.context import Desk
+from sora_pipeline.production.stopping import stop_on_policy_failures
 from sora_pipeline.provider.errors import BlockedError, ErrorKind, ProviderError, TransientError
 from sora_pipeline.provider.protocol import Prediction, PredictionState
 
@@ -112,6 +113,8 @@ def _failed(desk: Desk, attempt: Attempt, prediction: Prediction) -> str:
     desk.ledger.attempts.fail(
         attempt.attempt_id, error.kind, error.message, retryable=error.retryable, reported=False
     )
+    if error.kind is ErrorKind.CONTENT_POLICY:
+        stop_on_policy_failures(desk)
     return "failed"
 
 

@@ -7,7 +7,7 @@ from decimal import Decimal
 from sora_pipeline.ledger import Ledger, Production
 from sora_pipeline.ledger.types import MICROS, AttemptState
 from sora_pipeline.production.costs import cost_micros
-from sora_pipeline.production.submitting import stop_sentence
+from sora_pipeline.production.stopping import stop_sentence
 from sora_pipeline.provider.catalogue import Catalogue
 from sora_pipeline.settings import Settings
 
@@ -71,7 +71,7 @@ def progress_of(ledger: Ledger, production: Production, settings: Settings, cata
             cheapest = cost if cheapest is None else min(cheapest, cost)
         else:
             counts["failed"] += 1
-    committed = ledger.productions.committed_usd(production.production_id)
+    committed = ledger.money.of_production(production.production_id).committed_usd
     return Progress(
         production=production,
         clips=len(standings),
@@ -88,7 +88,7 @@ def _stopped(
     if cheapest is None:
         return None
     if (breaker := ledger.breakers.get(settings.provider)) is not None:
-        return stop_sentence(breaker.kind, breaker.message)
+        return stop_sentence(breaker)
     budget = production.budget_usd
     if budget is not None and committed + Decimal(cheapest) / MICROS > budget:
         return (

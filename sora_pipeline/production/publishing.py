@@ -1,6 +1,7 @@
 """Publishes a production: the output manifest, its CSV twin, the failed rows and the gallery, newest state only."""
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from sora_pipeline.ledger import Attempt, Ledger, Production
@@ -9,9 +10,9 @@ from sora_pipeline.manifest.output_csv import failed_csv, write_csv
 from sora_pipeline.manifest.snapshot import Snapshot
 from sora_pipeline.manifest.snapshot_parquet import snapshot_from_parquet
 from sora_pipeline.outcome import ClipOutcome
-from sora_pipeline.production.context import LEASE_S
 from sora_pipeline.production.gallery import gallery_html
 from sora_pipeline.production.outcomes import outcome_of
+from sora_pipeline.settings import Settings
 from sora_pipeline.store import OutputStore
 
 PARQUET, CSV, FAILED, GALLERY = "metadata.parquet", "manifest.csv", "failed.csv", "gallery.html"
@@ -55,7 +56,7 @@ def survey(ledger: Ledger, production: Production, max_attempts: int) -> tuple[S
     return snapshot, outcomes
 
 
-def publish(ledger: Ledger, production_id: str, max_attempts: int, owner: str) -> Published | None:
+def publish(ledger: Ledger, production_id: str, settings: Settings, owner: str) -> Published | None:
     """Write a production's output manifest as it stands now; None: another run is writing it at this moment.
 
     Each file appears whole or not at all. One run publishes a production at a time, and reads the state only then, so
@@ -64,20 +65,31 @@ def publish(ledger: Ledger, production_id: str, max_attempts: int, owner: str) -
     Raises:
         StoreProblem: the output cannot be written.
     """
-    if not ledger.productions.claim_publish(production_id, owner, LEASE_S):
+
+    def mine() -> bool:
+        return ledger.productions.claim_publish(production_id, owner, settings.lease_s)
+
+    if not mine():
         return None
     production = ledger.productions.get(production_id)
-    snapshot, outcomes = survey(ledger, production, max_attempts)
+    snapshot, outcomes = survey(ledger, production, settings.max_attempts)
     counts = Counter(str(outcome.status) for outcome in outcomes)
     if snapshot.invalid:
         counts["invalid"] = len(snapshot.invalid)
     store = OutputStore(production.output_uri)
     _bring_along(ledger, store, outcomes)
     table = output_table(snapshot, outcomes)
-    store.replace_bytes(PARQUET, write_parquet(table))
-    store.replace_bytes(CSV, write_csv(table))
-    store.replace_bytes(FAILED, failed_csv(snapshot, outcomes))
-    store.replace_bytes(GALLERY, gallery_html(production, snapshot, outcomes))
+    files: dict[str, Callable[[], bytes]] = {
+        PARQUET: lambda: write_parquet(table),
+        CSV: lambda: write_csv(table),
+        FAILED: lambda: failed_csv(snapshot, outcomes),
+        GALLERY: lambda: gallery_html(production, snapshot, outcomes),
+    }
+    for name, content in files.items():
+        made = content()
+        if not mine():  # this run was thought dead; whoever took over writes a newer state
+            return None
+        store.replace_bytes(name, made)
     ledger.productions.record_published(production_id, production.change_seq, owner)
     return Published(production, snapshot, outcomes, counts)
 

@@ -1,15 +1,17 @@
 """Ensures that clips have a prediction: finds what is known of each, and submits what is missing, once."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sora_pipeline.ledger import Attempt, AttemptState, ClipStanding
+from sora_pipeline.ledger.breakers import Breaker
 from sora_pipeline.media.fit import FittedImage, ImageFit
 from sora_pipeline.media.images import ImageProblem
-from sora_pipeline.production.context import LEASE_S, Desk
+from sora_pipeline.production.context import Desk
 from sora_pipeline.production.polling import sweep
+from sora_pipeline.production.stopping import stop_on_policy_failures, stop_sentence
 from sora_pipeline.provider.errors import (
     AmbiguousSubmitError,
     BlockedError,
@@ -96,13 +98,19 @@ async def ensure_predictions(
                 continue
             # Before the first submit: a run that sends slowly must not look like one that died.
             held = [attempt.attempt_id for attempt in mine]
-            await asyncio.to_thread(desk.ledger.attempts.claim, held, desk.owner, LEASE_S)
-            async with asyncio.TaskGroup() as group:
-                for attempt in mine:
-                    clip = standings[attempt.clip_id]
-                    group.create_task(_submit(desk, clip, attempt, gate, crowd, ensured))
+            await asyncio.to_thread(desk.ledger.attempts.claim, held, desk.owner, desk.lease_s)
+            await _all_to_their_end(
+                _submit(desk, standings[attempt.clip_id], attempt, gate, crowd, ensured) for attempt in mine
+            )
             undecided = [each for each in undecided if not _decided(ensured, each)]
     return ensured
+
+
+async def _all_to_their_end(submits: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Not a task group: where one submit breaks, those whose request is on its way must still hear the answer."""
+    for ended in await asyncio.gather(*submits, return_exceptions=True):
+        if isinstance(ended, BaseException):
+            raise ended
 
 
 def _decided(ensured: Ensured, clip_id: str) -> bool:
@@ -180,9 +188,9 @@ async def _reserve(
     force: bool,
 ) -> list[Attempt]:
     """Begin attempts for clips that have none, as a person asked for them."""
-    if (breaker := desk.ledger.breakers.get(desk.settings.provider)) is not None:
+    if desk.ledger.breakers.get(desk.settings.provider) is not None:
         for clip_id in clip_ids:
-            _stop(ensured, clip_id, breaker.kind, breaker.message)
+            _stopped(desk, ensured, clip_id)
         return []
     failed_for_good = [
         clip_id for clip_id in clip_ids if not standings[clip_id].pending(desk.settings.max_attempts)
@@ -195,7 +203,7 @@ async def _reserve(
         costs,
         batch_id=batch_id,
         limits=desk.limits,
-        lease_s=LEASE_S,
+        lease_s=desk.lease_s,
         owner=desk.owner,
         force=force,
     )
@@ -222,12 +230,14 @@ async def _submit(
     ensured: Ensured,
 ) -> None:
     """Submit one reservation and record how it ended, whatever happens."""
+    from sora_pipeline.provider.retrying import GateClosed, retry_transient
+
     clip_id = attempt.clip_id
     ledger = desk.ledger.attempts
     async with crowd:
-        if (breaker := desk.ledger.breakers.get(desk.settings.provider)) is not None:
+        if _blocking(desk, attempt) is not None:
             ledger.release(attempt.attempt_id)
-            _stop(ensured, clip_id, breaker.kind, breaker.message)
+            _stopped(desk, ensured, clip_id)
             return
         try:
             request, summary = await _request(desk, standing)
@@ -240,29 +250,36 @@ async def _submit(
 
         async def send() -> Accepted:
             # Again, for it may have opened while this one waited for its turn.
-            if (breaker := desk.ledger.breakers.get(desk.settings.provider)) is not None:
-                raise BlockedError(ErrorKind(breaker.kind), breaker.message)
+            if _blocking(desk, attempt) is not None:
+                raise GateClosed
             # Another run with the same key may have been told to slow down.
             await asyncio.sleep(min(desk.ledger.pauses.left_s(desk.settings.provider), MOST_PAUSE_S))
-            if not ledger.begin_submit(
-                attempt.attempt_id, desk.owner, lease_s=LEASE_S, request_summary=summary
-            ):
+            # In a thread, as all that may wait for the database here: others listen for their answers meanwhile.
+            begun = await asyncio.to_thread(
+                ledger.begin_submit,
+                attempt.attempt_id,
+                desk.owner,
+                lease_s=desk.lease_s,
+                request_summary=summary,
+            )
+            if not begun:
                 raise _Taken
             try:
                 return await desk.provider.submit(request)
             except TransientError as error:
-                ledger.withdraw(attempt.attempt_id)
+                await asyncio.to_thread(ledger.withdraw, attempt.attempt_id)
                 if error.kind is ErrorKind.RATE_LIMITED:
                     pause = min(error.retry_after_s or FIRST_PAUSE_S, MOST_PAUSE_S)
                     desk.ledger.pauses.pause(desk.settings.provider, pause)
                 raise
 
-        from sora_pipeline.provider.retrying import retry_transient
-
         try:
             accepted = await retry_transient(send, gate=gate, tries=SUBMIT_TRIES, say=desk.say)
         except _Taken:
             return  # another run has it; the next look at the ledger decides
+        except GateClosed:
+            ledger.release(attempt.attempt_id)
+            _stopped(desk, ensured, clip_id)
         except TransientError as error:
             ensured.transient[clip_id] = (attempt, error)
         except AmbiguousSubmitError as error:
@@ -270,15 +287,28 @@ async def _submit(
         except RejectedError as error:
             ledger.fail(attempt.attempt_id, error.kind, error.message, retryable=False, reported=True)
             ensured.failed[clip_id] = f"{error.kind}: {error.message}"
+            if error.kind is ErrorKind.CONTENT_POLICY:
+                stop_on_policy_failures(desk)
         except BlockedError as error:
             desk.ledger.breakers.open(desk.settings.provider, error.kind, error.message)
+            gate.close()
             ledger.withdraw(attempt.attempt_id)
             ledger.release(attempt.attempt_id)
-            _stop(ensured, clip_id, error.kind, error.message)
+            _stopped(desk, ensured, clip_id)
         else:
-            _record(desk, standing, attempt, accepted)
+            await asyncio.to_thread(_record, desk, attempt, accepted)
+            breaker = desk.ledger.breakers.get(desk.settings.provider)
+            if breaker is not None and breaker.probe_batch == attempt.batch_id:
+                desk.ledger.breakers.close(desk.settings.provider)
+                desk.say("the probe was accepted: submits go on")
             ensured.fresh.add(attempt.attempt_id)
             ensured.ready[clip_id] = ledger.get(attempt.attempt_id)
+
+
+def _blocking(desk: Desk, attempt: Attempt) -> Breaker | None:
+    """The breaker that stands in this attempt's way: an open one, unless the attempt is its probe."""
+    breaker = desk.ledger.breakers.get(desk.settings.provider)
+    return None if breaker is None or breaker.probe_batch == attempt.batch_id else breaker
 
 
 def _park(desk: Desk, attempt: Attempt, error: AmbiguousSubmitError) -> str:
@@ -302,19 +332,13 @@ class _Taken(Exception):
     """Another run has claimed the attempt meanwhile."""
 
 
-def _stop(ensured: Ensured, clip_id: str, kind: str, message: str) -> None:
-    ensured.stopped = stop_sentence(kind, message)
-    ensured.waiting[clip_id] = ensured.stopped
-
-
-def stop_sentence(kind: str, message: str) -> str:
-    """Why no submit goes out, and what a person can do about it."""
-    advice = {
-        ErrorKind.BAD_TOKEN: "put a valid key into SORA_API_KEY",
-        ErrorKind.NO_BALANCE: "top the account up",
-        ErrorKind.MODEL_GONE: "choose another model (SORA_MODEL, or the manifest's model column)",
-    }.get(ErrorKind(kind), "look at the provider's status")
-    return f"submits are stopped ({kind}): {message}. To go on, {advice}, then `sora-pipeline resume`"
+def _stopped(desk: Desk, ensured: Ensured, clip_id: str) -> None:
+    """Leave a clip to a later run, with the reason."""
+    breaker = desk.ledger.breakers.get(desk.settings.provider)
+    if breaker is None:
+        ensured.waiting[clip_id] = "submits were stopped, and go on; the dispatch sensor plans it again"
+        return
+    ensured.stopped = ensured.waiting[clip_id] = stop_sentence(breaker)
 
 
 def fail_transient(desk: Desk, ensured: Ensured) -> None:
@@ -336,11 +360,11 @@ def retry_wait_s(desk: Desk, ensured: Ensured) -> float:
     ]
     wait = min(max([STEP_WAIT_S, *asked]), MAX_STEP_WAIT_S)
     held = [attempt.attempt_id for attempt, _ in ensured.transient.values()]
-    desk.ledger.attempts.extend(held, wait + LEASE_S)
+    desk.ledger.attempts.extend(held, wait + desk.lease_s)
     return wait
 
 
-def _record(desk: Desk, standing: ClipStanding, attempt: Attempt, accepted: Accepted) -> None:
+def _record(desk: Desk, attempt: Attempt, accepted: Accepted) -> None:
     recorded = desk.ledger.attempts.accept(
         attempt.attempt_id,
         prediction_id=accepted.prediction_id,

@@ -17,6 +17,10 @@ OnRetry = Callable[[TransientError, int], None]
 """Told the error and the number of the try that failed, before each further try."""
 
 
+class GateClosed(Exception):
+    """Raised to those who wait at a gate when it is closed: nothing more is to be sent."""
+
+
 class SubmitGate:
     """What all submits with one key pass through: a rate, and a pause that one clip's 429 imposes on all.
 
@@ -34,9 +38,36 @@ class SubmitGate:
         self._refusals = 0
         self._limiter: AsyncLimiter | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._waiting: set[asyncio.Task[None]] = set()
+        self._closed = False
 
     async def wait(self) -> None:
-        """Wait for a turn."""
+        """Wait for a turn.
+
+        Raises:
+            GateClosed: there will be none.
+        """
+        if self._closed:
+            raise GateClosed
+        turn = asyncio.create_task(self._turn())
+        self._waiting.add(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if self._closed:
+                raise GateClosed from None
+            turn.cancel()
+            raise
+        finally:
+            self._waiting.discard(turn)
+
+    def close(self) -> None:
+        """Let nobody pass any more; those who wait are told at once."""
+        self._closed = True
+        for turn in self._waiting:
+            turn.cancel()
+
+    async def _turn(self) -> None:
         while True:
             await asyncio.sleep(self.pause_left_s)
             await self._limiter_of_this_loop().acquire()

@@ -8,11 +8,15 @@ import dagster as dg
 import pytest
 
 from sora_pipeline import resources
+from sora_pipeline.automation.requests import requested_lease_s
 from sora_pipeline.definitions import build_definitions
 from sora_pipeline.ledger import Ledger
 from sora_pipeline.names import GENERATIONS_JOB
 from sora_pipeline.settings import Settings
 from sora_pipeline_tests.conftest import Sandbox
+
+LEASE_S = requested_lease_s(Settings())
+"""For how long clips are left to a run that was requested."""
 
 
 @dataclass

@@ -3,10 +3,10 @@ from decimal import Decimal
 import dagster as dg
 import pytest
 
-from sora_pipeline.automation.dispatch import MOST_TRIES, QUEUE_LEASE_S
+from sora_pipeline.automation.dispatch import MOST_TRIES
 from sora_pipeline.ledger import AttemptState, Ledger, Limits
 from sora_pipeline.names import BATCH_TAG, GENERATIONS_JOB, RANGE_END_TAG, RANGE_START_TAG, REQUESTED_BY_TAG
-from sora_pipeline_tests.automation.conftest import Daemon
+from sora_pipeline_tests.automation.conftest import LEASE_S, Daemon
 from sora_pipeline_tests.conftest import Clock, Producer, Sandbox, latest, rows_of, standing, states
 
 DISPATCH = "dispatch_sensor"
@@ -19,7 +19,7 @@ def reserve(ledger: Ledger, *clip_ids: str, batch_id: str = "batch", owner: str 
         dict.fromkeys(clip_ids, COST),
         batch_id=batch_id,
         limits=Limits(20, 3),
-        lease_s=QUEUE_LEASE_S,
+        lease_s=LEASE_S,
         owner=owner,
     )
     return [each.attempt_id for each in made.reserved]
@@ -114,10 +114,10 @@ def test_reservation_is_requested_again_with_a_new_try_and_given_up_in_the_end(
     keys = [daemon.tick(DISPATCH).request.run_key]
     for _ in range(MOST_TRIES - 1):
         assert daemon.tick(DISPATCH).requests == []
-        clock.turn(QUEUE_LEASE_S + 1)
+        clock.turn(LEASE_S + 1)
         keys.append(daemon.tick(DISPATCH).request.run_key)
     assert len(set(keys)) == MOST_TRIES
-    clock.turn(QUEUE_LEASE_S + 1)
+    clock.turn(LEASE_S + 1)
     assert daemon.tick(DISPATCH).requests == []
     for clip_id in ("a", "b"):
         attempt = latest(ledger, clip_id)
@@ -131,19 +131,20 @@ def test_reservation_that_no_run_was_requested_for_is_requested(
     """The daemon died between the reservation and the request."""
     production(rows_of(a="a fox"))
     reserve(ledger, "a")
-    clock.turn(QUEUE_LEASE_S + 1)
+    clock.turn(LEASE_S + 1)
     assert daemon.tick(DISPATCH).request.tags[BATCH_TAG] == "batch"
     assert latest(ledger, "a").state is RESERVED
 
 
-def test_reservations_of_a_persons_run_that_died_are_given_up(
+def test_reservations_of_a_persons_run_that_died_are_planned_anew(
     daemon: Daemon, ledger: Ledger, production: Producer, clock: Clock
 ) -> None:
     production(rows_of(a="a fox"))
     reserve(ledger, "a", batch_id="run-of-a-person", owner="run-of-a-person")
-    clock.turn(QUEUE_LEASE_S + 1)
-    assert daemon.tick(DISPATCH).requests == []
-    assert latest(ledger, "a").error_kind == "run_failed"
+    clock.turn(LEASE_S + 1)
+    request = daemon.tick(DISPATCH).request
+    assert (request.tags[RANGE_START_TAG], request.tags[BATCH_TAG]) == ("a", latest(ledger, "a").batch_id)
+    assert latest(ledger, "a").state is RESERVED
 
 
 def test_run_that_has_not_begun_is_waited_for(
@@ -152,7 +153,7 @@ def test_run_that_has_not_begun_is_waited_for(
     production(rows_of(a="a fox"))
     request = daemon.tick(DISPATCH).request
     daemon.a_run(dg.DagsterRunStatus.NOT_STARTED, dict(request.tags))
-    clock.turn(QUEUE_LEASE_S + 1)
+    clock.turn(LEASE_S + 1)
     assert daemon.tick(DISPATCH).requests == []
     attempt = latest(ledger, "a")
     assert attempt.state is RESERVED

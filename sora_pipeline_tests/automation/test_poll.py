@@ -3,10 +3,10 @@ import time
 import pytest
 
 from sora_pipeline.automation.planning import COLLECT_WAIT
-from sora_pipeline.automation.poll import COLLECT_LEASE_S, MOST_TRIES
+from sora_pipeline.automation.poll import MOST_TRIES
 from sora_pipeline.ledger import AttemptState, Ledger
 from sora_pipeline.names import GENERATIONS_JOB, RANGE_END_TAG, RANGE_START_TAG, VIDEOS_JOB
-from sora_pipeline_tests.automation.conftest import Daemon
+from sora_pipeline_tests.automation.conftest import LEASE_S, Daemon
 from sora_pipeline_tests.conftest import Clock, Producer, Rows, Sandbox, latest, rows_of, standing
 
 DISPATCH, POLL = "dispatch_sensor", "poll_sensor"
@@ -35,11 +35,11 @@ def test_tick_records_what_became_of_everything_and_requests_it_once(
     assert latest(ledger, "a").state is AttemptState.SUCCEEDED
     assert latest(ledger, "b").state is AttemptState.FAILED
     assert daemon.tick(POLL).requests == [], "a run is on its way"
-    clock.turn(COLLECT_LEASE_S + 1)
+    clock.turn(LEASE_S + 1)
     again = daemon.tick(POLL).request
     assert again.run_key != request.run_key
     assert not daemon.run(again, VIDEOS_JOB).success
-    clock.turn(COLLECT_LEASE_S + 1)
+    clock.turn(LEASE_S + 1)
     assert daemon.tick(POLL).requests == [], "everything is delivered or shown"
     assert standing(ledger, "a").delivered is not None
 
@@ -91,7 +91,7 @@ def test_clip_that_cannot_be_fetched_is_left_in_the_end_and_stays_fetchable(
     wait_until_rendered(sandbox, clock)
     for _ in range(MOST_TRIES):
         assert len(daemon.tick(POLL).requests) == 1
-        clock.turn(COLLECT_LEASE_S + 1)  # each of these runs died
+        clock.turn(LEASE_S + 1)  # each of these runs died
     assert daemon.tick(POLL).requests == []
     attempt = latest(ledger, "a")
     assert (attempt.state, attempt.error_kind) == (AttemptState.SUCCEEDED, "run_failed")

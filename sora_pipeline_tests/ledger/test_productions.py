@@ -140,14 +140,41 @@ def test_each_request_of_a_batchs_run_has_its_own_number(world: World) -> None:
     assert world.ledger.batches.tries("batch") == 3
 
 
-def test_open_breaker_keeps_its_first_reason_until_it_is_closed(ledger: Ledger, clock: Clock) -> None:
+def test_open_breaker_keeps_its_time_and_shows_the_newest_reason(ledger: Ledger, clock: Clock) -> None:
     ledger.breakers.open("sandbox", "no_balance", "top up")
     opened_at = clock()
     clock.turn(60)
     ledger.breakers.open("sandbox", "bad_token", "later")
     breaker = ledger.breakers.get("sandbox")
     assert breaker is not None
-    assert (breaker.kind, breaker.opened_at) == ("no_balance", opened_at)
+    assert (breaker.kind, breaker.opened_at) == ("bad_token", opened_at)
     assert ledger.breakers.get("another") is None
     assert ledger.breakers.close("sandbox")
     assert not ledger.breakers.close("sandbox")
+
+
+def test_open_breaker_lets_one_probe_through_at_a_time_and_waits_longer_after_each(
+    ledger: Ledger, clock: Clock
+) -> None:
+    assert not ledger.breakers.begin_probe("sandbox", "early")
+    ledger.breakers.open("sandbox", "no_balance", "top up")
+    waits = []
+    for number in range(6):
+        breaker = ledger.breakers.get("sandbox")
+        assert breaker is not None
+        waits.append((breaker.probe_at - clock()).total_seconds())
+        clock.turn(waits[-1] - 1)
+        assert not ledger.breakers.begin_probe("sandbox", "too early")
+        clock.turn(1)
+        assert ledger.breakers.begin_probe("sandbox", f"batch-{number}")
+        assert not ledger.breakers.begin_probe("sandbox", "another daemon's")
+        probing = ledger.breakers.get("sandbox")
+        assert probing is not None
+        assert (probing.probe_batch, probing.probes) == (f"batch-{number}", number + 1)
+    assert waits == [300, 600, 1200, 2400, 3600, 3600]
+    assert ledger.breakers.close("sandbox")
+    assert ledger.breakers.closed_at("sandbox") == clock()
+    ledger.breakers.open("sandbox", "no_balance", "again")
+    fresh = ledger.breakers.get("sandbox")
+    assert fresh is not None
+    assert (fresh.probes, fresh.probe_batch) == (0, None)

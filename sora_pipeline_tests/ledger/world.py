@@ -167,4 +167,4 @@ class World:
         return self.attempts.get(attempt_id).state
 
     def committed(self) -> Decimal:
-        return self.ledger.productions.committed_usd(self.production_id)
+        return self.ledger.money.of_production(self.production_id).committed_usd

@@ -12,7 +12,7 @@ from sora_pipeline.production.collecting import collect_videos
 from sora_pipeline.production.context import Desk
 from sora_pipeline.production.publishing import publish
 from sora_pipeline.production.submitting import ensure_predictions
-from sora_pipeline_tests.conftest import Producer, Sandbox, other_run, rows_of
+from sora_pipeline_tests.conftest import Producer, Sandbox, other_run, rows_of, settings_of
 
 pytestmark = pytest.mark.anyio
 
@@ -49,7 +49,7 @@ async def test_every_row_is_published_once_whatever_happened_to_it(
     made = production(rows)
     await make(desk, "delivered", "failed", "late", "lost", "other-size", "torn")
     await ensure_predictions(desk, ["rendering"], batch_id="two", may_begin=True)
-    done = publish(desk.ledger, made.production_id, 3, "publisher")
+    done = publish(desk.ledger, made.production_id, settings_of(), "publisher")
     assert done is not None
     table = pq.read_table(tmp_path / "out" / "metadata.parquet")
     assert tuple(table.column_names) == (*OUTPUT_COLUMNS, "campaign")
@@ -100,7 +100,7 @@ async def test_failed_rows_are_a_manifest_that_can_be_mended_and_read(
     ]
     made = production(rows)
     await make(desk, "good", "bad")
-    publish(desk.ledger, made.production_id, 3, "publisher")
+    publish(desk.ledger, made.production_id, settings_of(), "publisher")
     failed = rows_of_csv(tmp_path / "out" / "failed.csv")
     assert [row["clip_id"] for row in failed] == ["bad", "wrong"]
     mended = [
@@ -113,7 +113,7 @@ async def test_failed_rows_are_a_manifest_that_can_be_mended_and_read(
     assert clip.image == str(tmp_path / "first.png")
     assert clip.carried == {"campaign": "autumn"}
     await make(other_run(desk), "bad", "wrong")
-    publish(desk.ledger, again.production_id, 3, "publisher")
+    publish(desk.ledger, again.production_id, settings_of(), "publisher")
     assert {row["status"] for row in published(tmp_path / "out").values()} == {"delivered"}
     assert rows_of_csv(tmp_path / "out" / "failed.csv") == []
 
@@ -124,7 +124,7 @@ async def test_published_state_is_recorded_and_changes_make_it_stale(
     made = production(rows_of(a="a fox"))
     ledger = desk.ledger
     assert [each.production_id for each in ledger.productions.unpublished()] == [made.production_id]
-    publish(ledger, made.production_id, 3, "publisher")
+    publish(ledger, made.production_id, settings_of(), "publisher")
     assert ledger.productions.unpublished() == []
     await make(desk, "a")
     assert [each.production_id for each in ledger.productions.unpublished()] == [made.production_id]
@@ -135,7 +135,10 @@ async def test_two_publishers_at_once_leave_one_whole_newest_manifest(
 ) -> None:
     made = production(rows_of(**{f"clip{number}": f"clip {number}" for number in range(30)}))
     results = await asyncio.gather(
-        *(asyncio.to_thread(publish, desk.ledger, made.production_id, 3, f"run-{n}") for n in range(4))
+        *(
+            asyncio.to_thread(publish, desk.ledger, made.production_id, settings_of(), f"run-{n}")
+            for n in range(4)
+        )
     )
     assert any(results)
     assert len(published(tmp_path / "out")) == 30
@@ -147,7 +150,7 @@ async def test_older_state_never_replaces_a_newer_one(ledger: Ledger, production
     made = production(rows_of(a="a fox"))
     old = ledger.productions.get(made.production_id).change_seq
     production(rows_of(a="a fox", b="an owl"))
-    publish(ledger, made.production_id, 3, "newer")
+    publish(ledger, made.production_id, settings_of(), "newer")
     assert not ledger.productions.record_published(made.production_id, old, "older")
     assert ledger.productions.unpublished() == []
 
@@ -157,9 +160,9 @@ async def test_publisher_that_died_is_followed_by_the_next(
 ) -> None:
     made = production(rows_of(a="a fox"))
     assert ledger.productions.claim_publish(made.production_id, "dead", 60)
-    assert publish(ledger, made.production_id, 3, "next") is None
+    assert publish(ledger, made.production_id, settings_of(), "next") is None
     clock.turn(61)
-    assert publish(ledger, made.production_id, 3, "next") is not None
+    assert publish(ledger, made.production_id, settings_of(), "next") is not None
 
 
 async def test_second_output_gets_copies_and_pays_nothing(
@@ -170,7 +173,7 @@ async def test_second_output_gets_copies_and_pays_nothing(
     second: Production = production(rows_of(a="a fox", b="an owl"), output="elsewhere")
     assert desk.ledger.clips.pending(3) == []
     await make(other_run(desk), "a", "b")
-    publish(desk.ledger, second.production_id, 3, "publisher")
+    publish(desk.ledger, second.production_id, settings_of(), "publisher")
     shown = published(tmp_path / "elsewhere")
     for row in shown.values():
         assert row["status"] == "delivered"
@@ -201,5 +204,5 @@ async def test_changed_row_is_pending_again_and_the_old_file_stays(
 
 
 def published_after(desk: Desk, made: Production, tmp_path: Path) -> dict[str, dict[str, Any]]:
-    publish(desk.ledger, made.production_id, 3, "publisher")
+    publish(desk.ledger, made.production_id, settings_of(), "publisher")
     return published(tmp_path / "out")

@@ -63,7 +63,7 @@ async def test_naming_an_ambiguous_clip_pays_for_another(
     await make(other_run(desk), "lost")
     assert standing(desk.ledger, "lost").delivered is not None
     assert sandbox.billed == 2
-    assert desk.ledger.productions.committed_usd(made.production_id) == 2 * USD
+    assert desk.ledger.money.of_production(made.production_id).committed_usd == 2 * USD
 
 
 async def test_retry_waits_once_more_for_a_timed_out_clip(

@@ -36,7 +36,7 @@ async def ensure(desk: Desk, *clip_ids: str, batch_id: str | None = None, **opti
 
 
 def spent(ledger: Ledger, production_id: str) -> Decimal:
-    return ledger.productions.committed_usd(production_id)
+    return ledger.money.of_production(production_id).committed_usd
 
 
 async def test_every_clip_is_submitted_once_and_in_flight(
@@ -199,9 +199,10 @@ async def test_clips_that_wait_for_their_turn_are_not_sent_once_the_breaker_is_o
                 await asyncio.sleep(0.02)
         sandbox.change(key_revoked=False)
         ensured = await ensuring
-    assert set(ensured.waiting) == set(names)
-    assert sandbox.billed == 0
-    assert set(states(desk.ledger, names).values()) == {None}
+    assert {"clip-6", "clip-7"} <= set(ensured.waiting), "only what was on its way already may arrive"
+    assert set(ensured.waiting) | set(ensured.ready) == set(names)
+    assert sandbox.billed == len(ensured.ready)
+    assert set(states(desk.ledger, list(ensured.waiting)).values()) == {None}
 
 
 async def test_budget_ends_submits_where_the_next_clip_no_longer_fits(

@@ -1,0 +1,203 @@
+"""Money: what was billed, what is committed, what budgets leave, and where it went. Sums in millionths of a US dollar."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, and_, case, func, or_, select
+
+from sora_pipeline.ledger.database import Database
+from sora_pipeline.ledger.schema import LIVE, attempts, clips, productions
+from sora_pipeline.ledger.types import LIVE_STATES, MICROS, AttemptState
+
+BILLED = or_(attempts.c.accepted_at.is_not(None), attempts.c.possibly_billed)
+"""What the provider accepted, or may have: it counts as spent, whatever became of it."""
+_COMMITTED = or_(attempts.c.state.in_(LIVE_STATES), BILLED)
+_COST = func.coalesce(func.sum(attempts.c.cost_micros), 0)
+NO_DAY = "not sent yet"
+
+
+@dataclass(frozen=True, slots=True)
+class Spending:
+    """What a production, or a day, comes to so far.
+
+    Attributes:
+        spent_usd: Billed by the provider: accepted submits, and those that may have been.
+        committed_usd: That, and what is reserved for submits under way.
+    """
+
+    spent_usd: Decimal
+    committed_usd: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class CostLine:
+    """One line of a cost report.
+
+    Attributes:
+        keys: What it is about, one value for each thing the report is by.
+        clips: How many clips.
+        attempts: How many attempts were billed.
+        delivered: How many of those ended in a stored video.
+        spent_usd: What they cost.
+    """
+
+    keys: tuple[str, ...]
+    clips: int
+    attempts: int
+    delivered: int
+    spent_usd: Decimal
+
+
+class Money:
+    """Questions about money."""
+
+    def __init__(self, database: Database, now: Callable[[], datetime]) -> None:
+        self._database = database
+        self._now = now
+
+    def of_production(self, production_id: str) -> Spending:
+        """What a production comes to so far."""
+        mine = attempts.c.production_id == production_id
+        with self._database.read() as connection:
+            return _spending(_sum(connection, mine, BILLED), committed_to(connection, production_id))
+
+    def of_today(self, provider: str) -> Spending:
+        """What the present day (UTC) comes to so far at a provider, all productions together."""
+        with self._database.read() as connection:
+            today = _sent_since(provider, _midnight(self._now()))
+            return _spending(
+                _sum(connection, *today, BILLED), _committed_today(connection, provider, self._now())
+            )
+
+    def report(self, by: Sequence[str]) -> list[CostLine]:
+        """Where the money went.
+
+        Args:
+            by: What to sum by: ``day`` (UTC, of the submit), ``model``, ``provider``, ``production`` (its manifest), or
+                the name of a column that manifests carry.
+        """
+        keys = [_key(name).label(f"key_{number}") for number, name in enumerate(by)]
+        query = (
+            select(
+                *keys,
+                func.count(func.distinct(attempts.c.clip_id)).label("clips"),
+                func.count().label("attempts"),
+                func.sum(case((attempts.c.state == AttemptState.COLLECTED, 1), else_=0)).label("delivered"),
+                _COST.label("micros"),
+            )
+            .select_from(attempts)
+            .join(clips, clips.c.clip_id == attempts.c.clip_id)
+            .join(productions, productions.c.production_id == attempts.c.production_id)
+            .where(BILLED)
+            .group_by(*keys)
+            .order_by(*keys)
+        )
+        with self._database.read() as connection:
+            rows = connection.execute(query).all()
+        return [
+            CostLine(
+                keys=tuple("" if value is None else str(value) for value in row[: len(keys)]),
+                clips=row.clips,
+                attempts=row.attempts,
+                delivered=int(row.delivered or 0),
+                spent_usd=_usd(row.micros),
+            )
+            for row in rows
+            if row.attempts
+        ]
+
+
+class Purse:
+    """What budgets leave, within the caller's exclusive transaction: nobody else can take from them meanwhile.
+
+    Args:
+        connection: Of that transaction.
+        daily_micros: What a day may cost at one provider; None: no limit.
+        now: The present.
+    """
+
+    def __init__(self, connection: Connection, daily_micros: int | None, now: datetime) -> None:
+        self._connection = connection
+        self._daily_micros = daily_micros
+        self._now = now
+        self._of_production: dict[str, int | None] = {}
+        self._of_today: dict[str, int | None] = {}
+
+    def take(self, production_id: str, provider: str, cost_micros: int) -> bool:
+        """Take a clip's cost; False, and nothing taken, where it fits one of the budgets no longer."""
+        mine, today = self.left(production_id), self.left_today(provider)
+        if any(left is not None and left < cost_micros for left in (mine, today)):
+            return False
+        if mine is not None:
+            self._of_production[production_id] = mine - cost_micros
+        if today is not None:
+            self._of_today[provider] = today - cost_micros
+        return True
+
+    def left(self, production_id: str) -> int | None:
+        """What a production may still cost; None: no limit."""
+        if production_id not in self._of_production:
+            budget = self._connection.scalar(
+                select(productions.c.budget_micros).where(productions.c.production_id == production_id)
+            )
+            self._of_production[production_id] = (
+                None if budget is None else budget - committed_to(self._connection, production_id)
+            )
+        return self._of_production[production_id]
+
+    def left_today(self, provider: str) -> int | None:
+        """What the day may still cost at a provider; None: no limit."""
+        if provider not in self._of_today:
+            self._of_today[provider] = (
+                None
+                if self._daily_micros is None
+                else self._daily_micros - _committed_today(self._connection, provider, self._now)
+            )
+        return self._of_today[provider]
+
+
+def committed_to(connection: Connection, production_id: str) -> int:
+    """What a production has spent or reserved."""
+    return _sum(connection, attempts.c.production_id == production_id, _COMMITTED)
+
+
+def _committed_today(connection: Connection, provider: str, now: datetime) -> int:
+    """What was sent today and is, or may be, billed; and all reservations, for they may be sent today."""
+    reserved = _sum(
+        connection, LIVE, attempts.c.state == AttemptState.RESERVED, attempts.c.provider == provider
+    )
+    sent = and_(attempts.c.state != AttemptState.RESERVED, _COMMITTED)
+    return reserved + _sum(connection, *_sent_since(provider, _midnight(now)), sent)
+
+
+def _sent_since(provider: str, since: datetime) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    return attempts.c.submitted_at >= since, attempts.c.provider == provider
+
+
+def _midnight(now: datetime) -> datetime:
+    return now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+def _sum(connection: Connection, *conditions: Any) -> int:
+    return int(connection.scalar(select(_COST).where(*conditions)) or 0)
+
+
+def _key(name: str) -> ColumnElement[Any]:
+    known: dict[str, ColumnElement[Any]] = {
+        "day": func.coalesce(func.date(attempts.c.submitted_at), NO_DAY),
+        "model": attempts.c.model,
+        "provider": attempts.c.provider,
+        "production": productions.c.manifest_uri,
+    }
+    return known[name] if name in known else clips.c.spec[("carried", name)].as_string()
+
+
+def _usd(micros: Any) -> Decimal:
+    return Decimal(int(micros or 0)) / MICROS
+
+
+def _spending(spent: int, committed: int) -> Spending:
+    return Spending(_usd(spent), _usd(committed))
