@@ -18,6 +18,7 @@ from sora_pipeline.ledger.breakers import Breaker
 from sora_pipeline.names import BATCH_TAG, CLIPS, GENERATIONS_JOB
 from sora_pipeline.production.context import limits_of
 from sora_pipeline.production.costs import cost_micros
+from sora_pipeline.production.holding import Holds
 from sora_pipeline.production.stopping import stop_sentence
 from sora_pipeline.provider.errors import ErrorKind
 from sora_pipeline.resources import DeskResource
@@ -62,7 +63,18 @@ def dispatch_sensor(
     if requests:
         return dg.SensorResult(run_requests=requests)
     unknown = sum(clip_id not in order for clip_id in pending)
-    return dg.SkipReason(_why_nothing(len(pending), free, held=len(held), unknown=unknown))
+    if held:
+        return dg.SkipReason(_why_held(desk, ledger, sorted(held, key=pending.index)))
+    return dg.SkipReason(_why_nothing(len(pending), free, unknown=unknown))
+
+
+def _why_held(desk: DeskResource, ledger: Ledger, held: list[str]) -> str:
+    standing = ledger.clips.standings(held[:1])[held[0]]
+    holds = Holds(ledger, ledger.productions.get(standing.production_id), desk.settings.read())
+    hold = holds.of(cost_micros(standing.clip, desk.catalogue()))
+    return (
+        f"{len(held)} clips are pending: {hold.sentence if hold else 'no money was left for them just now'}"
+    )
 
 
 def _probe(
@@ -77,11 +89,9 @@ def _probe(
     return list(_batch_requests(ledger, reserved, order, 1))
 
 
-def _why_nothing(pending: int, free: int, *, held: int, unknown: int) -> str:
+def _why_nothing(pending: int, free: int, *, unknown: int) -> str:
     if not pending:
         return "no clip is pending"
-    if held:
-        return f"{held} clips are pending, but their cost no longer fits the production's budget"
     if unknown == pending:
         return f"{pending} clips are pending, but have no partition in Dagster; materialize prompt_manifest again"
     return f"{pending} clips are pending; waiting for slots ({max(free, 0)} free)"
