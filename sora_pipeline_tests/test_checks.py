@@ -154,7 +154,7 @@ def test_manifest_that_was_tampered_with_is_found(
 def test_breaker_is_a_check_that_changes_colour_without_a_run(
     daemon: Daemon, ledger: Ledger, production: Producer
 ) -> None:
-    production(rows_of(a="a fox"))
+    production(rows_of(a="a fox", b="an owl"))
     ledger.breakers.open("sandbox", "no_balance", "HTTP 403: Insufficient balance")
     (red,) = daemon.tick("dispatch_sensor").checks
     assert (red.asset_key.to_user_string(), red.check_name) == ("generations", "submits_allowed")
@@ -164,3 +164,6 @@ def test_breaker_is_a_check_that_changes_colour_without_a_run(
     ledger.breakers.close("sandbox")
     (green,) = daemon.tick("dispatch_sensor").checks
     assert (green.passed, green.description) == (True, "submits go on")
+    production(rows_of(a="a fox", b="an owl", c="a bear"))
+    daemon.run(daemon.tick("dispatch_sensor").request, GENERATIONS_JOB)
+    assert len(daemon.tick("dispatch_sensor").checks) == 1, "said again of what was materialized since"

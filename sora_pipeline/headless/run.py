@@ -99,7 +99,7 @@ class HeadlessRun:
                 if progress.settled:
                     settled_at = settled_at or time.monotonic()
                     patience = time.monotonic() - settled_at > PUBLISH_PATIENCE_S
-                    if progress.published or progress.stopped or patience:
+                    if progress.published or patience:
                         return Ended(progress, stopped=progress.stopped)
                 else:
                     settled_at = None

@@ -213,7 +213,9 @@ async def _reserve(
     for clip_id in reservation.no_budget:
         production = desk.ledger.productions.get(standings[clip_id].production_id)
         hold = Holds(desk.ledger, production, desk.settings).of(costs[clip_id])
-        ensured.waiting[clip_id] = hold.sentence if hold else "no money was left for it just now; run it again"
+        ensured.waiting[clip_id] = (
+            hold.sentence if hold else "no money was left for it just now; run it again"
+        )
     return reservation.reserved
 
 
