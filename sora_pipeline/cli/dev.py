@@ -1,6 +1,7 @@
 """``sora-pipeline dev``: the Dagster UI and daemon on the project's own home."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -33,6 +34,8 @@ def dev(
     module = ["-m", "sora_pipeline.definitions", "-d", str(Path.cwd())]
     executable = str(Path(sys.executable).with_name("dagster"))
     command = [executable, "dev", "-h", host, "-p", str(port), *module]
+    # A shell that puts us into the background has SIGINT ignored, children inherit that, and Dagster stops by SIGINT.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     child = subprocess.Popen(command, env={**os.environ, "PYTHONWARNINGS": "ignore"})
     try:
         code = child.wait()

@@ -17,6 +17,8 @@ GRACE_S = 15.0
 
 def main(command: list[str]) -> int:
     """Run until the command ends or the parent does; returns the command's exit code."""
+    # A shell that puts us into the background has SIGINT ignored, children inherit that, and Dagster stops by SIGINT.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
     threading.Thread(target=_wait_for_parent, args=(child,), daemon=True).start()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
