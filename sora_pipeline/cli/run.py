@@ -24,6 +24,7 @@ from sora_pipeline.cli.output import (
 if TYPE_CHECKING:
     from sora_pipeline.headless.run import Ended
     from sora_pipeline.ledger import Ledger, Production
+    from sora_pipeline.provider.catalogue import Catalogue
     from sora_pipeline.settings import Settings
 
 
@@ -95,7 +96,11 @@ def run(
     finally:
         if sandbox_started:
             stop_sandbox(home / "sandbox")
-    raise typer.Exit(_finish(ledger, settings, requested, ended, as_json=as_json))
+    code = _finish(ledger, settings, requested, ended, as_json=as_json)
+    if settings.notify_url:
+        # Our daemon has ended, and with it the sensor that tells.
+        _tell(ledger, settings, catalogue, requested)
+    raise typer.Exit(code)
 
 
 def _budget(text: str) -> Decimal:
@@ -108,6 +113,20 @@ def _budget(text: str) -> Decimal:
             f"{text!r} is not an amount of US dollars such as 25 or 12.50", param_hint="--budget"
         )
     return budget
+
+
+def _tell(ledger: "Ledger", settings: "Settings", catalogue: "Catalogue", requested: "Production") -> None:
+    """Tell the webhook what became of the production; where that fails, a daemon does it later."""
+    from sora_pipeline.production.notifying import NotificationProblem, tell_if_settled
+    from sora_pipeline.store import StoreProblem
+
+    production = ledger.productions.get(requested.production_id)
+    if production.snapshot_path is None:
+        return
+    try:
+        tell_if_settled(ledger, production, settings, catalogue)
+    except (NotificationProblem, StoreProblem) as error:
+        note(f"{error}; the next daemon tries again")
 
 
 def _finish(

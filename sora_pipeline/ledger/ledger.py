@@ -11,6 +11,7 @@ from sora_pipeline.ledger.database import Database
 from sora_pipeline.ledger.pauses import Pauses
 from sora_pipeline.ledger.productions import Productions
 from sora_pipeline.ledger.spending import Money
+from sora_pipeline.ledger.telling import Tellings
 
 
 def utc_now() -> datetime:
@@ -39,6 +40,7 @@ class Ledger:
         self.breakers = Breakers(self.database, now)
         self.money = Money(self.database, now)
         self.pauses = Pauses(self.database, now)
+        self.tellings = Tellings(self.database, now)
 
     def close(self) -> None:
         """Give the connections back."""
