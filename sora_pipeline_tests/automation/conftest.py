@@ -25,6 +25,7 @@ class Tick:
 
     requests: list[dg.RunRequest]
     skipped: str
+    errors: list[str] = field(default_factory=list)
 
     @property
     def request(self) -> dg.RunRequest:
@@ -54,7 +55,8 @@ class Daemon:
         ) as context:
             data = definitions.resolve_sensor_def(name).evaluate_tick(context)
         self.cursors[name] = data.cursor or self.cursors.get(name)
-        return Tick(list(data.run_requests or []), data.skip_message or "")
+        errors = [str(each.error) for each in data.dagster_run_reactions or [] if each.error]
+        return Tick(list(data.run_requests or []), data.skip_message or "", errors)
 
     def run(self, request: dg.RunRequest, job_name: str | None = None) -> dg.ExecuteInProcessResult:
         job = self.definitions.resolve_job_def(request.job_name or job_name or "")

@@ -15,6 +15,7 @@ from sora_pipeline.assets.clips import clip_partitions
 from sora_pipeline.ledger import Ledger
 from sora_pipeline.names import CLIPS
 from sora_pipeline_tests.conftest import Sandbox, rows_of, write_manifest
+from sora_pipeline_tests.webhook import Webhook
 
 GREEN, RED = "MATERIALIZED", "FAILED"
 
@@ -39,7 +40,7 @@ def colours(asset: str) -> dict[str, str]:
 
 @pytest.mark.timeout(700)
 def test_run_delivers_what_it_can_and_says_what_it_could_not(
-    home: Path, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    home: Path, sandbox: Sandbox, webhook: Webhook, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SORA_BASE_URL", sandbox.url)
     monkeypatch.setenv("SORA_API_KEY", sandbox.endpoint.api_key)
@@ -73,6 +74,11 @@ def test_run_delivers_what_it_can_and_says_what_it_could_not(
 
     assert colours("generations") == {"fox": GREEN, "refused": RED, "owl": GREEN, "blocked": GREEN}
     assert colours("videos") == {"fox": GREEN, "owl": GREEN, "blocked": RED}
+
+    finished = [each for each in webhook.texts if each.startswith("Production ")]
+    assert len(finished) == 1, "the daemon's sensor or the command, and not both"
+    assert finished[0].startswith("Production finished: 2 of 4 clips delivered, 3.60 USD")
+    assert any(each.startswith("Run failed: generations_job: 1 clips") for each in webhook.texts)
 
     retried = command("retry")
     assert retried.returncode == 0, retried.stderr
