@@ -32,3 +32,11 @@ def shown_uri(text: str) -> str:
     parts = urlsplit(text)
     user, at, host = parts.netloc.rpartition("@")
     return f"{parts.scheme}://{user.partition(':')[0]}{at}{host}{parts.path}"
+
+
+def split_output(path: str) -> tuple[str, str]:
+    """The output and the name below it of a stored video, of which only the whole path is known."""
+    output, slash, name = path.rpartition("/videos/")
+    if not slash:
+        raise ValueError(f"{path!r} is not the path of a stored video")
+    return output, f"videos/{name}"

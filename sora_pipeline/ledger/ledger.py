@@ -10,6 +10,7 @@ from sora_pipeline.ledger.clips import Clips
 from sora_pipeline.ledger.database import Database
 from sora_pipeline.ledger.pauses import Pauses
 from sora_pipeline.ledger.productions import Productions
+from sora_pipeline.ledger.rebuilding import Rebuilding
 from sora_pipeline.ledger.spending import Money
 from sora_pipeline.ledger.telling import Tellings
 
@@ -41,6 +42,7 @@ class Ledger:
         self.money = Money(self.database, now)
         self.pauses = Pauses(self.database, now)
         self.tellings = Tellings(self.database, now)
+        self.rebuilding = Rebuilding(self.database)
 
     def close(self) -> None:
         """Give the connections back."""
