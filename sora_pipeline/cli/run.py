@@ -133,7 +133,7 @@ def _finish(
     ledger: "Ledger", settings: "Settings", requested: "Production", ended: "Ended", *, as_json: bool
 ) -> int:
     """Print what became of everything, and say it in the exit code."""
-    from sora_pipeline.production.publishing import FAILED, GALLERY, PARQUET, publish, survey
+    from sora_pipeline.production.publishing import FAILED, GALLERY, PARQUET, is_published, publish, survey
 
     if ended.problem is not None:
         problem(ended.problem)
@@ -142,7 +142,7 @@ def _finish(
     if production.snapshot_path is None:
         problem(ended.stopped or "nothing was read")
         return STOPPED
-    if production.published_seq < production.change_seq:
+    if not is_published(production):
         publish(ledger, production.production_id, settings, f"sora-pipeline run {uuid.uuid4().hex[:8]}")
     snapshot, outcomes = survey(ledger, production, settings.max_attempts)
     undelivered = [each for each in outcomes if each.status != "delivered"]
