@@ -21,6 +21,8 @@ from sora_pipeline.provider.catalogue import Catalogue
 from sora_pipeline.settings import Settings
 
 SHOWN_CLIPS = 5
+FIRST_SEQ = 1_000_000_000
+"""Sensors remember how far the lost ledger had counted; nothing that happens from now on may look older than that."""
 
 
 class RebuildProblem(Exception):
@@ -161,14 +163,14 @@ class _Recovery:
             manifest_sha256=newest.manifest_sha256 or None,
             snapshot_sha256=newest.snapshot_sha256 or None,
             sequence=len(readings),
-            change_seq=1,
+            change_seq=FIRST_SEQ,
             changed_at=self._now,
-            published_seq=0,
+            published_seq=FIRST_SEQ - 1,
             published_at=None,
             publisher=None,
             publisher_until=None,
             error=None,
-            told_seq=1,
+            told_seq=FIRST_SEQ,
             told_state=None,
         )
 
