@@ -16,7 +16,6 @@ from sora_pipeline.ledger.types import MICROS
 from sora_pipeline.production.traces import LONG_AGO, Trace, TraceKind
 from sora_pipeline.provider.errors import ErrorKind
 
-BATCH = "rebuilt"
 LOST_SUBMIT = "the ledger was lost while a run may have submitted it"
 LOST_END = "the ledger that knew how it ended was lost, and another attempt followed"
 LOST_KIND = "history_lost"
@@ -128,7 +127,7 @@ def _attempt(
         round=1,
         fingerprint=known.get("fingerprint") or wanted.fingerprint,
         state=AttemptState.FAILED,
-        batch_id=BATCH,
+        batch_id=f"rebuilt-{now:%Y%m%d%H%M%S}",
         provider=known.get("provider") or wanted.clip.provider,
         model=known.get("model") or wanted.clip.model,
         cost_micros=int((price() if cost is None else cost) * MICROS),
@@ -240,7 +239,7 @@ def _bare(attempt: Attempt) -> Attempt:
         round=1,
         fingerprint=attempt.fingerprint,
         state=AttemptState.FAILED,
-        batch_id=BATCH,
+        batch_id=attempt.batch_id,
         provider=attempt.provider,
         model=attempt.model,
         cost_micros=0,
