@@ -13,6 +13,7 @@ from sora_pipeline.automation.manifests import (
     manifest_request_sensor,
     manifest_schedule,
 )
+from sora_pipeline.automation.notify import failure_notification_sensor, finished_notification_sensor
 from sora_pipeline.automation.poll import poll_sensor
 from sora_pipeline.automation.publish import publish_sensor
 from sora_pipeline.checks import health_checks
@@ -25,11 +26,19 @@ def build_definitions(settings: Settings) -> dg.Definitions:
     shown = SettingsResource.of(settings)
     ledger = LedgerResource(settings=shown)
     provider = ProviderResource(settings=shown)
+    told = [finished_notification_sensor, failure_notification_sensor] if settings.notify_url else []
     return dg.Definitions(
         assets=[prompt_manifest, generations, videos, video_manifest],
         asset_checks=health_checks,
         jobs=[manifest_job, generations_job, videos_job, publish_job],
-        sensors=[dispatch_sensor, poll_sensor, publish_sensor, manifest_request_sensor, manifest_file_sensor],
+        sensors=[
+            dispatch_sensor,
+            poll_sensor,
+            publish_sensor,
+            manifest_request_sensor,
+            manifest_file_sensor,
+            *told,
+        ],
         schedules=[manifest_schedule(settings)],
         resources={"desk": DeskResource(settings=shown, ledger=ledger, provider=provider)},
         # One process a run: the work inside is asyncio, and a process for each step would double the start-up.

@@ -8,6 +8,7 @@ PRODUCTION_TAG = "sora/production"
 REQUESTED_BY_TAG = "sora/requested_by"
 CLIPS_TAG = "sora/clips"
 
+PARTITION_TAG = "dagster/partition"
 RANGE_START_TAG = "dagster/asset_partition_range_start"
 RANGE_END_TAG = "dagster/asset_partition_range_end"
 PARENT_RUN_TAG = "dagster/parent_run_id"

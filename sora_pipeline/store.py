@@ -171,6 +171,22 @@ class OutputStore:
                 return (self._root / _checked(relative)).exists()
             return bool(self._fs.exists(self._remote(relative)))
 
+    def names(self, folder: str) -> list[str]:
+        """What lies directly in a folder of the store, by relative path; nothing where there is no such folder.
+
+        Raises:
+            StoreProblem: the store cannot be asked.
+        """
+        with self._explaining("be listed", folder):
+            if self._root:
+                path = self._root / _checked(folder)
+                return sorted(f"{folder}/{each.name}" for each in path.iterdir()) if path.is_dir() else []
+            try:
+                found = self._fs.ls(self._remote(f"{folder}/any").rpartition("/")[0], detail=False)
+            except FileNotFoundError:
+                return []
+            return sorted(f"{folder}/{str(each).rstrip('/').rpartition('/')[2]}" for each in found)
+
     def size(self, relative: str) -> int:
         """Bytes of an output.
 

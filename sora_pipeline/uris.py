@@ -23,3 +23,20 @@ def absolute_uri(text: str) -> str:
         text = unquote(urlsplit(text).path)
     # Links stay as they are written: what a link points to may change, and is meant to.
     return text if is_uri(text) else os.path.abspath(os.path.expanduser(text))  # noqa: PTH100, PTH111
+
+
+def shown_uri(text: str) -> str:
+    """The address without what may be a secret in it: a password, or the signature in a query."""
+    if not is_uri(text):
+        return text
+    parts = urlsplit(text)
+    user, at, host = parts.netloc.rpartition("@")
+    return f"{parts.scheme}://{user.partition(':')[0]}{at}{host}{parts.path}"
+
+
+def split_output(path: str) -> tuple[str, str]:
+    """The output and the name below it of a stored video, of which only the whole path is known."""
+    output, slash, name = path.rpartition("/videos/")
+    if not slash:
+        raise ValueError(f"{path!r} is not the path of a stored video")
+    return output, f"videos/{name}"

@@ -25,6 +25,7 @@ from sora_pipeline.provider.factory import make_provider
 from sora_pipeline.sandbox.embedded import SandboxEndpoint, running_sandbox
 from sora_pipeline.sandbox.settings import SandboxSettings
 from sora_pipeline.settings import Settings
+from sora_pipeline_tests.webhook import Webhook, running_webhook
 
 QUICK = {"render_s": 0.4, "late_file_s": 0.6, "slow_answer_s": 0.6, "fps": 6}
 USD = Decimal("1.20")  # four seconds of 720p, sora-2-pro
@@ -245,6 +246,14 @@ async def desk(office: Office) -> AsyncIterator[Desk]:
 def other_run(desk: Desk, owner: str = "run-2", **values: Any) -> Desk:
     """The same tools in the hands of another run."""
     return replace(desk, owner=owner, settings=desk.settings.model_copy(update=values))
+
+
+@pytest.fixture
+def webhook(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Webhook]:
+    """A webhook that listens, and is what the settings name."""
+    with running_webhook() as webhook:
+        monkeypatch.setenv("SORA_NOTIFY_URL", webhook.url)
+        yield webhook
 
 
 @pytest.fixture

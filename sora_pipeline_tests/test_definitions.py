@@ -51,6 +51,18 @@ def test_sensors_schedule_and_jobs(definitions: dg.Definitions) -> None:
     assert jobs == {"prompt_manifest_job", "generations_job", "videos_job", "video_manifest_job"}
 
 
+def test_webhook_brings_two_sensors_along(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SORA_NOTIFY_URL", "https://hooks.example/a-very-secret-address")
+    told = build_definitions(Settings.from_env())
+    running = {
+        each.name
+        for each in told.get_repository_def().sensor_defs
+        if each.default_status is dg.DefaultSensorStatus.RUNNING and each.description
+    }
+    assert {"finished_notification_sensor", "failure_notification_sensor"} <= running
+    assert "a-very-secret-address" not in repr(told.resources)
+
+
 def test_every_asset_and_sensor_says_what_it_is(definitions: dg.Definitions) -> None:
     graph = definitions.resolve_asset_graph()
     assert all(graph.get(key).description for key in graph.get_all_asset_keys())

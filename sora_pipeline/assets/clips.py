@@ -7,7 +7,8 @@ from typing import Any
 
 import dagster as dg
 
-from sora_pipeline.assets.metadata import Done
+from sora_pipeline.assets.metadata import Done, ended
+from sora_pipeline.ledger import Ledger
 from sora_pipeline.names import BATCH_TAG, CLIPS, GROUP, PARENT_RUN_TAG, REQUESTED_BY_TAG, RETRY_NUMBER_TAG
 
 clip_partitions = dg.DynamicPartitionsDefinition(name=CLIPS)
@@ -64,16 +65,21 @@ class Order:
 
     @classmethod
     def of(cls, context: dg.AssetExecutionContext) -> "Order":
-        """Read the run's tags.
-
-        A sensor's run that a person re-executes in the UI carries the sensor's tags all the same; one that the daemon
-        starts over, after a crash, is numbered.
-        """
+        """Read the run's tags."""
         tags = context.run.tags
-        re_executed = PARENT_RUN_TAG in tags and RETRY_NUMBER_TAG not in tags
-        by_person = re_executed or REQUESTED_BY_TAG not in tags
+        by_person = asked_by_person(tags)
         batch_id = context.run.run_id if by_person else tags.get(BATCH_TAG, context.run.run_id)
         return cls(clip_ids=context.partition_keys, batch_id=batch_id, by_person=by_person)
+
+
+def asked_by_person(tags: Mapping[str, str]) -> bool:
+    """Whether a run with these tags was asked for by a person, and not by a sensor.
+
+    A sensor's run that a person re-executes in the UI carries the sensor's tags all the same; one that the daemon
+    starts over, after a crash, is numbered.
+    """
+    re_executed = PARENT_RUN_TAG in tags and RETRY_NUMBER_TAG not in tags
+    return re_executed or REQUESTED_BY_TAG not in tags
 
 
 def materializations(
@@ -111,12 +117,20 @@ def selected(context: dg.AssetExecutionContext) -> frozenset[dg.AssetKey]:
 
 
 def observations(
-    context: dg.AssetExecutionContext, failed: Mapping[str, str]
+    context: dg.AssetExecutionContext, ledger: Ledger, failed: Mapping[str, str]
 ) -> Iterator[dg.AssetObservation]:
     """Why each clip failed, where people look: among the events of its own partition."""
+    newest = {attempt.clip_id: attempt for attempt in ledger.attempts.of_clips(list(failed))}
     for clip_id, reason in failed.items():
+        told = {"failed": reason, **ended(newest.get(clip_id))}
+        yield dg.AssetObservation(context.asset_key, partition=clip_id, description=reason, metadata=told)
+
+
+def waits(context: dg.AssetExecutionContext, waiting: Mapping[str, str]) -> Iterator[dg.AssetObservation]:
+    """Why each clip was left to a later run; also says for ever that this one did not submit it."""
+    for clip_id, reason in waiting.items():
         yield dg.AssetObservation(
-            context.asset_key, partition=clip_id, description=reason, metadata={"failed": reason}
+            context.asset_key, partition=clip_id, description=reason, metadata={"waiting": reason}
         )
 
 

@@ -16,6 +16,7 @@ from sora_pipeline.assets.clips import (
     materializations,
     observations,
     selected,
+    waits,
 )
 from sora_pipeline.assets.prompt_manifest import prompt_manifest
 from sora_pipeline.ledger import AttemptState
@@ -44,6 +45,8 @@ async def generations(
         fail_transient(tools, ensured)
     for clip_id, reason in ensured.waiting.items():
         context.log.warning(f"{clip_id} was not submitted: {reason}")
+    for observation in waits(context, ensured.waiting):
+        yield observation
     done = {
         clip_id: metadata.generation(attempt, fresh=attempt.attempt_id in ensured.fresh)
         for clip_id, attempt in ensured.ready.items()
@@ -51,7 +54,7 @@ async def generations(
     for event in materializations(context, done):
         yield event
     if ensured.failed:
-        for observation in observations(context, ensured.failed):
+        for observation in observations(context, desk.ledger.open(), ensured.failed):
             yield observation
         for event in _delivered_already(context, ensured):
             yield event

@@ -9,6 +9,9 @@ import dagster as dg
 from sora_pipeline.ledger import Attempt
 from sora_pipeline.media.poster import data_uri
 
+NEVER_BEGUN = "never begun"
+"""The state of a clip without any attempt."""
+
 
 @dataclass(frozen=True, slots=True)
 class Done:
@@ -32,6 +35,8 @@ def generation(attempt: Attempt, *, fresh: bool) -> Done:
         "fingerprint": attempt.fingerprint,
         "submitted_by_this_run": fresh,
     }
+    if attempt.poll_url is not None:
+        metadata["poll_url"] = attempt.poll_url
     return Done(metadata, attempt.fingerprint)
 
 
@@ -43,6 +48,10 @@ def video(attempt: Attempt, poster: bytes | None) -> Done:
     metadata |= {
         "video": dg.MetadataValue.path(f"{(attempt.output_uri or '').rstrip('/')}/{attempt.file_name}"),
         "prediction_id": attempt.prediction_id or "",
+        "provider": attempt.provider,
+        "model": attempt.model,
+        "model_returned": attempt.model_returned or "",
+        "fingerprint": attempt.fingerprint,
         "cost_usd": float(attempt.cost_usd),
         "bytes": attempt.bytes or 0,
         "sha256": attempt.sha256 or "",
@@ -59,3 +68,24 @@ def video(attempt: Attempt, poster: bytes | None) -> Done:
     if attempt.accepted_at and attempt.completed_at:
         metadata["render_s"] = (attempt.completed_at - attempt.accepted_at).total_seconds()
     return Done(metadata, attempt.sha256 or attempt.fingerprint)
+
+
+def ended(attempt: Attempt | None) -> dict[str, Any]:
+    """What is known of an attempt without a video: enough to write it into a ledger again, should that be lost."""
+    if attempt is None:
+        return {"state": NEVER_BEGUN}
+    facts = {
+        "attempt": attempt.number,
+        "state": str(attempt.state),
+        "error_kind": attempt.error_kind,
+        "error_message": attempt.error_message,
+        "retryable": attempt.retryable,
+        "possibly_billed": attempt.possibly_billed,
+        "provider": attempt.provider,
+        "model": attempt.model,
+        "fingerprint": attempt.fingerprint,
+        "cost_usd": float(attempt.cost_usd),
+        "prediction_id": attempt.prediction_id,
+        "poll_url": attempt.poll_url,
+    }
+    return {name: value for name, value in facts.items() if value is not None}

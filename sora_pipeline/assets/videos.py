@@ -12,6 +12,7 @@ from sora_pipeline.assets.clips import (
     failure,
     materializations,
     observations,
+    waits,
 )
 from sora_pipeline.assets.generations import generations
 from sora_pipeline.ledger import AttemptState
@@ -36,8 +37,11 @@ async def videos(
         wanted = [clip_id for clip_id in order.clip_ids if clip_id not in ensured.failed]
         collected = await collect_videos(tools, wanted, resume_timed_out=order.by_person)
         _report(tools.ledger.attempts.report, collected)
-    for clip_id, reason in {**collected.waiting, **ensured.waiting}.items():
+    waiting = {**collected.waiting, **ensured.waiting}
+    for clip_id, reason in waiting.items():
         context.log.warning(f"{clip_id} has no video yet: {reason}")
+    for observation in waits(context, waiting):
+        yield observation
     done = {
         clip_id: metadata.video(attempt, collected.posters.get(clip_id))
         for clip_id, attempt in collected.delivered.items()
@@ -46,7 +50,7 @@ async def videos(
         yield event
     failed = ensured.failed | {clip_id: reason for clip_id, (_, reason) in collected.failed.items()}
     if failed:
-        for observation in observations(context, failed):
+        for observation in observations(context, desk.ledger.open(), failed):
             yield observation
         raise failure("clips have no video", failed)
     if ensured.stopped:

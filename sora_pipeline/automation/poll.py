@@ -53,7 +53,8 @@ def poll_sensor(context: dg.SensorEvaluationContext, desk: DeskResource) -> dg.S
         mine = [by_clip[clip_id] for clip_id in stretch.keys]
         ledger.attempts.expect_collect([attempt.attempt_id for attempt in mine], requested_lease_s(settings))
         tries = sum(attempt.collect_tries for attempt in mine)
-        key = f"collect:{mine[0].attempt_id}-{mine[-1].attempt_id}:{len(mine)}:{tries}"
+        # With the batch: in another ledger on the same home, the same numbers mean other attempts.
+        key = f"collect:{mine[0].batch_id}:{mine[0].attempt_id}-{mine[-1].attempt_id}:{len(mine)}:{tries}"
         requests.append(range_request(stretch, job_name=VIDEOS_JOB, run_key=key, sensor=NAME, tags={}))
     context.log.info(swept.sentence())
     return dg.SensorResult(run_requests=requests) if requests else dg.SkipReason(swept.sentence())

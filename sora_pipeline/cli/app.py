@@ -9,7 +9,7 @@ import types
 import typer
 
 from sora_pipeline import __version__
-from sora_pipeline.cli import check, costs, dev, doctor, models, retry, run, sandbox, status
+from sora_pipeline.cli import check, costs, dev, doctor, ledger, models, retry, run, sandbox, status
 from sora_pipeline.cli.output import BAD_INPUT, problem
 
 app = typer.Typer(
@@ -28,6 +28,7 @@ app.command("costs")(costs.costs)
 app.command("models")(models.models)
 app.command("doctor")(doctor.doctor)
 app.command("dev")(dev.dev)
+app.add_typer(ledger.app, name="ledger")
 app.command("sandbox", help=sandbox.HELP)(sandbox.command())
 
 

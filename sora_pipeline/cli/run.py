@@ -25,6 +25,7 @@ from sora_pipeline.cli.output import (
 if TYPE_CHECKING:
     from sora_pipeline.headless.run import Ended
     from sora_pipeline.ledger import Ledger, Production
+    from sora_pipeline.provider.catalogue import Catalogue
     from sora_pipeline.settings import Settings
 
 
@@ -101,7 +102,11 @@ def run(
     finally:
         if sandbox_started:
             stop_sandbox(home / "sandbox")
-    raise typer.Exit(_finish(ledger, settings, requested, ended, as_json=as_json))
+    code = _finish(ledger, settings, requested, ended, as_json=as_json)
+    if settings.notify_url:
+        # Our daemon has ended, and with it the sensor that tells.
+        _tell(ledger, settings, catalogue, requested)
+    raise typer.Exit(code)
 
 
 def _budget(text: str) -> Decimal:
@@ -116,11 +121,25 @@ def _budget(text: str) -> Decimal:
     return budget
 
 
+def _tell(ledger: "Ledger", settings: "Settings", catalogue: "Catalogue", requested: "Production") -> None:
+    """Tell the webhook what became of the production; where that fails, a daemon does it later."""
+    from sora_pipeline.production.notifying import NotificationProblem, tell_if_settled
+    from sora_pipeline.store import StoreProblem
+
+    production = ledger.productions.get(requested.production_id)
+    if production.snapshot_path is None:
+        return
+    try:
+        tell_if_settled(ledger, production, settings, catalogue)
+    except (NotificationProblem, StoreProblem) as error:
+        note(f"{error}; the next daemon tries again")
+
+
 def _finish(
     ledger: "Ledger", settings: "Settings", requested: "Production", ended: "Ended", *, as_json: bool
 ) -> int:
     """Print what became of everything, and say it in the exit code."""
-    from sora_pipeline.production.publishing import FAILED, GALLERY, PARQUET, publish, survey
+    from sora_pipeline.production.publishing import FAILED, GALLERY, PARQUET, is_published, publish, survey
 
     if ended.problem is not None:
         problem(ended.problem)
@@ -129,7 +148,7 @@ def _finish(
     if production.snapshot_path is None:
         problem(ended.stopped or "nothing was read")
         return STOPPED
-    if production.published_seq < production.change_seq:
+    if not is_published(production):
         publish(ledger, production.production_id, settings, f"sora-pipeline run {uuid.uuid4().hex[:8]}")
     snapshot, outcomes = survey(ledger, production, settings)
     undelivered = [each for each in outcomes if each.status != "delivered"]

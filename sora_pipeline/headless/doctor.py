@@ -8,6 +8,7 @@ from pathlib import Path
 
 from sora_pipeline.headless.home import daemon_is_alive, prepare_home
 from sora_pipeline.ledger import Ledger
+from sora_pipeline.production.notifying import webhook_host
 from sora_pipeline.provider.catalogue import Catalogue, UnknownModel, load_catalogue
 from sora_pipeline.provider.config import ProviderConfig
 from sora_pipeline.provider.errors import ErrorKind
@@ -94,6 +95,7 @@ def _local(settings: Settings, home: Path) -> Iterator[Finding]:
     yield Finding("home", True if alive else None, f"{home}: {told}")
     yield _ledger(settings, home)
     yield _output(settings)
+    yield _webhook(settings)
 
 
 def _ledger(settings: Settings, home: Path) -> Finding:
@@ -124,6 +126,16 @@ def _output(settings: Settings) -> Finding:
     except Exception as error:  # a store's driver may raise anything
         return Finding("output", False, f"{error}. Look at SORA_OUTPUT")
     return Finding("output", True, f"{store.uri} can be written")
+
+
+def _webhook(settings: Settings) -> Finding:
+    if not settings.notify_url:
+        return Finding("webhook", None, "SORA_NOTIFY_URL is not set: nobody is told of failures and ends")
+    host = webhook_host(settings)
+    if host is None:
+        return Finding("webhook", False, "SORA_NOTIFY_URL names no host; write https://host/path")
+    links = "" if settings.ui_url else "; set SORA_UI_URL for links to the Dagster UI"
+    return Finding("webhook", True, f"{host} is told of failed runs and finished productions{links}")
 
 
 async def _provider(

@@ -10,7 +10,9 @@ from sora_pipeline.ledger.clips import Clips
 from sora_pipeline.ledger.database import Database
 from sora_pipeline.ledger.pauses import Pauses
 from sora_pipeline.ledger.productions import Productions
+from sora_pipeline.ledger.rebuilding import Rebuilding
 from sora_pipeline.ledger.spending import Money
+from sora_pipeline.ledger.telling import Tellings
 
 
 def utc_now() -> datetime:
@@ -39,6 +41,8 @@ class Ledger:
         self.breakers = Breakers(self.database, now)
         self.money = Money(self.database, now)
         self.pauses = Pauses(self.database, now)
+        self.tellings = Tellings(self.database, now)
+        self.rebuilding = Rebuilding(self.database)
 
     def close(self) -> None:
         """Give the connections back."""

@@ -71,6 +71,7 @@ productions = Table(
     Column("publisher_until", UtcDateTime),
     Column("error", Text),
     Column("told_seq", Integer, nullable=False, default=0, server_default="0"),
+    Column("told_state", String(64)),
 )
 
 clips = Table(

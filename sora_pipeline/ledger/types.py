@@ -162,6 +162,7 @@ class Production:
     publisher_until: datetime | None
     error: str | None
     told_seq: int
+    told_state: str | None
 
     @property
     def budget_usd(self) -> Decimal | None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.stream import VideoStream
 
-__all__ = ["VideoFacts", "VideoProblem", "VideoProblemKind", "looks_like_mp4", "verify_video"]
+__all__ = ["VideoFacts", "VideoProblem", "VideoProblemKind", "looks_like_mp4", "mismatch", "verify_video"]
 
 DURATION_TOLERANCE_S = 0.5
 
@@ -102,17 +102,21 @@ def verify_video(path: Path, *, size: Size, duration: float) -> VideoFacts:
         has_audio=picture.has_audio,
         c2pa=c2pa,
     )
-    if picture.size != size:
-        raise VideoProblem(
-            VideoProblemKind.WRONG_SIZE, f"The video is {picture.size}, {size} was asked for.", facts
-        )
-    if abs(facts.duration_s - duration) > DURATION_TOLERANCE_S:
-        raise VideoProblem(
-            VideoProblemKind.WRONG_DURATION,
-            f"The video lasts {facts.duration_s:g} s, {duration:g} s were asked for.",
-            facts,
-        )
+    problem = mismatch(facts, size=size, duration=duration)
+    if problem is not None:
+        raise problem
     return facts
+
+
+def mismatch(facts: VideoFacts, *, size: Size, duration: float) -> VideoProblem | None:
+    """In what a whole video is another than the one that was asked for."""
+    if (facts.width, facts.height) != (size.width, size.height):
+        message = f"The video is {facts.width}x{facts.height}, {size} was asked for."
+        return VideoProblem(VideoProblemKind.WRONG_SIZE, message, facts)
+    if abs(facts.duration_s - duration) > DURATION_TOLERANCE_S:
+        message = f"The video lasts {facts.duration_s:g} s, {duration:g} s were asked for."
+        return VideoProblem(VideoProblemKind.WRONG_DURATION, message, facts)
+    return None
 
 
 def _check_structure(path: Path) -> bool:

@@ -101,6 +101,14 @@ def publish(ledger: Ledger, production_id: str, settings: Settings, owner: str) 
     return Published(production, snapshot, outcomes, counts)
 
 
+def is_published(production: Production) -> bool:
+    """Whether the output manifest shows the production as it stands, and its files are there."""
+    store = OutputStore(production.output_uri)
+    return production.published_seq >= production.change_seq and all(
+        store.exists(name) for name in (PARQUET, CSV, FAILED, GALLERY)
+    )
+
+
 def _bring_along(ledger: Ledger, store: OutputStore, outcomes: list[ClipOutcome]) -> None:
     """A clip that was delivered into another output is copied, not paid for again."""
     for outcome in outcomes:

@@ -19,6 +19,8 @@ from sora_pipeline.provider.catalogue import Catalogue
 from sora_pipeline.settings import Settings, SettingsProblem
 from sora_pipeline.store import OutputStore
 
+SNAPSHOTS = ".snapshots"
+
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
@@ -104,6 +106,11 @@ def estimate(clips: tuple[Clip, ...], ledger: Ledger, catalogue: Catalogue) -> E
     return Estimate(total, to_pay)
 
 
+def snapshot_path(snapshot_sha256: str) -> str:
+    """Where in the output a canonical snapshot is kept."""
+    return f"{SNAPSHOTS}/{snapshot_sha256[:24]}.parquet"
+
+
 def register(
     snapshot: Snapshot,
     output_uri: str,
@@ -123,7 +130,7 @@ def register(
     Raises:
         StoreProblem: the output cannot be written.
     """
-    path = f".snapshots/{snapshot.snapshot_sha256[:24]}.parquet"
+    path = snapshot_path(snapshot.snapshot_sha256)
     OutputStore(output_uri).replace_bytes(path, snapshot_to_parquet(snapshot))
     return ledger.productions.record_snapshot(
         snapshot.manifest_uri,

@@ -15,6 +15,8 @@ from sora_pipeline.media.poster import poster_frame
 from sora_pipeline.media.probe import VideoFacts
 from sora_pipeline.store import OutputStore
 
+SIDECARS = ".sidecars"
+
 
 def store_video(
     store: OutputStore, clip: Clip, attempt: Attempt, staged: Path, facts: VideoFacts
@@ -38,7 +40,7 @@ def store_video(
         output_uri=store.uri,
         **asdict(facts),
     )
-    store.replace_bytes(f".sidecars/{name}.json", _sidecar(clip, attempt, video))
+    store.replace_bytes(f"{SIDECARS}/{name}.json", _sidecar(clip, attempt, video))
     return video, poster
 
 

@@ -26,6 +26,7 @@ class Tick:
     requests: list[dg.RunRequest]
     skipped: str
     checks: list[dg.AssetCheckEvaluation]
+    errors: list[str]
 
     @property
     def request(self) -> dg.RunRequest:
@@ -56,7 +57,8 @@ class Daemon:
             data = definitions.resolve_sensor_def(name).evaluate_tick(context)
         self.cursors[name] = data.cursor or self.cursors.get(name)
         checks = [each for each in data.asset_events if isinstance(each, dg.AssetCheckEvaluation)]
-        return Tick(list(data.run_requests or []), data.skip_message or "", checks)
+        errors = [str(each.error) for each in data.dagster_run_reactions or [] if each.error]
+        return Tick(list(data.run_requests or []), data.skip_message or "", checks, errors)
 
     def run(self, request: dg.RunRequest, job_name: str | None = None) -> dg.ExecuteInProcessResult:
         job = self.definitions.resolve_job_def(request.job_name or job_name or "")

@@ -1,7 +1,10 @@
 import time
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from sora_pipeline import resources
 from sora_pipeline.automation.planning import COLLECT_WAIT
 from sora_pipeline.automation.poll import MOST_TRIES
 from sora_pipeline.ledger import AttemptState, Ledger
@@ -42,6 +45,26 @@ def test_tick_records_what_became_of_everything_and_requests_it_once(
     clock.turn(LEASE_S + 1)
     assert daemon.tick(POLL).requests == [], "everything is delivered or shown"
     assert standing(ledger, "a").delivered is not None
+
+
+def test_another_ledger_on_the_same_home_requests_runs_of_its_own(
+    daemon: Daemon,
+    production: Producer,
+    sandbox: Sandbox,
+    clock: Clock,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Run keys deduplicate for ever, and the first attempt of every ledger has the number 1."""
+    submit(daemon, production, rows_of(a="a fox"))
+    wait_until_rendered(sandbox, clock)
+    request = daemon.tick(POLL).request
+    other = Ledger(f"sqlite:///{tmp_path / 'other.db'}", now=clock)
+    monkeypatch.setattr(resources, "_ledger", lambda url: other)
+    submit(daemon, replace(production, ledger=other), rows_of(a="a fox"))
+    wait_until_rendered(sandbox, clock)
+    assert daemon.tick(POLL).request.run_key != request.run_key
+    other.close()
 
 
 def test_batch_mates_are_waited_for_and_not_for_ever(

@@ -265,3 +265,29 @@ def submit(ledger: Ledger, *clip_ids: str) -> None:
             deadline_s=60,
             first_poll_s=1,
         )
+
+
+@pytest.mark.parametrize(
+    ("url", "healthy", "said"),
+    [
+        ("", None, "SORA_NOTIFY_URL is not set"),
+        ("https://hooks.example/a-very-secret-address", True, "hooks.example is told of"),
+        ("https:///a-very-secret-address", False, "names no host"),
+    ],
+)
+def test_doctor_says_whether_anybody_is_told_and_shows_no_more_than_the_host(
+    home: Path,
+    sandbox: Sandbox,
+    monkeypatch: pytest.MonkeyPatch,
+    url: str,
+    healthy: bool | None,
+    said: str,
+) -> None:
+    monkeypatch.setenv("SORA_BASE_URL", sandbox.url)
+    monkeypatch.setenv("SORA_API_KEY", sandbox.endpoint.api_key)
+    monkeypatch.setenv("SORA_NOTIFY_URL", url)
+    result = invoke("doctor", "--json")
+    (found,) = (each for each in json.loads(result.stdout)["findings"] if each["subject"] == "webhook")
+    assert found["healthy"] is healthy
+    assert said in found["sentence"]
+    assert "a-very-secret-address" not in result.output

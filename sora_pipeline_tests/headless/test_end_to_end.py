@@ -15,6 +15,7 @@ from sora_pipeline.assets.clips import clip_partitions
 from sora_pipeline.ledger import Ledger
 from sora_pipeline.names import CLIPS
 from sora_pipeline_tests.conftest import Sandbox, rows_of, write_manifest
+from sora_pipeline_tests.webhook import SECRET_PATH, Webhook
 
 GREEN, RED = "MATERIALIZED", "FAILED"
 
@@ -39,7 +40,7 @@ def colours(asset: str) -> dict[str, str]:
 
 @pytest.mark.timeout(700)
 def test_run_delivers_what_it_can_and_says_what_it_could_not(
-    home: Path, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    home: Path, sandbox: Sandbox, webhook: Webhook, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SORA_BASE_URL", sandbox.url)
     monkeypatch.setenv("SORA_API_KEY", sandbox.endpoint.api_key)
@@ -74,6 +75,13 @@ def test_run_delivers_what_it_can_and_says_what_it_could_not(
     assert colours("generations") == {"fox": GREEN, "refused": RED, "owl": GREEN, "blocked": GREEN}
     assert colours("videos") == {"fox": GREEN, "owl": GREEN, "blocked": RED}
 
+    finished = [each for each in webhook.texts if each.startswith("Production ")]
+    assert len(finished) == 1, "the daemon's sensor or the command, and not both"
+    assert finished[0].startswith("Production finished: 2 of 4 clips delivered, 3.60 USD")
+    assert any(each.startswith("Run failed: generations_job: 1 clips") for each in webhook.texts)
+
+    assert_nothing_is_paid_again_without_the_ledger(manifest, said, home, sandbox, webhook)
+
     retried = command("retry")
     assert retried.returncode == 0, retried.stderr
     assert "submitted again, each at its price: " in retried.stdout
@@ -81,3 +89,33 @@ def test_run_delivers_what_it_can_and_says_what_it_could_not(
     assert sorted(ledger.clips.pending(3)) == ["blocked", "refused"]
     ledger.close()
     assert sandbox.billed == 3
+
+
+def assert_nothing_is_paid_again_without_the_ledger(
+    manifest: Path, said: dict[str, Any], home: Path, sandbox: Sandbox, webhook: Webhook
+) -> None:
+    """The ledger is lost and rebuilt, and so is the output manifest; the webhook is down meanwhile."""
+    billed, output = sandbox.bill(), Path(said["output"])
+    manifests = {path.name for path in output.iterdir() if path.is_file()}
+    for path in [*home.glob("ledger.db*"), *(output / name for name in manifests)]:
+        path.unlink()
+    rebuilt = command("ledger", "rebuild")
+    assert rebuilt.returncode == 0, rebuilt.stderr
+    assert "2 delivered, 2 failed" in rebuilt.stdout
+    assert "3.60 USD" in rebuilt.stdout
+    for path in (output / ".snapshots").iterdir():
+        path.unlink()
+    webhook.answers, told = [500] * 20, len(webhook.told)
+    again = command("run", str(manifest), "--json", "--timeout", "300")
+    assert again.returncode == 1, again.stderr
+    assert json.loads(again.stdout)["counts"] == said["counts"]
+    assert json.loads(again.stdout)["spent_usd"] == said["spent_usd"]
+    assert sandbox.bill() == billed
+    assert {"metadata.parquet", "manifest.csv", "failed.csv", "gallery.html"} == manifests
+    assert all((output / name).exists() for name in manifests)
+    assert list((output / ".snapshots").iterdir())
+    (complaint,) = (line for line in again.stderr.splitlines() if "SORA_NOTIFY_URL" in line)
+    assert "127.0.0.1) answered HTTP 500" in complaint
+    assert SECRET_PATH not in again.stderr
+    assert len(webhook.told) == told
+    webhook.answers = []

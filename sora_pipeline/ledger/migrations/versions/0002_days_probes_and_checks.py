@@ -10,6 +10,7 @@ down_revision = "0001"
 def upgrade() -> None:
     """Add columns and indexes; nothing that is there is touched."""
     op.add_column("productions", sa.Column("told_seq", sa.Integer(), nullable=False, server_default="0"))
+    op.add_column("productions", sa.Column("told_state", sa.String(length=64)))
     op.add_column("attempts", sa.Column("verified_at", sa.DateTime()))
     op.add_column("breakers", sa.Column("closed_at", sa.DateTime()))
     op.add_column("breakers", sa.Column("probes", sa.Integer(), nullable=False, server_default="0"))
