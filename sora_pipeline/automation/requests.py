@@ -61,6 +61,23 @@ def waiting_runs(instance: dg.DagsterInstance, job_name: str, tag: str, value: s
     return bool(instance.get_runs(filters=filters, limit=1))
 
 
+def waiting_clips(instance: dg.DagsterInstance, job_name: str, order: Mapping[str, int]) -> set[str]:
+    """Clips of requested runs that have still to begin.
+
+    Args:
+        instance: Where the runs are.
+        job_name: Of the runs.
+        order: Position of every live partition key.
+    """
+    keys = list(order)
+    waiting: set[str] = set()
+    for run in instance.get_runs(filters=dg.RunsFilter(job_name=job_name, statuses=NOT_STARTED)):
+        first, last = (order.get(run.tags.get(tag, "")) for tag in (RANGE_START_TAG, RANGE_END_TAG))
+        if first is not None and last is not None:
+            waiting.update(keys[first : last + 1])
+    return waiting
+
+
 def bury_expired_runs(instance: dg.DagsterInstance, job_name: str, tag: str, value: str) -> None:
     """Mark started runs failed that let their claims expire: their processes are gone, as far as anybody can see.
 
