@@ -122,7 +122,7 @@ class OutputStore:
         long_ago = time.time() - ABANDONED_S
         for path in self.staging_dir().iterdir():
             with contextlib.suppress(FileNotFoundError):  # finished just now
-                if path.stat().st_mtime < long_ago:
+                if path.lstat().st_mtime < long_ago:
                     path.unlink()
 
     def put_file(self, local: Path, relative: str) -> None:
