@@ -8,6 +8,7 @@ from pathlib import Path
 
 from sora_pipeline.clip import Clip
 from sora_pipeline.ledger import Attempt, AttemptState, ClipStanding
+from sora_pipeline.ledger.clocks import is_over
 from sora_pipeline.media.probe import VideoFacts, VideoProblem, VideoProblemKind, verify_video
 from sora_pipeline.production.context import Desk
 from sora_pipeline.production.downloading import Download, DownloadProblem
@@ -100,7 +101,7 @@ class _Collector:
             case AttemptState.SUCCEEDED:
                 return await self._fetch(standing, attempt)
             case AttemptState.IN_FLIGHT:
-                if attempt.next_poll_at and attempt.next_poll_at <= desk.ledger.now():
+                if attempt.next_poll_at and is_over(attempt.next_poll_at, desk.ledger.now()):
                     await poll_one(desk, attempt)
                 return False
             case _:
