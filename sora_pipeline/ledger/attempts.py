@@ -154,14 +154,22 @@ class Attempts:
 
     def heartbeat(self, owner: str, lease_s: float) -> None:
         """Say that the run which owns these attempts is alive."""
-        with self._database.exclusive() as connection:
-            connection.execute(
-                update(attempts)
-                .where(
-                    LIVE, attempts.c.owner == owner, attempts.c.state.in_([RESERVED, SUBMITTING, SUCCEEDED])
+
+        def transact() -> bool:
+            with self._database.exclusive() as connection:
+                connection.execute(
+                    update(attempts)
+                    .where(
+                        LIVE,
+                        attempts.c.owner == owner,
+                        attempts.c.state.in_([RESERVED, SUBMITTING, SUCCEEDED]),
+                    )
+                    .values(lease_until=self._lease(lease_s))
                 )
-                .values(lease_until=self._lease(lease_s))
-            )
+            return True
+
+        # One that failed for a lock would be the run's last, and a living run taken for dead.
+        self._database.surely(transact, landed=lambda: False)
 
     def begin_submit(
         self, attempt_id: int, owner: str, *, lease_s: float, request_summary: Mapping[str, Any]
