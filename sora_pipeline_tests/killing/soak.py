@@ -23,7 +23,7 @@ from sora_pipeline.production.retrying import retry_clips
 from sora_pipeline_tests.conftest import QUICK, write_manifest
 from sora_pipeline_tests.killing import points
 from sora_pipeline_tests.killing.referee import violations
-from sora_pipeline_tests.killing.stage import Stage, kill_one, stage
+from sora_pipeline_tests.killing.stage import LOOK_S, Stage, kill_one, stage
 
 HARMLESS = (
     "rate-limit-once",
@@ -53,7 +53,7 @@ LASTING = (
     "truncated",
     "empty-output",
 )
-VIOLENCE_S = (15.0, 60.0)
+VIOLENCE_S = (20.0, 60.0)
 PEACE_S = 420.0
 SAY_S = 10.0
 
@@ -99,13 +99,13 @@ class Round:
             world.provider.start_again()
             self.provider_back_at = None
         luck = self.dice.random()
-        if luck < 0.05:
+        if luck < 0.06:
             self.killed["worker"] += kill_one(world.daemon.workers(), self.dice)
-        elif luck < 0.06:
+        elif luck < 0.07:
             self.killed["code server"] += kill_one(world.daemon.code_servers(), self.dice)
-        elif luck < 0.07 and (daemon := world.daemon.pid()) is not None:
+        elif luck < 0.08 and (daemon := world.daemon.pid()) is not None:
             self.killed["daemon"] += kill_one([daemon], self.dice)
-        elif luck < 0.08 and self.provider_back_at is None:
+        elif luck < 0.09 and self.provider_back_at is None:
             world.provider.kill()
             self.killed["provider"] += 1
             self.provider_back_at = now + self.dice.uniform(0.5, 6)
@@ -137,8 +137,8 @@ def play(one: Round, folder: Path) -> str:
         while time.monotonic() < violence_ends:
             world.daemon.ensure()
             one.kill(world)
-            _say(f"  {time.monotonic() - began:4.0f} s, killing: {world.situation(identity)}")
-            time.sleep(0.25)
+            _say(began, "killing", world, identity)
+            time.sleep(LOOK_S)
         one.end_violence(world)
         _settle(world, identity, began, "in peace")
         _judge(world, identity, "after the kills", sound=[])
@@ -164,7 +164,7 @@ def _settle(world: Stage, identity: str, began: float, when: str) -> None:
     world.settle(
         identity,
         timeout_s=PEACE_S,
-        meanwhile=lambda: _say(f"  {time.monotonic() - began:4.0f} s, {when}: {world.situation(identity)}"),
+        meanwhile=lambda: _say(began, when, world, identity),
     )
 
 
@@ -176,12 +176,12 @@ def _judge(world: Stage, identity: str, when: str, *, sound: list[str]) -> None:
 _said_at = 0.0
 
 
-def _say(text: str) -> None:
+def _say(began: float, when: str, world: Stage, identity: str) -> None:
     """Progress, not too often."""
     global _said_at
     if time.monotonic() - _said_at > SAY_S:
         _said_at = time.monotonic()
-        print(text, flush=True)
+        print(f"  {_said_at - began:4.0f} s, {when}: {world.situation(identity)}", flush=True)
 
 
 def main() -> int:

@@ -35,7 +35,11 @@ IMPATIENCE = {
     "SORA_SUBMITS_PER_MINUTE": "6000",
     "DAGSTER_DISABLE_TELEMETRY": "1",
 }
-START_TIMEOUT = "start_timeout_seconds: "
+HASTE = {
+    "start_timeout_seconds: 180": "start_timeout_seconds: 25",
+    "poll_interval_seconds: 30": "poll_interval_seconds: 5",
+}
+"""How soon Dagster notices a worker that was killed before it had begun."""
 
 
 class NotSettled(AssertionError):
@@ -257,7 +261,11 @@ def stage(
         home = prepare_home()
         config = home / "dagster.yaml"
         # A worker that was killed before it had begun is only noticed by this.
-        config.write_text(config.read_text().replace(f"{START_TIMEOUT}180", f"{START_TIMEOUT}20"))
+        text = config.read_text()
+        for usual, hasty in HASTE.items():
+            assert usual in text
+            text = text.replace(usual, hasty)
+        config.write_text(text)
         ledger = Ledger(f"sqlite:///{home / 'ledger.db'}")
         with dg.DagsterInstance.get() as instance:
             yield Stage(folder, home, provider, daemon, ledger, instance, Settings.from_env())

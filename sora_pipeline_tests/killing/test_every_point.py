@@ -14,11 +14,11 @@ from sora_pipeline_tests.killing.stage import Stage, stage
 
 CLIP_IDS = [f"clip-{number:02}" for number in range(14)]
 SETTINGS = {"SORA_BATCH_SIZE": "4", "SORA_MAX_IN_FLIGHT": "8"}
-CODE_SERVER_POINTS = ("after_reserve", "code_server_while_collecting")
+CODE_SERVER_POINTS = ("after_reserve", "mid_poll", "code_server_while_collecting")
 
 
 def restart_with_the_code_server(world: Stage, seen: set[str]) -> None:
-    """Dagster replaces a code server that died within a minute; here, but for once, a service manager is quicker."""
+    """Dagster replaces a code server that died within a minute; a service manager that watches it is quicker."""
     for point in set(CODE_SERVER_POINTS) & set(fired(world.markers)) - seen:
         seen.add(point)
         if (daemon := world.daemon.pid()) is not None:
