@@ -54,7 +54,7 @@ LASTING = (
     "empty-output",
 )
 VIOLENCE_S = (20.0, 60.0)
-PEACE_S = 420.0
+PEACE_S = 200.0
 SAY_S = 10.0
 
 
@@ -77,7 +77,7 @@ class Round:
 
     def __post_init__(self) -> None:
         self.dice = random.Random(self.seed)
-        self.rows = [self._row(number) for number in range(self.dice.randint(6, 20))]
+        self.rows = [self._row(number) for number in range(self.dice.randint(6, 14))]
         names = self.dice.sample(sorted(points.POINTS), self.dice.randint(0, 4))
         self.plan = dict.fromkeys(names, 1)
 
@@ -125,10 +125,10 @@ def play(one: Round, folder: Path) -> str:
         AssertionError: a violation, or a production that does not come to its end.
     """
     began = time.monotonic()
-    sandbox = QUICK | {"shared_renders": True, "slow_answer_s": 2.0, "render_s": one.dice.uniform(0.2, 6.0)}
+    sandbox = QUICK | {"shared_renders": True, "slow_answer_s": 2.0, "render_s": one.dice.uniform(0.2, 5.0)}
     settings = {
-        "SORA_BATCH_SIZE": str(one.dice.choice([2, 5, 20])),
-        "SORA_MAX_IN_FLIGHT": str(one.dice.choice([4, 20])),
+        "SORA_BATCH_SIZE": str(one.dice.choice([3, 6, 14])),
+        "SORA_MAX_IN_FLIGHT": str(one.dice.choice([6, 20])),
     }
     supervised = one.dice.random() < 0.5
     with stage(folder, sandbox, one.plan, settings, supervised=supervised) as world:

@@ -185,18 +185,22 @@ class Stage:
 
         Args:
             production_id: The production.
-            timeout_s: For how long at most.
+            timeout_s: For how long nothing at all may happen.
             meanwhile: Called at every look; may kill.
             done: What else has to be so.
         """
-        give_up = time.monotonic() + timeout_s
+        give_up, seen = time.monotonic() + timeout_s, None
         while time.monotonic() < give_up:
             self.daemon.ensure()
             meanwhile()
             if done() and self._settled(production_id):
                 return
+            production = self.ledger.productions.get(production_id)
+            now = production.change_seq, production.published_seq, [run.status for run in self.unfinished()]
+            if now != seen:
+                give_up, seen = time.monotonic() + timeout_s, now
             time.sleep(LOOK_S)
-        raise NotSettled(f"not settled after {timeout_s:.0f} s: {self.situation(production_id)}")
+        raise NotSettled(f"nothing has happened for {timeout_s:.0f} s: {self.situation(production_id)}")
 
     def _settled(self, production_id: str) -> bool:
         progress = self.progress(production_id)

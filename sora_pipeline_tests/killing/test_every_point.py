@@ -12,8 +12,8 @@ from sora_pipeline_tests.killing.points import POINTS, fired
 from sora_pipeline_tests.killing.referee import violations
 from sora_pipeline_tests.killing.stage import Stage, stage
 
-CLIP_IDS = [f"clip-{number:02}" for number in range(14)]
-SETTINGS = {"SORA_BATCH_SIZE": "4", "SORA_MAX_IN_FLIGHT": "8"}
+CLIP_IDS = [f"clip-{number:02}" for number in range(12)]
+SETTINGS = {"SORA_BATCH_SIZE": "6", "SORA_MAX_IN_FLIGHT": "12"}
 CODE_SERVER_POINTS = ("after_reserve", "mid_poll", "code_server_while_collecting")
 
 
@@ -37,7 +37,7 @@ def test_production_outlasts_a_kill_at_every_point(tmp_path: Path) -> None:
         production = world.request(write_manifest(tmp_path / "prompts.csv", rows))
         world.settle(
             production.production_id,
-            timeout_s=400,
+            timeout_s=150,
             meanwhile=lambda: restart_with_the_code_server(world, restarted),
         )
         bill = world.provider.bill()
@@ -50,7 +50,7 @@ def test_production_outlasts_a_kill_at_every_point(tmp_path: Path) -> None:
         assert ambiguous
         retry_clips(world.ledger, world.settings, [])
         retry_clips(world.ledger, world.settings, ambiguous)
-        world.settle(identity, timeout_s=200)
+        world.settle(identity, timeout_s=150)
         bill = world.provider.bill()
         assert violations(world.ledger, identity, bill, instance=world.instance) == []
         assert set(world.statuses(identity).values()) == {"delivered"}
