@@ -4,6 +4,7 @@ Asks each of them for itself, and trusts none.
 """
 
 import hashlib
+import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
@@ -17,6 +18,7 @@ import pyarrow.parquet as pq
 from sora_pipeline.clip import Clip, Size
 from sora_pipeline.ledger import Attempt, AttemptState, ClipStanding, Ledger
 from sora_pipeline.media.probe import VideoProblem, verify_video
+from sora_pipeline.store import ABANDONED_S
 
 FINAL = {"delivered", "failed", "ambiguous"}
 GIVEN_UP_BY_A_PERSON = "given up by a person"
@@ -56,6 +58,7 @@ def violations(
         *_money(standings, made, bill, ledger, production_id),
         *_manifest(standings, made, rows, sound),
         *_files(standings, rows, output),
+        *_leftovers(made, output),
         *_nothing_stuck(ledger, production_id, made),
     ]
     if instance is not None:
@@ -156,8 +159,19 @@ def _files(
         clip = standings[clip_id].clip
         if (problem := _undecodable(path, clip)) is not None:
             yield f"{clip_id}: {row['file_name']}: {problem}"
-    for leftover in sorted((output / ".staging").glob("*")):
-        yield f"{leftover.name} was left in .staging"
+
+
+def _leftovers(made: Mapping[str, list[Attempt]], output: Path) -> Iterator[str]:
+    """Unfinished files that nobody will clear away."""
+    attempts = {attempt.attempt_id: attempt for each in made.values() for attempt in each}
+    for path in sorted((output / ".staging").glob("*")):
+        number, owner = path.stem.partition("-")[0], path.stem.rpartition("-")[2]
+        attempt = attempts.get(int(number)) if number.isdecimal() else None
+        # Killed after all was done, or in the middle of a small write: the next run finds it old, and clears it away.
+        last_moment = attempt is not None and (attempt.run_id or "").startswith(owner)
+        young = time.time() - path.stat().st_mtime < ABANDONED_S
+        if not young or not (last_moment or path.suffix == ".part"):
+            yield f"{path.name} was left in .staging"
 
 
 def _undecodable(path: Path, clip: Clip) -> str | None:
