@@ -2,10 +2,11 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+MINUTES ?= 10
 UV_VERSION := 0.13.9
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo dev test test-services lint format types validate bench lock clean
+.PHONY: help setup demo dev test test-services soak lint format types validate bench lock clean
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -31,6 +32,9 @@ test: $(READY) ## the tests that need no service
 
 test-services: $(READY) ## the tests against PostgreSQL and friends; fails where one is missing
 	$(BIN)/python -m pytest -m services
+
+soak: $(READY) ## kill everything at random for MINUTES, and see whether anything is lost or paid twice
+	$(BIN)/python -m sora_pipeline_tests.killing.soak --minutes $(MINUTES)
 
 lint: $(READY) ## ruff: rules and formatting
 	$(BIN)/ruff check .

@@ -1,7 +1,7 @@
 """Dagster resources: the settings, and from them the ledger, the provider and the tools of one run."""
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +10,7 @@ import dagster as dg
 from pydantic import SecretStr, ValidationError
 
 from sora_pipeline.ledger import Ledger
+from sora_pipeline.living import living
 from sora_pipeline.production.context import Desk, image_cache
 from sora_pipeline.provider.catalogue import Catalogue, load_catalogue
 from sora_pipeline.sandbox.embedded import ensure_sandbox
@@ -71,6 +72,13 @@ class DeskResource(dg.ConfigurableResource[Any]):
     settings: dg.ResourceDependency[SettingsResource]
     ledger: dg.ResourceDependency[LedgerResource]
     provider: dg.ResourceDependency[ProviderResource]
+
+    @contextmanager
+    def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator["DeskResource"]:
+        """Show that the run's process lives, from its start to its end, waits between retries included."""
+        run = context.run
+        with living(dagster_home(), run.run_id) if run is not None else nullcontext():
+            yield self
 
     def catalogue(self) -> Catalogue:
         """The models, their limits and prices."""

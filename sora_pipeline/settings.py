@@ -92,7 +92,7 @@ class Settings(BaseModel):
     lease_s: float = Field(
         60,
         ge=5,
-        le=3600,
+        le=600,
         description="Seconds without a sign of life after which another run takes over what a run was at.",
     )
     image_fit: Literal["error", "crop", "pad", "stretch"] = Field(

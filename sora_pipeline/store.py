@@ -9,6 +9,7 @@ import hashlib
 import os
 import shutil
 import tempfile
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -41,6 +42,8 @@ _ADVICE = {
         "Set SORA_OUTPUT to a shorter path, or use shorter clip ids.",
     ),
 }
+ABANDONED_S = 900.0
+"""Seconds after which nobody can still be at work on an unfinished file: a download that stands still is given up sooner."""
 _NO_HARD_LINKS = frozenset(
     {errno.EPERM, errno.EXDEV, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 )
@@ -99,7 +102,7 @@ class OutputStore:
     def staging_dir(self) -> Path:
         """A local folder for unfinished files; in the store's own file system where the store is local.
 
-        What lies there is never an output, and may be removed while nothing runs.
+        What lies there is never an output; what nobody writes to any more is removed by ``clear_staging``.
 
         Raises:
             StoreProblem: it cannot be made.
@@ -110,6 +113,18 @@ class OutputStore:
         with self._explaining("be written to"):
             _make_folder(staging)
         return staging
+
+    def clear_staging(self) -> None:
+        """Remove unfinished files that nobody has written to for long: those of processes that were killed.
+
+        Raises:
+            StoreProblem: the folder cannot be read.
+        """
+        long_ago = time.time() - ABANDONED_S
+        for path in self.staging_dir().iterdir():
+            with contextlib.suppress(FileNotFoundError):  # finished just now
+                if path.lstat().st_mtime < long_ago:
+                    path.unlink()
 
     def put_file(self, local: Path, relative: str) -> None:
         """Store a finished local file under a name that is still free; the local file stays where it is.

@@ -1,13 +1,14 @@
 import errno
 import os
 import threading
+import time
 import uuid
 from pathlib import Path
 
 import fsspec
 import pytest
 
-from sora_pipeline.store import OutputStore, StoreProblem
+from sora_pipeline.store import ABANDONED_S, OutputStore, StoreProblem
 
 
 @pytest.fixture(params=["local", "memory"])
@@ -123,6 +124,16 @@ def test_nothing_temporary_stays_behind(local_store: OutputStore, finished: Path
 
     assert files_below(local_store.local_path("x").parent) == {"videos/a.mp4", "metadata.parquet"}
     assert finished.exists()
+
+
+def test_what_killed_processes_left_unfinished_is_cleared_away(local_store: OutputStore):
+    old, new = (local_store.staging_dir() / name for name in ("old.part", "new.part"))
+    for path in (old, new):
+        path.write_bytes(b"half a video")
+    long_ago = time.time() - ABANDONED_S - 1
+    os.utime(old, (long_ago, long_ago))
+    local_store.clear_staging()
+    assert [path.name for path in local_store.staging_dir().iterdir()] == ["new.part"]
 
 
 def test_outputs_are_readable_as_the_umask_says(local_store: OutputStore, finished: Path):

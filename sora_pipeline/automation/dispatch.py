@@ -9,7 +9,8 @@ from sora_pipeline.assets.generations import generations
 from sora_pipeline.automation.jobs import generations_job
 from sora_pipeline.automation.planning import Stretch, plan_dispatch, plan_recovery, stretches
 from sora_pipeline.automation.requests import (
-    bury_dead_runs,
+    bury_expired_runs,
+    bury_killed_runs,
     range_request,
     requested_lease_s,
     waiting_runs,
@@ -40,6 +41,7 @@ NAME = "dispatch_sensor"
 def dispatch_sensor(context: dg.SensorEvaluationContext, desk: DeskResource) -> dg.SensorResult:
     """Recover what dead runs left behind, then reserve the next batch and request its run."""
     settings, ledger = desk.settings.read(), desk.ledger.open()
+    bury_killed_runs(context.instance)
     requests = list(_recovered(context.instance, ledger, settings))
     planned, why_none = _planned(context.instance, desk, ledger, settings)
     requests += planned
@@ -167,7 +169,7 @@ def _recovered(instance: dg.DagsterInstance, ledger: Ledger, settings: Settings)
             ErrorKind.AMBIGUOUS_SUBMIT,
             "the run that submitted it died before it recorded the answer",
         )
-        bury_dead_runs(instance, GENERATIONS_JOB, BATCH_TAG, attempt.batch_id)
+        bury_expired_runs(instance, GENERATIONS_JOB, BATCH_TAG, attempt.batch_id)
     order: dict[str, int] = {}
     lease_s = requested_lease_s(settings)
     for batch_id, reserved in recovery.unclaimed.items():
@@ -175,7 +177,7 @@ def _recovered(instance: dg.DagsterInstance, ledger: Ledger, settings: Settings)
         if waiting_runs(instance, GENERATIONS_JOB, BATCH_TAG, batch_id):
             ledger.attempts.extend(ids, lease_s)
             continue
-        bury_dead_runs(instance, GENERATIONS_JOB, BATCH_TAG, batch_id)
+        bury_expired_runs(instance, GENERATIONS_JOB, BATCH_TAG, batch_id)
         tries = ledger.batches.tries(batch_id)
         if tries >= MOST_TRIES:
             _give_up(ledger, reserved)

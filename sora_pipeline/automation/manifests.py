@@ -6,8 +6,9 @@ from datetime import datetime, timedelta
 import dagster as dg
 
 from sora_pipeline.automation.jobs import manifest_job
+from sora_pipeline.automation.requests import waiting_runs
 from sora_pipeline.ledger import Production
-from sora_pipeline.names import PRODUCTION_TAG, REQUESTED_BY_TAG
+from sora_pipeline.names import MANIFEST_JOB, PRODUCTION_TAG, REQUESTED_BY_TAG
 from sora_pipeline.resources import DeskResource
 from sora_pipeline.settings import Settings, SettingsProblem
 
@@ -28,7 +29,11 @@ def manifest_request_sensor(
 ) -> dg.SensorResult | dg.SkipReason:
     """Request a run for every production that was asked for and not read since."""
     ledger = desk.ledger.open()
-    requests = [_request(production, ledger.now()) for production in ledger.productions.requested()]
+    requests = [
+        _request(production, ledger.now())
+        for production in ledger.productions.requested()
+        if not waiting_runs(context.instance, MANIFEST_JOB, PRODUCTION_TAG, production.production_id)
+    ]
     return (
         dg.SensorResult(run_requests=requests) if requests else dg.SkipReason("nobody asked for a manifest")
     )

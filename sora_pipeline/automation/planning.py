@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from math import ceil
 
 from sora_pipeline.ledger import Attempt, AttemptState
+from sora_pipeline.ledger.clocks import is_over
 from sora_pipeline.ledger.types import SLOT_STATES
 
 COLLECT_WAIT = timedelta(seconds=30)
@@ -97,7 +98,8 @@ def plan_collect(
     for attempt in shown:
         batch = attempt.batch_id
         settled = 1 - open_by_batch.get(batch, 0) / max(total_by_batch.get(batch, 1), 1)
-        waited = now - first_end[batch] >= COLLECT_WAIT
+        # An end that is still to come was noted by a clock that ran ahead.
+        waited = not timedelta(0) <= now - first_end[batch] < COLLECT_WAIT
         if settled >= NEARLY_SETTLED or waited or attempt.collect_tries:
             ready.append(attempt.clip_id)
     return stretches(ready, order, batch_size)
@@ -120,7 +122,7 @@ def plan_recovery(attempts: Iterable[Attempt], now: datetime) -> Recovery:
     """Sort reservations and submits whose lease has run out."""
     recovery = Recovery([], {})
     for attempt in attempts:
-        if attempt.lease_until is not None and attempt.lease_until > now:
+        if attempt.lease_until is not None and not is_over(attempt.lease_until, now):
             continue
         if attempt.state is AttemptState.SUBMITTING:
             recovery.lost.append(attempt)

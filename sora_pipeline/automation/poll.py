@@ -1,17 +1,18 @@
 """The poll sensor: one tick asks about everything in flight, and requests the runs that fetch what is done."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import dagster as dg
 
 from sora_pipeline.automation.jobs import videos_job
 from sora_pipeline.automation.planning import plan_collect
-from sora_pipeline.automation.requests import range_request, requested_lease_s
+from sora_pipeline.automation.requests import range_request, requested_lease_s, waiting_clips
 from sora_pipeline.ledger import Attempt, AttemptState, Ledger
 from sora_pipeline.names import CLIPS, VIDEOS_JOB
 from sora_pipeline.production.polling import Swept, sweep
 from sora_pipeline.resources import DeskResource
+from sora_pipeline.settings import Settings
 
 NAME = "poll_sensor"
 TICK_BUDGET_S = 35.0
@@ -32,10 +33,11 @@ def poll_sensor(context: dg.SensorEvaluationContext, desk: DeskResource) -> dg.S
     settings, ledger = desk.settings.read(), desk.ledger.open()
     due = ledger.attempts.due(MOST_POLLS)
     swept = asyncio.run(_sweep(desk, due, context)) if due else Swept()
-    ended = _worth_a_run(ledger, ledger.attempts.unreported())
+    order = {key: at for at, key in enumerate(context.instance.get_dynamic_partitions(CLIPS))}
+    unreported = _without_waiting(context.instance, ledger, settings, ledger.attempts.unreported(), order)
+    ended = _worth_a_run(ledger, unreported)
     if not ended:
         return dg.SkipReason(swept.sentence())
-    order = {key: at for at, key in enumerate(context.instance.get_dynamic_partitions(CLIPS))}
     standings = ledger.clips.standings([attempt.clip_id for attempt in ended])
     ranges = plan_collect(
         ended,
@@ -63,6 +65,23 @@ def poll_sensor(context: dg.SensorEvaluationContext, desk: DeskResource) -> dg.S
 async def _sweep(desk: DeskResource, due: Sequence[Attempt], context: dg.SensorEvaluationContext) -> Swept:
     async with desk.open(NAME, context.log.info) as tools:
         return await sweep(tools, due, budget_s=TICK_BUDGET_S)
+
+
+def _without_waiting(
+    instance: dg.DagsterInstance,
+    ledger: Ledger,
+    settings: Settings,
+    ended: list[Attempt],
+    order: Mapping[str, int],
+) -> list[Attempt]:
+    """Leave those out whose run is still queued, and give it more time: another one would only queue behind it."""
+    if not any(attempt.collect_tries for attempt in ended):
+        return ended
+    waiting = waiting_clips(instance, VIDEOS_JOB, order)
+    queued = [a.attempt_id for a in ended if a.collect_tries and a.clip_id in waiting]
+    if queued:
+        ledger.attempts.extend(queued, requested_lease_s(settings))
+    return [attempt for attempt in ended if attempt.attempt_id not in queued]
 
 
 def _worth_a_run(ledger: Ledger, ended: list[Attempt]) -> list[Attempt]:

@@ -6,8 +6,9 @@ from datetime import datetime, timedelta
 import dagster as dg
 
 from sora_pipeline.automation.jobs import publish_job
+from sora_pipeline.automation.requests import waiting_runs
 from sora_pipeline.ledger import Production
-from sora_pipeline.names import PRODUCTION_TAG, REQUESTED_BY_TAG
+from sora_pipeline.names import PRODUCTION_TAG, PUBLISH_JOB, REQUESTED_BY_TAG
 from sora_pipeline.production.progress import progress_of
 from sora_pipeline.resources import DeskResource
 
@@ -35,7 +36,11 @@ def publish_sensor(
     requests = []
     for production in ledger.productions.unpublished():
         settled = progress_of(ledger, production, settings, catalogue).settled
-        if is_due(production, settled=settled, now=now) and asked.may_ask(production, now):
+        if not is_due(production, settled=settled, now=now):
+            continue
+        if waiting_runs(context.instance, PUBLISH_JOB, PRODUCTION_TAG, production.production_id):
+            continue  # it will read the state of its own time
+        if asked.may_ask(production, now):
             requests.append(_request(production, now))
     if not requests:
         return dg.SkipReason("every output manifest is up to date, or will be when its clips have settled")
@@ -50,7 +55,8 @@ def is_due(production: Production, *, settled: bool, now: datetime) -> bool:
     if settled:
         return True
     last = production.published_at or production.read_at
-    return last is None or now - last >= WHILE_WORKING
+    # A moment that is still to come was noted by a clock that ran ahead.
+    return last is None or not timedelta(0) <= now - last < WHILE_WORKING
 
 
 def _request(production: Production, now: datetime) -> dg.RunRequest:
@@ -71,8 +77,9 @@ class _Asked:
     def may_ask(self, production: Production, now: datetime) -> bool:
         """Whether no request is under way; notes that one is now."""
         seq, at = self._asked.get(production.production_id, (-1, ""))
-        under_way = seq > production.published_seq and now - datetime.fromisoformat(at) < GIVEN_UP_AFTER
-        if under_way:
+        if seq > production.published_seq and (
+            timedelta(0) <= now - datetime.fromisoformat(at) < GIVEN_UP_AFTER
+        ):
             return False
         self._asked[production.production_id] = production.change_seq, now.isoformat()
         return True

@@ -35,9 +35,12 @@ def daemon_is_alive(instance: "dg.DagsterInstance", home: Path) -> bool:
     heartbeat = instance.get_daemon_heartbeats().get("SENSOR")
     if heartbeat is None:
         return False
+    now = time.time()
     stopped = (home / _STOPPED).stat().st_mtime if (home / _STOPPED).exists() else 0.0
-    fresh = time.time() - heartbeat.timestamp < HEARTBEAT_FRESH_S
-    return fresh and heartbeat.timestamp > stopped
+    # What is noted for a time to come says nothing: the clock was set back since.
+    if not 0 <= now - heartbeat.timestamp < HEARTBEAT_FRESH_S:
+        return False
+    return stopped > now or heartbeat.timestamp > stopped
 
 
 def note_daemon_stopped(home: Path) -> None:

@@ -87,8 +87,9 @@ class HeadlessRun:
         while True:
             daemon.ensure()
             production = self._ledger.productions.get(requested.production_id)
-            if production.read_at is None or production.read_at < since:
-                if (problem := self._failed_to_read(requested, since)) is not None:
+            asked_at = production.requested_at or since  # a clock that was set moves it
+            if production.read_at is None or production.read_at < asked_at:
+                if (problem := self._failed_to_read(requested, asked_at)) is not None:
                     return Ended(None, problem=problem)
                 self._show(None)
             elif production.error is not None:

@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import ClauseElement, ColumnElement, Connection, case, func, or_, select, update
 
 from sora_pipeline.ledger.clips import chunks, standings_in
+from sora_pipeline.ledger.clocks import over
 from sora_pipeline.ledger.database import Database
 from sora_pipeline.ledger.productions import mark_changed
 from sora_pipeline.ledger.rows import attempt_of
@@ -153,14 +154,22 @@ class Attempts:
 
     def heartbeat(self, owner: str, lease_s: float) -> None:
         """Say that the run which owns these attempts is alive."""
-        with self._database.exclusive() as connection:
-            connection.execute(
-                update(attempts)
-                .where(
-                    LIVE, attempts.c.owner == owner, attempts.c.state.in_([RESERVED, SUBMITTING, SUCCEEDED])
+
+        def transact() -> bool:
+            with self._database.exclusive() as connection:
+                connection.execute(
+                    update(attempts)
+                    .where(
+                        LIVE,
+                        attempts.c.owner == owner,
+                        attempts.c.state.in_([RESERVED, SUBMITTING, SUCCEEDED]),
+                    )
+                    .values(lease_until=self._lease(lease_s))
                 )
-                .values(lease_until=self._lease(lease_s))
-            )
+            return True
+
+        # One that failed for a lock would be the run's last, and a living run taken for dead.
+        self._database.surely(transact, landed=lambda: False)
 
     def begin_submit(
         self, attempt_id: int, owner: str, *, lease_s: float, request_summary: Mapping[str, Any]
@@ -274,18 +283,34 @@ class Attempts:
 
     def due(self, limit: int) -> list[Attempt]:
         """Predictions to be polled now, the one due for longest first."""
+        now = self._now()
         query = (
             select(attempts)
-            .where(LIVE, attempts.c.state == IN_FLIGHT, attempts.c.next_poll_at <= self._now())
+            .where(LIVE, attempts.c.state == IN_FLIGHT)
+            .where(or_(attempts.c.next_poll_at == now, over(attempts.c.next_poll_at, now)))
             .order_by(attempts.c.next_poll_at)
             .limit(limit)
         )
         return self._fetch(query)
 
     def still_running(
-        self, attempt_id: int, provider_status: str | None, next_poll_s: float, *, empty: bool = False
+        self,
+        attempt_id: int,
+        provider_status: str | None,
+        next_poll_s: float,
+        *,
+        empty: bool = False,
+        deadline_at: datetime | None = None,
     ) -> bool:
-        """A poll found it unfinished (or ``empty``: completed, but without an output URL so far)."""
+        """A poll found it unfinished (or ``empty``: completed, but without an output URL so far).
+
+        Args:
+            attempt_id: The attempt.
+            provider_status: The provider's word, if it had one.
+            next_poll_s: Seconds until it is polled again.
+            empty: Whether it was completed without an output URL.
+            deadline_at: Its deadline, where that is to be moved.
+        """
         with self._database.write() as connection:
             done = connection.execute(
                 update(attempts)
@@ -295,6 +320,7 @@ class Attempts:
                     polls=attempts.c.polls + 1,
                     empty_polls=attempts.c.empty_polls + int(empty),
                     next_poll_at=self._lease(next_poll_s),
+                    deadline_at=deadline_at or attempts.c.deadline_at,
                 )
             )
         return done.rowcount == 1
@@ -458,7 +484,7 @@ class Attempts:
 
     def unreported(self) -> list[Attempt]:
         """Accepted attempts that ended, of which no run has shown the end and for which none is on its way."""
-        nobody = or_(attempts.c.lease_until.is_(None), attempts.c.lease_until < self._now())
+        nobody = or_(attempts.c.lease_until.is_(None), over(attempts.c.lease_until, self._now()))
         later = attempts.alias("later")
         # A failure that another attempt has followed is history, and nobody's to show.
         followed = (
@@ -558,13 +584,12 @@ class Attempts:
         return self._now() + timedelta(seconds=seconds)
 
     def _free_for(self, owner: str) -> ColumnElement[bool]:
-        return or_(
-            attempts.c.owner.is_(None), attempts.c.owner == owner, attempts.c.lease_until < self._now()
-        )
+        expired = over(attempts.c.lease_until, self._now())
+        return or_(attempts.c.owner.is_(None), attempts.c.owner == owner, expired)
 
     def _owner_if_alive(self) -> ColumnElement[str | None]:
         """More time is for the next run, not for one that let its lease run out."""
-        return case((attempts.c.lease_until < self._now(), None), else_=attempts.c.owner)
+        return case((over(attempts.c.lease_until, self._now()), None), else_=attempts.c.owner)
 
     def _move(
         self,

@@ -92,9 +92,13 @@ class Breakers:
             row = connection.execute(
                 select(breakers).where(breakers.c.provider == provider, breakers.c.closed_at.is_(None))
             ).first()
-            if row is None or (row.probe_at is not None and row.probe_at > now):
+            if row is None:
                 return False
-            wait_s = min(FIRST_PROBE_S * 2 ** min(row.probes + 1, 16), SLOWEST_PROBE_S)
+            # A probe planned further ahead than probes are was planned by a clock that ran ahead.
+            planned_s = _probe_wait_s(row.probes)
+            if row.probe_at is not None and now < row.probe_at <= now + timedelta(seconds=planned_s):
+                return False
+            wait_s = _probe_wait_s(row.probes + 1)
             connection.execute(
                 update(breakers)
                 .where(breakers.c.provider == provider)
@@ -119,3 +123,8 @@ class Breakers:
                 select(breakers.c.closed_at).where(breakers.c.provider == provider)
             )
         return found
+
+
+def _probe_wait_s(probes: int) -> float:
+    """Seconds from the last probe, or from the opening, to the next: longer after each."""
+    return min(FIRST_PROBE_S * 2.0 ** min(probes, 16), SLOWEST_PROBE_S)

@@ -8,6 +8,9 @@ from sqlalchemy import select, update
 from sora_pipeline.ledger.database import Database
 from sora_pipeline.ledger.schema import pauses
 
+LONGEST_S = 120.0
+"""No pause is longer; one that seems so was noted by a clock that ran ahead."""
+
 
 class Pauses:
     """Notes and reads pauses; they end by themselves."""
@@ -18,16 +21,22 @@ class Pauses:
 
     def pause(self, provider: str, seconds: float) -> None:
         """Ask every process to wait so long before its next submit; the longest wish counts."""
-        until = self._now() + timedelta(seconds=seconds)
+        now = self._now()
+        until = now + timedelta(seconds=min(seconds, LONGEST_S))
         with self._database.exclusive() as connection:
             known = connection.scalar(select(pauses.c.until).where(pauses.c.provider == provider))
             if known is None:
                 connection.execute(pauses.insert().values(provider=provider, until=until))
-            elif known < until:
+            elif known < until or _over(known, now):
                 connection.execute(update(pauses).where(pauses.c.provider == provider).values(until=until))
 
     def left_s(self, provider: str) -> float:
         """Seconds until submits may go on; 0 where they may now."""
         with self._database.read() as connection:
             until = connection.scalar(select(pauses.c.until).where(pauses.c.provider == provider))
-        return 0.0 if until is None else max(0.0, (until - self._now()).total_seconds())
+        now = self._now()
+        return 0.0 if until is None or _over(until, now) else (until - now).total_seconds()
+
+
+def _over(until: datetime, now: datetime) -> bool:
+    return not now <= until <= now + timedelta(seconds=LONGEST_S)

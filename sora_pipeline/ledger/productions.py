@@ -5,14 +5,17 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
-from sqlalchemy import Connection, or_, select, update
+from sqlalchemy import ColumnElement, Connection, case, or_, select, update
 
 from sora_pipeline.clip import Clip
 from sora_pipeline.ledger.clips import register
+from sora_pipeline.ledger.clocks import over
 from sora_pipeline.ledger.database import Database
 from sora_pipeline.ledger.rows import production_of
 from sora_pipeline.ledger.schema import productions
 from sora_pipeline.ledger.types import MICROS, Production
+
+_MOMENT = timedelta(milliseconds=1)
 
 
 def production_id(manifest_uri: str, output_uri: str) -> str:
@@ -45,7 +48,13 @@ class Productions:
             connection.execute(
                 update(productions)
                 .where(productions.c.production_id == identity)
-                .values(requested_at=now, budget_micros=_micros(budget_usd), error=None)
+                .values(
+                    requested_at=now,
+                    # A reading noted for a time to come, by a clock that ran ahead, would pass for one of this request.
+                    read_at=case((productions.c.read_at >= now, now - _MOMENT), else_=productions.c.read_at),
+                    budget_micros=_micros(budget_usd),
+                    error=None,
+                )
             )
         return self.get(identity)
 
@@ -78,13 +87,16 @@ class Productions:
         its clips are wanted. ``began_at`` is when reading began: what was asked for later is still to be read.
         """
         identity = production_id(manifest_uri, output_uri)
+        now = self._now()
+        read_at = began_at or now
         with self._database.exclusive() as connection:
             self._ensure(connection, identity, manifest_uri, output_uri)
             connection.execute(
                 update(productions)
                 .where(productions.c.production_id == identity)
                 .values(
-                    read_at=began_at or self._now(),
+                    read_at=read_at,
+                    requested_at=_not_to_come(now, read_at),
                     snapshot_path=snapshot_path,
                     manifest_sha256=manifest_sha256,
                     snapshot_sha256=snapshot_sha256,
@@ -100,12 +112,13 @@ class Productions:
     def record_problem(self, manifest_uri: str, output_uri: str, error: str) -> None:
         """Note why the manifest as a whole could not be read, for whoever asked for it."""
         identity = production_id(manifest_uri, output_uri)
+        now = self._now()
         with self._database.exclusive() as connection:
             self._ensure(connection, identity, manifest_uri, output_uri)
             connection.execute(
                 update(productions)
                 .where(productions.c.production_id == identity)
-                .values(error=error, read_at=self._now())
+                .values(error=error, read_at=now, requested_at=_not_to_come(now, now))
             )
 
     def get(self, identity: str) -> Production:
@@ -170,7 +183,7 @@ class Productions:
         free = or_(
             productions.c.publisher.is_(None),
             productions.c.publisher == owner,
-            productions.c.publisher_until < now,
+            over(productions.c.publisher_until, now),
         )
         with self._database.write() as connection:
             claimed = connection.execute(
@@ -194,6 +207,11 @@ class Productions:
                 .values(published_seq=change_seq, published_at=self._now())
             )
         return done.rowcount == 1
+
+
+def _not_to_come(now: datetime, read_at: datetime) -> ColumnElement[datetime | None]:
+    """When it was asked for; a request noted for a time to come, by a clock that ran ahead, is met by this reading."""
+    return case((productions.c.requested_at > now, read_at), else_=productions.c.requested_at)
 
 
 def _micros(usd: Decimal | None) -> int | None:

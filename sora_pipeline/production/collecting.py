@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from sora_pipeline.clip import Clip
 from sora_pipeline.ledger import Attempt, AttemptState, ClipStanding
+from sora_pipeline.ledger.clocks import is_over
 from sora_pipeline.media.probe import VideoFacts, VideoProblem, VideoProblemKind, verify_video
 from sora_pipeline.production.context import Desk
 from sora_pipeline.production.downloading import Download, DownloadProblem
@@ -48,6 +50,9 @@ async def collect_videos(desk: Desk, clip_ids: Sequence[str], *, resume_timed_ou
     collected = Collected()
     collector = _Collector(desk, collected, asyncio.Semaphore(CONCURRENT_DOWNLOADS), resume_timed_out)
     standings = await asyncio.to_thread(desk.ledger.clips.standings, clip_ids)
+    for output_uri in {standing.output_uri for standing in standings.values()}:
+        with suppress(StoreProblem):  # who fetches into it will hear of it
+            await asyncio.to_thread(OutputStore(output_uri).clear_staging)
     async with desk.alive(), asyncio.TaskGroup() as group:
         for clip_id in sorted(standings, key=lambda each: _urgency(standings[each])):
             group.create_task(collector.bring(standings[clip_id]))
@@ -96,7 +101,7 @@ class _Collector:
             case AttemptState.SUCCEEDED:
                 return await self._fetch(standing, attempt)
             case AttemptState.IN_FLIGHT:
-                if attempt.next_poll_at and attempt.next_poll_at <= desk.ledger.now():
+                if attempt.next_poll_at and is_over(attempt.next_poll_at, desk.ledger.now()):
                     await poll_one(desk, attempt)
                 return False
             case _:
@@ -110,7 +115,9 @@ class _Collector:
             return False
         try:
             store = OutputStore(standing.output_uri)
-            staged = store.staging_dir() / f"{clip.clip_id}-{attempt.attempt_id}-{desk.owner[:8]}.mp4"
+            staged = store.staging_dir() / f"{attempt.attempt_id}-{clip.clip_id}-{desk.owner[:8]}.mp4"
+            for left_behind in set(staged.parent.glob(f"{attempt.attempt_id}-*")) - {staged}:
+                left_behind.unlink(missing_ok=True)  # by a run that was killed: there is one owner at a time
             try:
                 async with self.crowd:
                     await self._bring_home(store, clip, attempt, staged)

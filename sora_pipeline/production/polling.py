@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 
 from sora_pipeline.ledger import Attempt
 from sora_pipeline.production.context import Desk
@@ -16,6 +17,8 @@ GRACE_POLLS = 3
 """Polls that may find a prediction completed without an output URL before that counts as its end."""
 CONCURRENT_POLLS = 100
 SLOWEST_POLL_S = 60.0
+LONG_UNSEEN = timedelta(minutes=5)
+"""A poll that comes so much later than planned says that nothing was polled meanwhile."""
 TOLD_TO_WAIT = "refused for polling too fast"
 
 
@@ -120,8 +123,9 @@ def _failed(desk: Desk, attempt: Attempt, prediction: Prediction) -> str:
 
 def _keep_waiting(desk: Desk, attempt: Attempt, provider_status: str | None, *, at_least_s: float = 0) -> str:
     now = desk.ledger.now()
-    if attempt.deadline_at is not None and now > attempt.deadline_at:
-        timeout = desk.settings.generation_timeout_s
+    timeout = desk.settings.generation_timeout_s
+    deadline = _deadline(attempt, now, timeout)
+    if deadline is not None and now > deadline:
         message = (
             f"still {provider_status or attempt.provider_status!r} after SORA_GENERATION_TIMEOUT_S={timeout:g} s; "
             "the prediction is kept, and the next run polls it before it pays again"
@@ -135,5 +139,18 @@ def _keep_waiting(desk: Desk, attempt: Attempt, provider_status: str | None, *, 
         max(desk.settings.poll_interval_s, waited / 10), max(SLOWEST_POLL_S, desk.settings.poll_interval_s)
     )
     wait = max(wait, min(at_least_s, SLOWEST_POLL_S * 10))  # a provider may ask for more, not for days
-    desk.ledger.attempts.still_running(attempt.attempt_id, provider_status, wait)
+    desk.ledger.attempts.still_running(attempt.attempt_id, provider_status, wait, deadline_at=deadline)
     return "still rendering"
+
+
+def _deadline(attempt: Attempt, now: datetime, timeout_s: float) -> datetime | None:
+    """Until when a prediction may render; time in which nobody could look does not count.
+
+    Else a machine that slept, or a clock that was set, would make clips late that nobody has asked about.
+    """
+    if attempt.deadline_at is None:
+        return None
+    deadline = attempt.deadline_at
+    if attempt.next_poll_at is not None and (unseen := now - attempt.next_poll_at) > LONG_UNSEEN:
+        deadline += unseen
+    return min(deadline, now + timedelta(seconds=timeout_s))

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from sora_pipeline.ledger import Attempt, AttemptState, ClipStanding
 from sora_pipeline.ledger.breakers import Breaker
+from sora_pipeline.ledger.clocks import is_over
+from sora_pipeline.ledger.pauses import LONGEST_S
 from sora_pipeline.media.fit import FittedImage, ImageFit
 from sora_pipeline.media.images import ImageProblem
 from sora_pipeline.production.context import Desk
@@ -31,7 +33,6 @@ CONCURRENT_SUBMITS = 32
 SUBMIT_TRIES = 4
 LOOK_AGAIN_S = 1.0
 FIRST_PAUSE_S = 2.0
-MOST_PAUSE_S = 120.0
 STEP_WAIT_S = 10.0
 MAX_STEP_WAIT_S = 300.0
 
@@ -167,7 +168,7 @@ def _sort(
 
 
 def _claimable(desk: Desk, attempt: Attempt) -> bool:
-    expired = attempt.lease_until is not None and attempt.lease_until < desk.ledger.now()
+    expired = attempt.lease_until is not None and is_over(attempt.lease_until, desk.ledger.now())
     return attempt.owner in (None, desk.owner) or expired
 
 
@@ -258,7 +259,7 @@ async def _submit(
             if _blocking(desk, attempt) is not None:
                 raise GateClosed
             # Another run with the same key may have been told to slow down.
-            await asyncio.sleep(min(desk.ledger.pauses.left_s(desk.settings.provider), MOST_PAUSE_S))
+            await asyncio.sleep(min(desk.ledger.pauses.left_s(desk.settings.provider), LONGEST_S))
             # In a thread, as all that may wait for the database here: others listen for their answers meanwhile.
             begun = await asyncio.to_thread(
                 ledger.begin_submit,
@@ -274,7 +275,7 @@ async def _submit(
             except TransientError as error:
                 await asyncio.to_thread(ledger.withdraw, attempt.attempt_id)
                 if error.kind is ErrorKind.RATE_LIMITED:
-                    pause = min(error.retry_after_s or FIRST_PAUSE_S, MOST_PAUSE_S)
+                    pause = min(error.retry_after_s or FIRST_PAUSE_S, LONGEST_S)
                     desk.ledger.pauses.pause(desk.settings.provider, pause)
                 raise
 

@@ -2,6 +2,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import dagster as dg
 import pytest
 
 from sora_pipeline import resources
@@ -125,10 +126,11 @@ def test_clip_that_cannot_be_fetched_is_left_in_the_end_and_stays_fetchable(
 
 
 def test_clip_past_its_deadline_is_shown_and_keeps_its_prediction(
-    daemon: Daemon, ledger: Ledger, production: Producer, sandbox: Sandbox, clock: Clock
+    daemon: Daemon, ledger: Ledger, production: Producer, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("SORA_GENERATION_TIMEOUT_S", "100")
     submit(daemon, production, rows_of(a="[sandbox:stuck] a fox"))
-    clock.turn(1801)
+    clock.turn(101)
     request = daemon.tick(POLL).request
     assert latest(ledger, "a").state is AttemptState.TIMED_OUT
     assert not daemon.run(request, VIDEOS_JOB).success
@@ -144,3 +146,17 @@ def test_outage_changes_nothing(
     clock.turn(2)
     assert daemon.tick(POLL).requests == []
     assert latest(ledger, "a").state is AttemptState.IN_FLIGHT
+
+
+def test_videos_whose_run_is_still_queued_are_not_asked_for_again(
+    daemon: Daemon, ledger: Ledger, production: Producer, sandbox: Sandbox, clock: Clock
+) -> None:
+    """A long queue is no reason to give a video up."""
+    submit(daemon, production, rows_of(a="a fox", b="an owl"))
+    wait_until_rendered(sandbox, clock)
+    request = daemon.tick(POLL).request
+    daemon.a_run(dg.DagsterRunStatus.NOT_STARTED, dict(request.tags), VIDEOS_JOB)
+    for _ in range(MOST_TRIES + 1):
+        clock.turn(LEASE_S + 1)
+        assert daemon.tick(POLL).requests == []
+    assert {latest(ledger, each).collect_tries for each in ("a", "b")} == {1}

@@ -16,16 +16,19 @@ from hypothesis.stateful import (
 )
 from sqlalchemy import insert, update
 
+from sora_pipeline.automation.planning import plan_recovery
 from sora_pipeline.ledger import AttemptState, Ledger, Limits
+from sora_pipeline.ledger.clocks import FURTHEST_S
 from sora_pipeline.ledger.schema import attempts as attempts_table
 from sora_pipeline.ledger.schema import clips as clips_table
-from sora_pipeline.ledger.types import LIVE_STATES
+from sora_pipeline.ledger.types import LIVE_STATES, SLOT_STATES
 from sora_pipeline_tests.ledger.world import DEADLINE_S, DOLLAR, LEASE_S, POLL_S, VIDEO, Clock, World, clip
 
 CLIPS = ["a", "b", "c"]
 PROMPTS = ["a cat", "a dog"]
 OWNERS = ["run 1", "run 2"]
 BUDGET = Decimal(15)
+HOUR = 3600.0
 ANSWERS = [
     "accepted",
     "accepted, answer lost",
@@ -247,6 +250,10 @@ class Runs(RuleBasedStateMachine):
             case "report":
                 self.attempts.report([each.attempt_id for each in self.attempts.unreported()])
 
+    @rule(seconds=st.sampled_from([-HOUR, HOUR]))
+    def the_clock_is_set(self, seconds: float) -> None:
+        self.clock.turn(seconds)
+
     @rule(data=st.data(), how=st.sampled_from(["retry", "edit a row", "drop a row"]))
     def a_person_interferes(self, data: st.DataObject, how: str) -> None:
         clip_id = data.draw(st.sampled_from(CLIPS))
@@ -273,6 +280,22 @@ class Runs(RuleBasedStateMachine):
         standings = self.ledger.clips.standings(CLIPS)
         expected = {clip_id for clip_id in CLIPS if standings[clip_id].pending(self.limits.max_attempts)}
         assert set(self.world.pending()) == expected
+
+    def teardown(self) -> None:
+        """Whatever the clock did: once the longest wait is over, everything live is somebody's to take up."""
+        self.clock.turn(FURTHEST_S + 1)
+        now = self.clock()
+        recovery = plan_recovery(self.attempts.live(AttemptState.RESERVED, AttemptState.SUBMITTING), now)
+        taken_up = [*recovery.lost, *(each for batch in recovery.unclaimed.values() for each in batch)]
+        taken_up += self.attempts.due(100)
+        taken_up += self.attempts.unreported()
+        made = self.attempts.of_production(self.world.production_id)
+        needy = [
+            each.attempt_id
+            for each in made
+            if each.state in (*SLOT_STATES, AttemptState.SUCCEEDED) and each.reported_at is None
+        ]
+        assert set(needy) <= {each.attempt_id for each in taken_up}
 
 
 def test_no_interleaving_pays_twice_or_forgets_a_bill(empty: Callable[[], Ledger]) -> None:

@@ -79,6 +79,19 @@ async def test_video_is_stored_untouched_with_a_poster_and_a_sidecar(
     assert list((tmp_path / "out" / ".staging").iterdir()) == []
 
 
+async def test_what_a_killed_run_had_downloaded_is_cleared_away_by_the_next(
+    desk: Desk, production: Producer, tmp_path: Path
+) -> None:
+    production(rows_of(a="a fox", b="an owl"))
+    await submit(desk, "a", "b")
+    a, b = (latest(desk.ledger, each).attempt_id for each in ("a", "b"))
+    staging = tmp_path / "out" / ".staging"
+    for name in (f"{a}-a-deadbeef.mp4", f"{b}-b-deadbeef.mp4"):
+        (staging / name).write_bytes(b"half a video")
+    assert set((await collect(desk, "a")).delivered) == {"a"}
+    assert [path.name for path in staging.iterdir()] == [f"{b}-b-deadbeef.mp4"], "that run may live"
+
+
 @pytest.mark.parametrize("fault", ["late-file", "expired", "short-body"])
 async def test_output_that_is_late_or_moved_is_fetched_in_the_end(
     desk: Desk, sandbox: Sandbox, production: Producer, fault: str
@@ -200,7 +213,7 @@ async def test_full_disk_leaves_the_attempt_collectable(
     attempt = latest(desk.ledger, "a")
     staging = tmp_path / "out" / ".staging"
     staging.mkdir(parents=True, exist_ok=True)
-    (staging / f"a-{attempt.attempt_id}-{desk.owner[:8]}.mp4").symlink_to("/dev/full")
+    (staging / f"{attempt.attempt_id}-a-{desk.owner[:8]}.mp4").symlink_to("/dev/full")
     collected = await collect(desk, "a", "b")
     assert set(collected.delivered) == {"b"}, "the others are not torn along"
     assert "no space left" in collected.failed["a"][1]

@@ -106,17 +106,22 @@ async def test_completed_without_an_output_is_granted_some_polls_and_then_fails(
 
 
 async def test_deadline_keeps_the_prediction_and_resuming_finds_its_video(
-    desk: Desk, sandbox: Sandbox, production: Producer, clock: Clock
+    office: Office, sandbox: Sandbox, production: Producer, clock: Clock
 ) -> None:
     sandbox.change(render_s=1.5)
     production(rows_of(a="a fox"))
-    await submit(desk, "a")
-    clock.turn(desk.settings.generation_timeout_s + 1)
+    async with office.open(generation_timeout_s=100) as desk:
+        await submit(desk, "a")
+        clock.turn(101)
+        await is_timed_out_and_found_later(desk, sandbox)
+
+
+async def is_timed_out_and_found_later(desk: Desk, sandbox: Sandbox) -> None:
     swept = await sweep(desk, desk.ledger.attempts.due(10), budget_s=5)
     assert swept.found == {"timed out": 1}
     attempt = latest(desk.ledger, "a")
     assert (attempt.state, attempt.live) == (AttemptState.TIMED_OUT, True)
-    assert "SORA_GENERATION_TIMEOUT_S=1800" in (attempt.error_message or "")
+    assert "SORA_GENERATION_TIMEOUT_S=100" in (attempt.error_message or "")
     assert desk.ledger.clips.pending(3) == [], "it may still come; nothing is paid again"
     assert desk.ledger.attempts.resume(attempt.attempt_id, 60)
     async with asyncio.timeout(10):
@@ -124,6 +129,19 @@ async def test_deadline_keeps_the_prediction_and_resuming_finds_its_video(
             await asyncio.sleep(0.1)
     assert latest(desk.ledger, "a").state is AttemptState.SUCCEEDED
     assert sandbox.billed == 1
+
+
+async def test_time_in_which_nobody_could_look_makes_no_clip_late(
+    desk: Desk, sandbox: Sandbox, production: Producer, clock: Clock
+) -> None:
+    """The machine slept, or its clock was set: the provider had no chance to tell."""
+    sandbox.change(render_s=60)
+    production(rows_of(a="a fox"))
+    await submit(desk, "a")
+    clock.turn(10 * desk.settings.generation_timeout_s)
+    swept = await sweep(desk, desk.ledger.attempts.due(10), budget_s=5)
+    assert swept.found == {"still rendering": 1}
+    assert latest(desk.ledger, "a").state is AttemptState.IN_FLIGHT
 
 
 async def test_long_renders_are_polled_less_and_less_often(

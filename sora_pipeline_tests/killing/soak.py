@@ -1,0 +1,218 @@
+"""Kills at random for as long as asked: ``python -m sora_pipeline_tests.killing.soak --minutes N [--seed S]``.
+
+Each round is one random production on a real daemon and a real provider: some prompts ask for faults, fault points fire,
+and workers, code servers, daemons and the provider are killed from outside. Then all is let end in peace, a person retries
+what only a person may, and the referee judges. The first violation ends it, with the round's seed and folder.
+"""
+
+import argparse
+import os
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sora_pipeline.ledger import AttemptState
+from sora_pipeline.production.retrying import retry_clips
+from sora_pipeline_tests.conftest import QUICK, write_manifest
+from sora_pipeline_tests.killing import points
+from sora_pipeline_tests.killing.referee import violations
+from sora_pipeline_tests.killing.stage import LOOK_S, Stage, kill_one, stage
+
+HARMLESS = (
+    "rate-limit-once",
+    "error-503-once",
+    "slow-answer",
+    "fail-once",
+    "no-resource-once",
+    "slow",
+    "unknown-status",
+    "uppercase",
+    "poll-errors",
+    "empty-output-once",
+    "late-file",
+    "short-body",
+    "expired",
+    "lost-answer-once",
+)
+LASTING = (
+    "policy",
+    "policy-late",
+    "lost-answer",
+    "html-502",
+    "reset",
+    "fail",
+    "cancelled",
+    "wrong-size",
+    "truncated",
+    "empty-output",
+)
+VIOLENCE_S = (20.0, 60.0)
+PEACE_S = 200.0
+SAY_S = 10.0
+
+
+@dataclass
+class Round:
+    """One production and what is done to it, all from one seed.
+
+    Attributes:
+        seed: Decides on everything but the timing.
+        killed: What was killed, and the points that fired.
+    """
+
+    seed: int
+    dice: random.Random = field(init=False)
+    killed: Counter[str] = field(default_factory=Counter)
+    provider_back_at: float | None = None
+    rows: list[dict[str, str]] = field(init=False)
+    sound: list[str] = field(default_factory=list)
+    plan: dict[str, int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.dice = random.Random(self.seed)
+        self.rows = [self._row(number) for number in range(self.dice.randint(6, 14))]
+        names = self.dice.sample(sorted(points.POINTS), self.dice.randint(0, 4))
+        self.plan = dict.fromkeys(names, 1)
+
+    def _row(self, number: int) -> dict[str, str]:
+        clip_id, luck = f"clip-{number:02}", self.dice.random()
+        fault = None
+        if luck < 0.15:
+            fault = self.dice.choice(LASTING)
+        elif luck < 0.5:
+            fault = self.dice.choice(HARMLESS)
+        if luck >= 0.15:
+            self.sound.append(clip_id)
+        return {"clip_id": clip_id, "prompt": f"{clip_id} [sandbox:{fault}]" if fault else clip_id}
+
+    def kill(self, world: Stage) -> None:
+        """At every look: mostly nothing, now and then a kill."""
+        now = time.monotonic()
+        if self.provider_back_at is not None and now > self.provider_back_at:
+            world.provider.start_again()
+            self.provider_back_at = None
+        luck = self.dice.random()
+        if luck < 0.06:
+            self.killed["worker"] += kill_one(world.daemon.workers(), self.dice)
+        elif luck < 0.07:
+            self.killed["code server"] += kill_one(world.daemon.code_servers(), self.dice)
+        elif luck < 0.08 and (daemon := world.daemon.pid()) is not None:
+            self.killed["daemon"] += kill_one([daemon], self.dice)
+        elif luck < 0.09 and self.provider_back_at is None:
+            world.provider.kill()
+            self.killed["provider"] += 1
+            self.provider_back_at = now + self.dice.uniform(0.5, 6)
+
+    def end_violence(self, world: Stage) -> None:
+        points.make_peace(world.markers)
+        if self.provider_back_at is not None:
+            world.provider.start_again()
+            self.provider_back_at = None
+        self.killed.update(points.fired(world.markers))
+
+
+def play(one: Round, folder: Path) -> str:
+    """Play a round; returns what to print of it.
+
+    Raises:
+        AssertionError: a violation, or a production that does not come to its end.
+    """
+    began = time.monotonic()
+    sandbox = QUICK | {"shared_renders": True, "slow_answer_s": 2.0, "render_s": one.dice.uniform(0.2, 5.0)}
+    settings = {
+        "SORA_BATCH_SIZE": str(one.dice.choice([3, 6, 14])),
+        "SORA_MAX_IN_FLIGHT": str(one.dice.choice([6, 20])),
+    }
+    supervised = one.dice.random() < 0.5
+    with stage(folder, sandbox, one.plan, settings, supervised=supervised) as world:
+        identity = world.request(write_manifest(folder / "prompts.csv", one.rows)).production_id
+        violence_ends = began + one.dice.uniform(*VIOLENCE_S)
+        while time.monotonic() < violence_ends:
+            world.daemon.ensure()
+            one.kill(world)
+            _say(began, "killing", world, identity)
+            time.sleep(LOOK_S)
+        one.end_violence(world)
+        _settle(world, identity, began, "in peace")
+        _judge(world, identity, "after the kills", sound=[])
+        doubtful = world.ledger.attempts.live(AttemptState.AMBIGUOUS)
+        ambiguous = [each.clip_id for each in doubtful]
+        retried = retry_clips(world.ledger, world.settings, [])
+        if ambiguous:
+            retry_clips(world.ledger, world.settings, ambiguous)
+        if ambiguous or retried.anew or retried.fetched:
+            _settle(world, identity, began, "after a person's retry")
+        _judge(world, identity, "after a person's retry", sound=one.sound)
+        statuses = Counter(world.statuses(identity).values())
+        bill = world.provider.bill()
+    kills = ", ".join(f"{count} {what}" for what, count in sorted(one.killed.items()) if count) or "none"
+    ends = ", ".join(f"{count} {status}" for status, count in sorted(statuses.items()))
+    return (
+        f"{len(one.rows)} clips, kills: {kills}; {bill['accepted']} billed ({bill['total_usd']} USD), "
+        f"{len(ambiguous)} were ambiguous; {ends}; all well, {time.monotonic() - began:.0f} s"
+    )
+
+
+def _settle(world: Stage, identity: str, began: float, when: str) -> None:
+    world.settle(
+        identity,
+        timeout_s=PEACE_S,
+        meanwhile=lambda: _say(began, when, world, identity),
+    )
+
+
+def _judge(world: Stage, identity: str, when: str, *, sound: list[str]) -> None:
+    found = violations(world.ledger, identity, world.provider.bill(), instance=world.instance, sound=sound)
+    assert not found, f"{when}:\n" + "\n".join(f"  - {each}" for each in found)
+
+
+_said_at = 0.0
+
+
+def _say(began: float, when: str, world: Stage, identity: str) -> None:
+    """Progress, not too often."""
+    global _said_at
+    if time.monotonic() - _said_at > SAY_S:
+        _said_at = time.monotonic()
+        print(f"  {_said_at - began:4.0f} s, {when}: {world.situation(identity)}", flush=True)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description="Kill at random, and see whether anything is lost or paid twice."
+    )
+    parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--seed", type=int, default=None, help="of the first round; the next ones count up")
+    asked = parser.parse_args()
+    seed = random.randrange(1_000_000) if asked.seed is None else asked.seed
+    end = time.monotonic() + asked.minutes * 60
+    rounds = 0
+    # So that a service manager, or Ctrl-C in another shell, leaves no daemon behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    while time.monotonic() < end:
+        one, folder = Round(seed), Path(tempfile.mkdtemp(prefix=f"soak-{seed}-"))
+        try:
+            print(f"seed {seed}: {play(one, folder)}", flush=True)
+        except Exception:
+            traceback.print_exc()
+            print(
+                f"seed {seed}: VIOLATION, after the kills {dict(one.killed)}; look into {folder}", flush=True
+            )
+            print(f"again: python -m sora_pipeline_tests.killing.soak --seed {seed}", flush=True)
+            return 1
+        shutil.rmtree(folder)
+        seed, rounds = seed + 1, rounds + 1
+    print(f"{rounds} rounds, nothing lost and nothing paid twice", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    os.chdir(Path(__file__).parents[2])
+    sys.exit(main())
