@@ -30,7 +30,7 @@ test: $(READY) ## the tests that need no service
 	$(BIN)/python -m pytest -n 3 --dist worksteal -m "not services"
 
 test-services: $(READY) ## the tests against PostgreSQL and friends; fails where one is missing
-	$(BIN)/python -m pytest -m services
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m services
 
 lint: $(READY) ## ruff: rules and formatting
 	$(BIN)/ruff check .
