@@ -15,6 +15,7 @@ from sora_pipeline.automation.manifests import (
 )
 from sora_pipeline.automation.poll import poll_sensor
 from sora_pipeline.automation.publish import publish_sensor
+from sora_pipeline.checks import health_checks
 from sora_pipeline.resources import DeskResource, LedgerResource, ProviderResource, SettingsResource
 from sora_pipeline.settings import Settings
 
@@ -26,6 +27,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
     provider = ProviderResource(settings=shown)
     return dg.Definitions(
         assets=[prompt_manifest, generations, videos, video_manifest],
+        asset_checks=health_checks,
         jobs=[manifest_job, generations_job, videos_job, publish_job],
         sensors=[dispatch_sensor, poll_sensor, publish_sensor, manifest_request_sensor, manifest_file_sensor],
         schedules=[manifest_schedule(settings)],

@@ -13,6 +13,8 @@ RANGE_END_TAG = "dagster/asset_partition_range_end"
 PARENT_RUN_TAG = "dagster/parent_run_id"
 RETRY_NUMBER_TAG = "dagster/retry_number"
 
+SUBMITS_ALLOWED = "submits_allowed"
+
 MANIFEST_JOB = "prompt_manifest_job"
 GENERATIONS_JOB = "generations_job"
 VIDEOS_JOB = "videos_job"

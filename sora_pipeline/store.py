@@ -5,6 +5,7 @@ Under a final name there is either nothing or the whole file, whenever the proce
 
 import contextlib
 import errno
+import hashlib
 import os
 import shutil
 import tempfile
@@ -181,6 +182,23 @@ class OutputStore:
             if self._root:
                 return (self._root / _checked(relative)).stat().st_size
             return int(self._fs.size(self._remote(relative)))
+
+    def sha256(self, relative: str) -> str:
+        """Hex hash of an output, read to its end.
+
+        Raises:
+            FileNotFoundError: there is none.
+            StoreProblem: it cannot be read.
+        """
+        with self._explaining("be read", relative):
+            if self._root:
+                with (self._root / _checked(relative)).open("rb") as stream:
+                    return hashlib.file_digest(stream, "sha256").hexdigest()
+            with self._fs.open(self._remote(relative), "rb") as stream:
+                digest = hashlib.sha256()
+                while chunk := stream.read(1 << 20):
+                    digest.update(chunk)
+                return digest.hexdigest()
 
     def problem(self, verb: str, error: Exception, relative: str | None = None) -> StoreProblem:
         """An error as a sentence for people, also for those who write into ``staging_dir()`` themselves.

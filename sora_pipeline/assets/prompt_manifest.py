@@ -5,6 +5,8 @@ from typing import Any
 
 import dagster as dg
 
+from sora_pipeline.ledger import Production
+from sora_pipeline.ledger.spending import Spending
 from sora_pipeline.manifest.problems import ManifestProblem
 from sora_pipeline.manifest.snapshot import Snapshot
 from sora_pipeline.names import CLIPS, GROUP
@@ -65,7 +67,7 @@ def prompt_manifest(
         ledger.productions.record_problem(uri, output, str(error))
         raise dg.Failure(str(error), allow_retries=False) from None
     return dg.MaterializeResult(
-        metadata=_metadata(snapshot, costs, output, production.production_id),
+        metadata=_metadata(snapshot, costs, production, ledger.money.of_production(production.production_id)),
         data_version=dg.DataVersion(snapshot.snapshot_sha256),
     )
 
@@ -82,7 +84,9 @@ def _budget(text: str) -> Decimal:
     return budget
 
 
-def _metadata(snapshot: Snapshot, costs: Estimate, output: str, production_id: str) -> dict[str, Any]:
+def _metadata(
+    snapshot: Snapshot, costs: Estimate, production: Production, spending: Spending
+) -> dict[str, Any]:
     shown = "\n".join(
         f"| {clip.clip_id} | {clip.prompt[:80].replace('|', ' ')} | {clip.duration} s | {clip.size} | {clip.model} |"
         for clip in snapshot.clips[:20]
@@ -93,14 +97,18 @@ def _metadata(snapshot: Snapshot, costs: Estimate, output: str, production_id: s
         "estimate_usd": float(costs.total_usd),
         "still_to_pay_usd": float(costs.to_pay_usd),
         "clips_to_pay": costs.clips_to_pay,
+        "spent_usd": float(spending.spent_usd),
+        "committed_usd": float(spending.committed_usd),
         "manifest": dg.MetadataValue.path(snapshot.manifest_uri),
         "manifest_sha256": snapshot.manifest_sha256,
-        "output": dg.MetadataValue.path(output),
-        "production": production_id,
+        "output": dg.MetadataValue.path(production.output_uri),
+        "production": production.production_id,
         "preview": dg.MetadataValue.md(
             f"| clip | prompt | duration | size | model |\n|---|---|---|---|---|\n{shown}"
         ),
     }
+    if production.budget_usd is not None:
+        metadata["budget_usd"] = float(production.budget_usd)
     if snapshot.problems:
         metadata["problems"] = dg.MetadataValue.table(
             [

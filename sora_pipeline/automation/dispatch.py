@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
+from sora_pipeline.assets.generations import generations
 from sora_pipeline.automation.jobs import generations_job
 from sora_pipeline.automation.planning import Stretch, plan_dispatch, plan_recovery, stretches
 from sora_pipeline.automation.requests import (
@@ -13,11 +14,13 @@ from sora_pipeline.automation.requests import (
     requested_lease_s,
     waiting_runs,
 )
+from sora_pipeline.checks import breaker_sentence
 from sora_pipeline.ledger import Attempt, AttemptState, Ledger
 from sora_pipeline.ledger.breakers import Breaker
-from sora_pipeline.names import BATCH_TAG, CLIPS, GENERATIONS_JOB
+from sora_pipeline.names import BATCH_TAG, CLIPS, GENERATIONS_JOB, SUBMITS_ALLOWED
 from sora_pipeline.production.context import limits_of
 from sora_pipeline.production.costs import cost_micros
+from sora_pipeline.production.holding import Holds
 from sora_pipeline.production.stopping import stop_sentence
 from sora_pipeline.provider.errors import ErrorKind
 from sora_pipeline.resources import DeskResource
@@ -34,18 +37,43 @@ NAME = "dispatch_sensor"
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Submits pending clips in batches, within slots and budget.",
 )
-def dispatch_sensor(
-    context: dg.SensorEvaluationContext, desk: DeskResource
-) -> dg.SensorResult | dg.SkipReason:
+def dispatch_sensor(context: dg.SensorEvaluationContext, desk: DeskResource) -> dg.SensorResult:
     """Recover what dead runs left behind, then reserve the next batch and request its run."""
     settings, ledger = desk.settings.read(), desk.ledger.open()
     requests = list(_recovered(context.instance, ledger, settings))
+    planned, why_none = _planned(context.instance, desk, ledger, settings)
+    requests += planned
+    # Asked last: whatever was found open or closed on the way is what people are told.
+    breaker = ledger.breakers.get(settings.provider)
+    state = "closed" if breaker is None else breaker.opened_at.isoformat()
+    changed = [] if context.cursor == state else [_submits_allowed(breaker)]
+    return dg.SensorResult(
+        run_requests=requests,
+        skip_reason=None if requests else why_none,
+        asset_events=changed,
+        cursor=state,
+    )
+
+
+def _submits_allowed(breaker: Breaker | None) -> dg.AssetCheckEvaluation:
+    """The check of ``generations`` that shows the breaker; needs no run to change its colour."""
+    return dg.AssetCheckEvaluation(
+        asset_key=generations.key,
+        check_name=SUBMITS_ALLOWED,
+        passed=breaker is None,
+        description=breaker_sentence(breaker),
+    )
+
+
+def _planned(
+    instance: dg.DagsterInstance, desk: DeskResource, ledger: Ledger, settings: Settings
+) -> tuple[list[dg.RunRequest], str]:
+    """The next runs, or why there are none."""
     pending = ledger.clips.pending(settings.max_attempts)
-    order = {key: at for at, key in enumerate(context.instance.get_dynamic_partitions(CLIPS))}
+    order = {key: at for at, key in enumerate(instance.get_dynamic_partitions(CLIPS))}
     breaker = ledger.breakers.get(settings.provider)
     if breaker is not None:
-        requests += _probe(desk, ledger, breaker, pending, order)
-        return dg.SensorResult(run_requests=requests) if requests else dg.SkipReason(stop_sentence(breaker))
+        return _probe(desk, ledger, breaker, pending, order), stop_sentence(breaker)
     free = settings.max_in_flight - ledger.attempts.slots_taken()
     held: set[str] = set()
     while stretch := plan_dispatch(
@@ -56,13 +84,20 @@ def dispatch_sensor(
         max_in_flight=settings.max_in_flight,
     ):
         if reserved := _reserve(desk, ledger, stretch, _new_batch()):
-            requests += _batch_requests(ledger, reserved, order, settings.batch_size)
-            break
+            return list(_batch_requests(ledger, reserved, order, settings.batch_size)), ""
         held.update(stretch.keys)  # no money is left for these; others may belong to another production
-    if requests:
-        return dg.SensorResult(run_requests=requests)
-    unknown = sum(clip_id not in order for clip_id in pending)
-    return dg.SkipReason(_why_nothing(len(pending), free, held=len(held), unknown=unknown))
+    if held:
+        return [], _why_held(desk, ledger, sorted(held, key=pending.index))
+    return [], _why_nothing(len(pending), free, unknown=sum(clip_id not in order for clip_id in pending))
+
+
+def _why_held(desk: DeskResource, ledger: Ledger, held: list[str]) -> str:
+    standing = ledger.clips.standings(held[:1])[held[0]]
+    holds = Holds(ledger, ledger.productions.get(standing.production_id), desk.settings.read())
+    hold = holds.of(cost_micros(standing.clip, desk.catalogue()))
+    return (
+        f"{len(held)} clips are pending: {hold.sentence if hold else 'no money was left for them just now'}"
+    )
 
 
 def _probe(
@@ -77,11 +112,9 @@ def _probe(
     return list(_batch_requests(ledger, reserved, order, 1))
 
 
-def _why_nothing(pending: int, free: int, *, held: int, unknown: int) -> str:
+def _why_nothing(pending: int, free: int, *, unknown: int) -> str:
     if not pending:
         return "no clip is pending"
-    if held:
-        return f"{held} clips are pending, but their cost no longer fits the production's budget"
     if unknown == pending:
         return f"{pending} clips are pending, but have no partition in Dagster; materialize prompt_manifest again"
     return f"{pending} clips are pending; waiting for slots ({max(free, 0)} free)"

@@ -9,7 +9,7 @@ import types
 import typer
 
 from sora_pipeline import __version__
-from sora_pipeline.cli import check, dev, doctor, models, retry, run, sandbox, status
+from sora_pipeline.cli import check, costs, dev, doctor, models, retry, run, sandbox, status
 from sora_pipeline.cli.output import BAD_INPUT, STOPPED, problem
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app.command("run")(run.run)
 app.command("status")(status.status)
 app.command("retry")(retry.retry)
 app.command("resume")(retry.resume)
+app.command("costs")(costs.costs)
 app.command("models")(models.models)
 app.command("doctor")(doctor.doctor)
 app.command("dev")(dev.dev)

@@ -2,6 +2,7 @@
 
 import typer
 
+from sora_pipeline.cli.money import Outlook
 from sora_pipeline.cli.output import BAD_INPUT, OK, console, print_json, row_problems
 
 
@@ -21,7 +22,14 @@ def check(
     catalogue = load_catalogue(settings.catalogue)
     snapshot = read_snapshot(absolute_uri(manifest), settings, catalogue)
     ledger = Ledger(ledger_url(settings, prepare_home()))
-    costs = estimate(snapshot.clips, ledger, catalogue)
+    outlook = Outlook.of(
+        ledger,
+        settings,
+        estimate(snapshot.clips, ledger, catalogue),
+        manifest=snapshot.manifest_uri,
+        output=settings.output,
+        budget_usd=settings.budget_usd,
+    )
     code = BAD_INPUT if snapshot.problems else OK
     if as_json:
         print_json(
@@ -29,8 +37,7 @@ def check(
                 "manifest": snapshot.manifest_uri,
                 "clips": len(snapshot.clips),
                 "invalid_rows": len(snapshot.invalid),
-                "estimate_usd": float(costs.total_usd),
-                "still_to_pay_usd": float(costs.to_pay_usd),
+                **outlook.as_json(),
                 "problems": [
                     {
                         "row": each.row_number,
@@ -49,10 +56,8 @@ def check(
     if snapshot.invalid:
         verdict += f", {len(snapshot.invalid)} rows are not (the fine ones can be produced all the same)"
     console.print(verdict)
-    console.print(
-        f"they cost {costs.total_usd:.2f} USD; {costs.to_pay_usd:.2f} USD of that is still to pay "
-        f"({costs.clips_to_pay} clips)"
-    )
+    for sentence in outlook.sentences:
+        console.print(sentence)
     if settings.provider == "sandbox":
         console.print("the provider is the built-in sandbox: its dollars are not real", style="dim")
     raise typer.Exit(code)

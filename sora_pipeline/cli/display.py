@@ -52,7 +52,7 @@ class ProgressDisplay:
                 words.append(f"{progress.counts[name]} {name}  ", style=style)
         if progress.settled and not progress.published:
             words.append("publishing  ", style="cyan")
-        words.append(f"{progress.committed_usd:.2f} USD", style="dim")
+        words.append(f"{progress.spending.committed_usd:.2f} USD", style="dim")
         return words
 
     def _bar(self, progress: "Progress | None") -> Text:

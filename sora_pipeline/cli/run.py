@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from sora_pipeline.cli.display import ProgressDisplay
+from sora_pipeline.cli.money import Outlook, dollars
 from sora_pipeline.cli.output import (
     BAD_INPUT,
     OK,
@@ -72,10 +73,12 @@ def run(
         problem(f"{uri} has no valid row; nothing was submitted")
         raise typer.Exit(BAD_INPUT)
     note(
-        f"{len(snapshot.clips)} clips into {target}: {costs.to_pay_usd:.2f} USD to pay"
-        f"{' (sandbox dollars)' if settings.provider == 'sandbox' else ''}, "
-        f"{costs.total_usd - costs.to_pay_usd:.2f} USD done or under way"
+        f"{len(snapshot.clips)} clips into {target}"
+        f"{' (in sandbox dollars)' if settings.provider == 'sandbox' else ''}"
     )
+    outlook = Outlook.of(ledger, settings, costs, manifest=uri, output=target, budget_usd=budget_usd)
+    for sentence in outlook.sentences:
+        note(sentence)
     # The daemon would only log why it cannot load the code location, and everybody would wait for ever.
     import sora_pipeline.definitions  # noqa: F401
 
@@ -125,12 +128,12 @@ def _finish(
         return STOPPED
     if production.published_seq < production.change_seq:
         publish(ledger, production.production_id, settings, f"sora-pipeline run {uuid.uuid4().hex[:8]}")
-    snapshot, outcomes = survey(ledger, production, settings.max_attempts)
+    snapshot, outcomes = survey(ledger, production, settings)
     undelivered = [each for each in outcomes if each.status != "delivered"]
     code = OK if not undelivered and not snapshot.invalid else SOME_FAILED
     if ended.stopped is not None:
         code = STOPPED
-    spent = sum(each.cost_usd or 0.0 for each in outcomes)
+    spending = ledger.money.of_production(production.production_id)
     if as_json:
         counts: dict[str, int] = {}
         for row in (rows := outcome_rows(snapshot, outcomes)):
@@ -144,14 +147,18 @@ def _finish(
                 "metadata": f"{production.output_uri}/{PARQUET}",
                 "gallery": f"{production.output_uri}/{GALLERY}",
                 "counts": counts,
-                "spent_usd": round(spent, 4),
+                "spent_usd": float(spending.spent_usd),
+                "committed_usd": float(spending.committed_usd),
+                "budget_usd": dollars(production.budget_usd),
                 "clips": rows,
             }
         )
         return code
     console.print(summary_table(snapshot, outcomes))
     delivered = len(outcomes) - len(undelivered)
-    console.print(f"\n{delivered} of {len(outcomes)} clips delivered, {spent:.2f} USD billed in all")
+    console.print(
+        f"\n{delivered} of {len(outcomes)} clips delivered, {spending.spent_usd:.2f} USD billed in all"
+    )
     console.print(f"manifest {production.output_uri}/{PARQUET}\ngallery  {production.output_uri}/{GALLERY}")
     if ended.stopped is not None:
         problem(ended.stopped)

@@ -418,6 +418,26 @@ class Attempts:
             lease_until=None,
         )
 
+    def note_verified(self, attempt_ids: Sequence[int]) -> None:
+        """The stored files of these were read back and are what was stored."""
+        with self._database.exclusive() as connection:
+            connection.execute(
+                update(attempts).where(attempts.c.attempt_id.in_(attempt_ids)).values(verified_at=self._now())
+            )
+
+    def fetch_lost(self, attempt_id: int) -> bool:
+        """The stored file is gone or damaged: it is paid for, and to be fetched once more."""
+        return self._move(
+            attempt_id,
+            [COLLECTED],
+            SUCCEEDED,
+            reported_at=None,
+            collect_tries=0,
+            lease_until=None,
+            verified_at=None,
+            file_name=None,
+        )
+
     def report(self, attempt_ids: Sequence[int]) -> None:
         """A Dagster run shows how these ended."""
         with self._database.exclusive() as connection:

@@ -41,8 +41,22 @@ class Clips:
         with self._database.read() as connection:
             return _standings(connection, clips.c.active)
 
-    def pending(self, max_attempts: int) -> list[str]:
-        """Clips that may begin an attempt now, by production and manifest order."""
+    def specs(self, clip_ids: Sequence[str]) -> Iterator[list[Clip]]:
+        """What the manifests ask for, some hundred clips at a time; unknown ids are left out."""
+        for chunk in chunks(list(clip_ids)):
+            with self._database.read() as connection:
+                rows = connection.execute(
+                    select(clips.c.clip_id, clips.c.spec).where(clips.c.clip_id.in_(chunk))
+                ).all()
+            yield [clip_of(row.clip_id, row.spec) for row in rows]
+
+    def pending(self, max_attempts: int, production_id: str | None = None) -> list[str]:
+        """Clips that may begin an attempt now, by production and manifest order.
+
+        Args:
+            max_attempts: Attempts a clip may have by itself.
+            production_id: Only this production's; None: everybody's.
+        """
         theirs = attempts.c.clip_id == clips.c.clip_id
         live = select(1).where(theirs, LIVE).correlate(clips).exists()
         same = attempts.c.fingerprint == clips.c.fingerprint
@@ -59,6 +73,8 @@ class Clips:
             .having(or_(times == 0, and_(times < max_attempts, last == last_retryable)))
             .order_by(clips.c.production_id, clips.c.position)
         )
+        if production_id is not None:
+            query = query.where(clips.c.production_id == production_id)
         with self._database.read() as connection:
             return list(connection.scalars(query))
 
@@ -72,12 +88,7 @@ class Clips:
         with self._database.read() as connection:
             if connection.execute(query.limit(1)).first() is not None:
                 return True
-            mine = set(
-                connection.scalars(
-                    select(clips.c.clip_id).where(clips.c.production_id == production_id, clips.c.active)
-                )
-            )
-        return not mine.isdisjoint(self.pending(max_attempts))
+        return bool(self.pending(max_attempts, production_id))
 
     def new_round(self, clip_ids: Iterable[str]) -> None:
         """Let these clips be attempted anew, as a person asks for it after a failure."""

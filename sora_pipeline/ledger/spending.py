@@ -72,12 +72,13 @@ class Money:
                 _sum(connection, *today, BILLED), _committed_today(connection, provider, self._now())
             )
 
-    def report(self, by: Sequence[str]) -> list[CostLine]:
+    def report(self, by: Sequence[str], production_id: str | None = None) -> list[CostLine]:
         """Where the money went.
 
         Args:
             by: What to sum by: ``day`` (UTC, of the submit), ``model``, ``provider``, ``production`` (its manifest), or
                 the name of a column that manifests carry.
+            production_id: Only this production's; None: everybody's.
         """
         keys = [_key(name).label(f"key_{number}") for number, name in enumerate(by)]
         query = (
@@ -95,6 +96,8 @@ class Money:
             .group_by(*keys)
             .order_by(*keys)
         )
+        if production_id is not None:
+            query = query.where(attempts.c.production_id == production_id)
         with self._database.read() as connection:
             rows = connection.execute(query).all()
         return [

@@ -7,6 +7,7 @@ from sora_pipeline.clip import Clip
 from sora_pipeline.ledger import Attempt, AttemptState
 from sora_pipeline.ledger.types import MICROS
 from sora_pipeline.outcome import ClipOutcome, ClipStatus
+from sora_pipeline.production.holding import Hold
 
 _STATUS = {
     AttemptState.RESERVED: ClipStatus.PENDING,
@@ -20,7 +21,9 @@ _STATUS = {
 }
 
 
-def outcome_of(clip: Clip, made: Sequence[Attempt], *, output_uri: str, pending: bool) -> ClipOutcome:
+def outcome_of(
+    clip: Clip, made: Sequence[Attempt], *, output_uri: str, pending: bool, hold: Hold | None
+) -> ClipOutcome:
     """One clip's outcome.
 
     Args:
@@ -28,6 +31,7 @@ def outcome_of(clip: Clip, made: Sequence[Attempt], *, output_uri: str, pending:
         made: All its attempts, oldest first.
         output_uri: Where the production's videos go; file names are relative to it.
         pending: Whether the ledger would begin an(other) attempt by itself.
+        hold: What keeps it from doing so.
     """
     delivered = [a for a in made if a.state is AttemptState.COLLECTED and a.fingerprint == clip.fingerprint]
     shown = delivered[-1] if delivered else next(iter(reversed(made)), None)
@@ -39,8 +43,12 @@ def outcome_of(clip: Clip, made: Sequence[Attempt], *, output_uri: str, pending:
             attempts=len(made),
             cost_usd=_cost(made),
             fingerprint=clip.fingerprint,
+            error_kind=hold.kind if hold else None,
+            error_message=hold.sentence if hold else None,
+            retryable=True if hold else None,
         )
     stored = shown if status is ClipStatus.DELIVERED else None
+    held = hold if status is ClipStatus.PENDING else None
     return ClipOutcome(
         clip_id=clip.clip_id,
         status=status,
@@ -50,9 +58,9 @@ def outcome_of(clip: Clip, made: Sequence[Attempt], *, output_uri: str, pending:
         prediction_id=shown.prediction_id,
         provider_status=shown.provider_status,
         attempts=len(made),
-        error_kind=shown.error_kind,
-        error_message=shown.error_message,
-        retryable=shown.retryable,
+        error_kind=held.kind if held else shown.error_kind,
+        error_message=held.sentence if held else shown.error_message,
+        retryable=True if held else shown.retryable,
         submitted_at=shown.submitted_at,
         completed_at=shown.completed_at,
         stored_at=shown.stored_at,

@@ -2,12 +2,11 @@
 
 from collections import Counter
 from dataclasses import dataclass
-from decimal import Decimal
 
 from sora_pipeline.ledger import Ledger, Production
-from sora_pipeline.ledger.types import MICROS, AttemptState
-from sora_pipeline.production.costs import cost_micros
-from sora_pipeline.production.stopping import stop_sentence
+from sora_pipeline.ledger.spending import Spending
+from sora_pipeline.ledger.types import AttemptState
+from sora_pipeline.production.holding import hold_of_all
 from sora_pipeline.provider.catalogue import Catalogue
 from sora_pipeline.settings import Settings
 
@@ -20,7 +19,7 @@ class Progress:
         production: The production.
         clips: How many clips its manifest wants.
         counts: Clips by what they are at: delivered, rendering, fetching, submitting, pending, failed, ambiguous.
-        committed_usd: US dollars billed or reserved so far.
+        spending: US dollars billed, and reserved, so far.
         published: Whether the output manifest shows all of this.
         stopped: Why nothing more is submitted although clips are pending, and what to do; None while all is well.
     """
@@ -28,7 +27,7 @@ class Progress:
     production: Production
     clips: int
     counts: Counter[str]
-    committed_usd: Decimal
+    spending: Spending
     published: bool
     stopped: str | None
 
@@ -57,7 +56,6 @@ def progress_of(ledger: Ledger, production: Production, settings: Settings, cata
     """Look at the ledger once."""
     standings = ledger.clips.standings_of(production.production_id)
     counts: Counter[str] = Counter()
-    cheapest: int | None = None
     for standing in standings.values():
         latest = standing.latest
         if latest is not None and latest.live:
@@ -67,32 +65,14 @@ def progress_of(ledger: Ledger, production: Production, settings: Settings, cata
             counts["delivered"] += 1
         elif standing.pending(settings.max_attempts):
             counts["pending"] += 1
-            cost = cost_micros(standing.clip, catalogue)
-            cheapest = cost if cheapest is None else min(cheapest, cost)
         else:
             counts["failed"] += 1
-    committed = ledger.money.of_production(production.production_id).committed_usd
+    hold = hold_of_all(ledger, production, settings, catalogue) if counts["pending"] else None
     return Progress(
         production=production,
         clips=len(standings),
         counts=counts,
-        committed_usd=committed,
+        spending=ledger.money.of_production(production.production_id),
         published=production.published_seq >= production.change_seq,
-        stopped=_stopped(ledger, production, settings, committed, cheapest),
+        stopped=None if hold is None else hold.sentence,
     )
-
-
-def _stopped(
-    ledger: Ledger, production: Production, settings: Settings, committed: Decimal, cheapest: int | None
-) -> str | None:
-    if cheapest is None:
-        return None
-    if (breaker := ledger.breakers.get(settings.provider)) is not None:
-        return stop_sentence(breaker)
-    budget = production.budget_usd
-    if budget is not None and committed + Decimal(cheapest) / MICROS > budget:
-        return (
-            f"the budget of {budget} USD is used up ({committed:.2f} USD billed or reserved); "
-            "raise it (--budget or SORA_BUDGET_USD) and run again"
-        )
-    return None

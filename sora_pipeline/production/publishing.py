@@ -10,8 +10,11 @@ from sora_pipeline.manifest.output_csv import failed_csv, write_csv
 from sora_pipeline.manifest.snapshot import Snapshot
 from sora_pipeline.manifest.snapshot_parquet import snapshot_from_parquet
 from sora_pipeline.outcome import ClipOutcome
+from sora_pipeline.production.costs import cost_micros
 from sora_pipeline.production.gallery import gallery_html
+from sora_pipeline.production.holding import Holds
 from sora_pipeline.production.outcomes import outcome_of
+from sora_pipeline.provider.catalogue import load_catalogue
 from sora_pipeline.settings import Settings
 from sora_pipeline.store import OutputStore
 
@@ -35,7 +38,7 @@ class Published:
     counts: Counter[str]
 
 
-def survey(ledger: Ledger, production: Production, max_attempts: int) -> tuple[Snapshot, list[ClipOutcome]]:
+def survey(ledger: Ledger, production: Production, settings: Settings) -> tuple[Snapshot, list[ClipOutcome]]:
     """How every clip of the production's newest snapshot stands."""
     assert production.snapshot_path is not None
     content = OutputStore(production.output_uri).read_bytes(production.snapshot_path)
@@ -43,13 +46,17 @@ def survey(ledger: Ledger, production: Production, max_attempts: int) -> tuple[S
     made: dict[str, list[Attempt]] = {}
     for attempt in ledger.attempts.of_clips([clip.clip_id for clip in snapshot.clips]):
         made.setdefault(attempt.clip_id, []).append(attempt)
-    pending = set(ledger.clips.pending(max_attempts))
+    pending = set(ledger.clips.pending(settings.max_attempts, production.production_id))
+    holds, catalogue = Holds(ledger, production, settings), load_catalogue(settings.catalogue)
     outcomes = [
         outcome_of(
             clip,
             made.get(clip.clip_id, []),
             output_uri=production.output_uri,
             pending=clip.clip_id in pending,
+            hold=holds.of(cost_micros(clip, catalogue))
+            if holds.possible and clip.clip_id in pending
+            else None,
         )
         for clip in snapshot.clips
     ]
@@ -72,7 +79,7 @@ def publish(ledger: Ledger, production_id: str, settings: Settings, owner: str) 
     if not mine():
         return None
     production = ledger.productions.get(production_id)
-    snapshot, outcomes = survey(ledger, production, settings.max_attempts)
+    snapshot, outcomes = survey(ledger, production, settings)
     counts = Counter(str(outcome.status) for outcome in outcomes)
     if snapshot.invalid:
         counts["invalid"] = len(snapshot.invalid)

@@ -1,5 +1,6 @@
 """Takes a manifest in: reads and checks it, keeps its canonical snapshot, and tells the ledger what is wanted."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -25,13 +26,30 @@ class Estimate:
 
     Attributes:
         total_usd: All valid clips.
-        to_pay_usd: Those of them that are not delivered or in flight already.
-        clips_to_pay: How many those are.
+        costs_to_pay: What each costs that is not delivered or in flight already, in US dollars, in the manifest's order.
     """
 
     total_usd: Decimal
-    to_pay_usd: Decimal
-    clips_to_pay: int
+    costs_to_pay: Sequence[Decimal]
+
+    @property
+    def to_pay_usd(self) -> Decimal:
+        """What is still to be paid."""
+        return sum(self.costs_to_pay, Decimal(0))
+
+    @property
+    def clips_to_pay(self) -> int:
+        """How many clips are still to be paid."""
+        return len(self.costs_to_pay)
+
+    def fitting(self, *left: Decimal | None) -> int:
+        """How many of the clips to pay fit amounts of US dollars that are left; None: no limit."""
+        limits = [amount for amount in left if amount is not None]
+        fits, taken = 0, Decimal(0)
+        for cost in self.costs_to_pay:
+            if all(taken + cost <= amount for amount in limits):
+                fits, taken = fits + 1, taken + cost
+        return fits
 
 
 def read_snapshot(uri: str, settings: Settings, catalogue: Catalogue) -> Snapshot:
@@ -71,8 +89,8 @@ def read_snapshot(uri: str, settings: Settings, catalogue: Catalogue) -> Snapsho
 def estimate(clips: tuple[Clip, ...], ledger: Ledger, catalogue: Catalogue) -> Estimate:
     """What clips cost, and how much of that is still to be paid."""
     standings = ledger.clips.standings(clip.clip_id for clip in clips)
-    total = to_pay = Decimal(0)
-    unpaid = 0
+    total = Decimal(0)
+    to_pay: list[Decimal] = []
     for clip in clips:
         cost = cost_usd(clip, catalogue)
         total += cost
@@ -82,9 +100,8 @@ def estimate(clips: tuple[Clip, ...], ledger: Ledger, catalogue: Catalogue) -> E
             for attempt in (standing.delivered, standing.latest)
         )
         if not paid:
-            to_pay += cost
-            unpaid += 1
-    return Estimate(total, to_pay, unpaid)
+            to_pay.append(cost)
+    return Estimate(total, to_pay)
 
 
 def register(

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from sora_pipeline.ledger import AttemptState, ClipStanding, Ledger
 from sora_pipeline.settings import Settings
+from sora_pipeline.store import OutputStore
 
 
 @dataclass(slots=True)
@@ -68,7 +69,21 @@ def _retry(
     elif latest is not None and state is AttemptState.SUCCEEDED and latest.reported_at is not None:
         ledger.attempts.fetch_again(latest.attempt_id)
         retried.fetched.append(clip_id)
+    elif by_name and standing.delivered and latest is not None and not latest.live and _lost(standing):
+        ledger.attempts.fetch_lost(standing.delivered.attempt_id)
+        retried.fetched.append(clip_id)
     elif standing.delivered or (latest and latest.live) or standing.pending(settings.max_attempts):
         retried.fine.append(clip_id)
     else:
         retried.anew.append(clip_id)
+
+
+def _lost(standing: ClipStanding) -> bool:
+    """Whether a delivered clip's file is gone, or is no longer what was stored."""
+    delivered = standing.delivered
+    assert delivered is not None
+    store = OutputStore(delivered.output_uri or standing.output_uri)
+    try:
+        return store.sha256(delivered.file_name or "") != delivered.sha256
+    except FileNotFoundError:
+        return True

@@ -4,8 +4,8 @@ Posters and sidecars live in hidden folders, so that loaders of video folders se
 """
 
 import hashlib
+import itertools
 import json
-from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -21,7 +21,7 @@ def store_video(
 ) -> tuple[StoredVideo, bytes]:
     """Move a staged file under its final name.
 
-    A file that is there already is this attempt's own from before a crash: the name says so.
+    A file of its name is this attempt's own from before a crash: where it is whole, it is kept as the video.
 
     Returns:
         What is stored, and a poster frame as JPEG.
@@ -29,10 +29,8 @@ def store_video(
     Raises:
         StoreProblem: the output cannot take it; the staged file is still there.
     """
-    name = f"{clip.clip_id}/{_attempt_name(clip, attempt)}"
     poster = poster_frame(staged)
-    with suppress(FileExistsError):
-        store.put_file(staged, f"videos/{name}.mp4")
+    name = _put(store, staged, f"{clip.clip_id}/{_attempt_name(clip, attempt)}", facts.sha256)
     store.replace_bytes(f".posters/{name}.jpg", poster)
     video = StoredVideo(
         file_name=f"videos/{name}.mp4",
@@ -42,6 +40,19 @@ def store_video(
     )
     store.replace_bytes(f".sidecars/{name}.json", _sidecar(clip, attempt, video))
     return video, poster
+
+
+def _put(store: OutputStore, staged: Path, name: str, sha256: str) -> str:
+    """Store under this name, or under a further one where the file there is another; never over it."""
+    for number in itertools.count(1):
+        tried = name if number == 1 else f"{name}-{number}"
+        try:
+            store.put_file(staged, f"videos/{tried}.mp4")
+        except FileExistsError:
+            if store.sha256(f"videos/{tried}.mp4") != sha256:
+                continue
+        return tried
+    raise AssertionError("there is always a further number")
 
 
 def _attempt_name(clip: Clip, attempt: Attempt) -> str:

@@ -25,6 +25,7 @@ class Tick:
 
     requests: list[dg.RunRequest]
     skipped: str
+    checks: list[dg.AssetCheckEvaluation]
 
     @property
     def request(self) -> dg.RunRequest:
@@ -54,7 +55,8 @@ class Daemon:
         ) as context:
             data = definitions.resolve_sensor_def(name).evaluate_tick(context)
         self.cursors[name] = data.cursor or self.cursors.get(name)
-        return Tick(list(data.run_requests or []), data.skip_message or "")
+        checks = [each for each in data.asset_events if isinstance(each, dg.AssetCheckEvaluation)]
+        return Tick(list(data.run_requests or []), data.skip_message or "", checks)
 
     def run(self, request: dg.RunRequest, job_name: str | None = None) -> dg.ExecuteInProcessResult:
         job = self.definitions.resolve_job_def(request.job_name or job_name or "")

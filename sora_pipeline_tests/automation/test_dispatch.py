@@ -5,6 +5,7 @@ import pytest
 
 from sora_pipeline.automation.dispatch import MOST_TRIES
 from sora_pipeline.ledger import AttemptState, Ledger, Limits
+from sora_pipeline.ledger.breakers import FIRST_PROBE_S
 from sora_pipeline.names import BATCH_TAG, GENERATIONS_JOB, RANGE_END_TAG, RANGE_START_TAG, REQUESTED_BY_TAG
 from sora_pipeline_tests.automation.conftest import LEASE_S, Daemon
 from sora_pipeline_tests.conftest import Clock, Producer, Sandbox, latest, rows_of, standing, states
@@ -76,8 +77,52 @@ def test_budget_is_named_where_it_holds_clips_back(
 ) -> None:
     production(rows_of(a="a fox", b="an owl"), budget=Decimal("1.50"))
     assert daemon.tick(DISPATCH).request.tags[RANGE_END_TAG] == "a"
-    assert "no longer fits the production's budget" in daemon.tick(DISPATCH).skipped
+    skipped = daemon.tick(DISPATCH).skipped
+    assert "1.20 of 1.50 USD" in skipped
+    assert "--budget" in skipped
     assert standing(ledger, "b").latest is None
+    production(rows_of(a="a fox", b="an owl"), budget=Decimal("2.40"))
+    assert daemon.tick(DISPATCH).request.tags[RANGE_START_TAG] == "b", "raised, it goes on"
+
+
+def test_budget_of_the_day_holds_all_productions_together(
+    daemon: Daemon, ledger: Ledger, production: Producer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SORA_BUDGET_DAILY_USD", "2.50")
+    production(rows_of(a="a fox"), name="one.csv")
+    production(rows_of(b="an owl", c="a bear"), name="two.csv")
+    daemon.tick(DISPATCH)
+    daemon.tick(DISPATCH)
+    assert sum(each is not None for each in states(ledger, ["a", "b", "c"]).values()) == 2
+    skipped = daemon.tick(DISPATCH).skipped
+    assert "2.40 of 2.50 USD" in skipped
+    assert "SORA_BUDGET_DAILY_USD" in skipped
+
+
+def test_breaker_lets_one_clip_through_in_time_and_closes_when_it_is_accepted(
+    daemon: Daemon, ledger: Ledger, production: Producer, sandbox: Sandbox, clock: Clock
+) -> None:
+    production(rows_of(a="a fox", b="an owl", c="a bear"))
+    sandbox.change(balance_usd=0)
+    daemon.run(daemon.tick(DISPATCH).request, GENERATIONS_JOB)
+    assert "top the account up" in daemon.tick(DISPATCH).skipped
+    clock.turn(FIRST_PROBE_S)
+    probe = daemon.tick(DISPATCH).request
+    assert (probe.tags[RANGE_START_TAG], probe.tags[RANGE_END_TAG]) == ("a", "a")
+    assert daemon.tick(DISPATCH).requests == [], "one at a time"
+    assert not daemon.run(probe, GENERATIONS_JOB).success
+    assert sandbox.billed == 0
+    assert set(states(ledger, ["a", "b", "c"]).values()) == {None}
+    sandbox.change(balance_usd=100)
+    clock.turn(FIRST_PROBE_S)
+    assert daemon.tick(DISPATCH).requests == [], "the second probe waits twice as long"
+    clock.turn(FIRST_PROBE_S)
+    assert daemon.run(daemon.tick(DISPATCH).request, GENERATIONS_JOB).success
+    assert ledger.breakers.get("sandbox") is None
+    rest = daemon.tick(DISPATCH).request
+    assert (rest.tags[RANGE_START_TAG], rest.tags[RANGE_END_TAG]) == ("b", "c")
+    assert daemon.run(rest, GENERATIONS_JOB).success
+    assert sandbox.billed == 3
 
 
 def test_production_without_money_does_not_stop_another(

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from sora_pipeline.cli.app import app
-from sora_pipeline.ledger import Ledger
+from sora_pipeline.ledger import Ledger, Limits
 from sora_pipeline_tests.conftest import Producer, Sandbox, rows_of, write_manifest
 
 KEY = "sk-very-secret"
@@ -219,3 +219,49 @@ def test_doctor_with_nobody_at_the_address_says_so(home: Path, monkeypatch: pyte
     result = invoke("doctor")
     assert result.exit_code == 2
     assert "http://127.0.0.1:9" in result.stdout
+
+
+def test_check_says_how_many_clips_the_budgets_allow(
+    home: Path, good: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SORA_BUDGET_USD", "1.50")
+    monkeypatch.setenv("SORA_BUDGET_DAILY_USD", "100")
+    result = invoke("check", str(good))
+    assert result.exit_code == 0
+    assert "0.00 of 1.50 USD" in result.stdout
+    assert "1 of the 2 clips to pay fit the budget" in result.stdout
+    said = json.loads(invoke("check", str(good), "--json").stdout)
+    assert (said["clips_to_pay"], said["clips_within_budget"], said["budget_daily_usd"]) == (2, 1, 100)
+
+
+def test_costs_by_a_column_of_the_manifest(home: Path, ledger: Ledger, production: Producer) -> None:
+    assert "nothing was billed" in invoke("costs").stdout
+    rows = [{"clip_id": each, "prompt": each, "campaign": "spring [1]"} for each in ("a", "b")]
+    production(rows)
+    submit(ledger, "a", "b")
+    result = invoke("costs", "--by", "campaign", "--by", "model")
+    assert result.exit_code == 0
+    assert "spring [1]" in result.stdout
+    said = json.loads(invoke("costs", "--by", "campaign", "--json").stdout)
+    assert said["lines"] == [
+        {"campaign": "spring [1]", "clips": 2, "attempts": 2, "delivered": 0, "spent_usd": 2.4}
+    ]
+    assert said["spent_usd"] == 2.4
+
+
+def submit(ledger: Ledger, *clip_ids: str) -> None:
+    """As if a run had submitted them."""
+    made = ledger.attempts.reserve(
+        dict.fromkeys(clip_ids, 1_200_000), batch_id="batch", limits=Limits(20, 3), lease_s=60
+    )
+    for attempt in made.reserved:
+        assert ledger.attempts.begin_submit(attempt.attempt_id, "run", lease_s=60, request_summary={})
+        assert ledger.attempts.accept(
+            attempt.attempt_id,
+            prediction_id=attempt.clip_id,
+            poll_url=None,
+            provider_status="queued",
+            model_returned=None,
+            deadline_s=60,
+            first_poll_s=1,
+        )

@@ -113,6 +113,17 @@ def test_budget_is_never_overspent_by_racers_not_by_a_cent(
     assert world.committed() == Decimal("9.99")
 
 
+def test_days_budget_is_never_overspent_by_racers_not_by_a_cent(
+    real_time_world: World, racers: Executor, url: str
+) -> None:
+    mine = [[f"clip-{racer}-{number}" for number in range(10)] for racer in range(RACERS)]
+    real_time_world.register(*(clip for clips in mine for clip in clips))
+    limits = Limits(max_in_flight=1000, max_attempts=3, daily_micros=1000 * CENT)
+    won = race(racers, racing.reserve_each, url, [(clips, 111 * CENT, limits) for clips in mine])
+    assert sum(len(clips) for clips in won) == 9
+    assert real_time_world.ledger.money.of_today("sandbox").committed_usd == Decimal("9.99")
+
+
 def test_whole_lives_side_by_side_neither_lock_up_nor_overspend(
     ledger: Ledger, clock: Clock, racers: Executor, url: str
 ) -> None:

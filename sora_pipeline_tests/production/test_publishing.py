@@ -1,5 +1,6 @@
 import asyncio
 import csv
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -206,3 +207,19 @@ async def test_changed_row_is_pending_again_and_the_old_file_stays(
 def published_after(desk: Desk, made: Production, tmp_path: Path) -> dict[str, dict[str, Any]]:
     publish(desk.ledger, made.production_id, settings_of(), "publisher")
     return published(tmp_path / "out")
+
+
+async def test_clips_that_a_budget_holds_are_pending_with_that_reason(
+    desk: Desk, production: Producer, tmp_path: Path
+) -> None:
+    made = production(rows_of(a="a fox", b="an owl"), budget=Decimal("1.50"))
+    await make(desk, "a")
+    publish(desk.ledger, made.production_id, settings_of(), "publisher")
+    rows = published(tmp_path / "out")
+    assert (rows["b"]["status"], rows["b"]["error_kind"], rows["b"]["retryable"]) == (
+        "pending",
+        "budget",
+        True,
+    )
+    assert "--budget" in rows["b"]["error_message"]
+    assert (rows["a"]["status"], rows["a"]["error_kind"]) == ("delivered", None)

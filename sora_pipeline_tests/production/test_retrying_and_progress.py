@@ -123,7 +123,7 @@ async def test_progress_counts_every_clip_once(desk: Desk, production: Producer)
         "pending": 1,
     }
     assert (seen.working, seen.settled, seen.published, seen.stopped) == (2, False, False, None)
-    assert seen.committed_usd == 4 * USD
+    assert (seen.spending.spent_usd, seen.spending.committed_usd) == (4 * USD, 4 * USD)
 
 
 async def test_progress_is_settled_where_nothing_can_change_by_itself(
@@ -146,7 +146,9 @@ async def test_progress_says_why_nothing_more_is_submitted(
     seen = look(desk.ledger, made.production_id)
     assert seen.settled
     assert seen.stopped is not None
-    assert ("top the account up" if why == "breaker" else "the budget of 1.5 USD is used up") in seen.stopped
+    assert (
+        "top the account up" if why == "breaker" else "1.20 of 1.50 USD are spent or reserved"
+    ) in seen.stopped
 
 
 async def test_estimate_leaves_out_what_is_paid(desk: Desk, production: Producer) -> None:

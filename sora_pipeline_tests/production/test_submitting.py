@@ -7,6 +7,7 @@ import pytest
 from sora_pipeline.ledger import AttemptState, Ledger, Limits
 from sora_pipeline.production.collecting import collect_videos
 from sora_pipeline.production.context import Desk
+from sora_pipeline.production.stopping import stop_on_policy_failures
 from sora_pipeline.production.submitting import Ensured, ensure_predictions, fail_transient
 from sora_pipeline_tests.conftest import (
     USD,
@@ -184,6 +185,34 @@ async def test_breaker_opens_and_nothing_further_is_sent(
     assert (sandbox.billed, spent(desk.ledger, made.production_id)) == (0, 0)
     desk.ledger.breakers.close("sandbox")
     assert set((await ensure(other_run(desk), "good")).ready) == {"good"}
+
+
+@pytest.mark.parametrize("late", [False, True])
+async def test_many_policy_failures_in_a_row_stop_submits(
+    office: Office, sandbox: Sandbox, production: Producer, late: bool
+) -> None:
+    fault = "[sandbox:policy-late]" if late else "[sandbox:policy]"
+    bad = [f"bad-{number}" for number in range(3)]
+    prompts = {"first": f"{fault} a fox", "fine": "an owl", **{each: f"{fault} {each}" for each in bad}}
+    production([{"clip_id": clip_id, "prompt": prompt} for clip_id, prompt in prompts.items()])
+    async with office.open(max_policy_failures=3) as desk:
+
+        async def end(*clip_ids: str) -> None:
+            await ensure(desk, *clip_ids)
+            await collect_videos(desk, list(clip_ids), resume_timed_out=False)
+
+        await end("first")
+        await end("fine")
+        await end(*bad[:2])
+        assert desk.ledger.breakers.get("sandbox") is None, "a video in between: not in a row"
+        await end(bad[2])
+        breaker = desk.ledger.breakers.get("sandbox")
+        assert breaker is not None
+        assert breaker.kind == "content_policy"
+        assert "SORA_MAX_POLICY_FAILURES" in breaker.message
+        desk.ledger.breakers.close("sandbox")
+        stop_on_policy_failures(desk)
+        assert desk.ledger.breakers.get("sandbox") is None, "what was before it was closed is forgiven"
 
 
 async def test_clips_that_wait_for_their_turn_are_not_sent_once_the_breaker_is_open(
