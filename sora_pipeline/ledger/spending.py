@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, case, func, or_, select
+from sqlalchemy import ColumnElement, Connection, String, and_, case, cast, func, or_, select
 
 from sora_pipeline.ledger.database import Database
 from sora_pipeline.ledger.schema import LIVE, attempts, clips, productions
@@ -190,7 +190,8 @@ def _sum(connection: Connection, *conditions: Any) -> int:
 
 def _key(name: str) -> ColumnElement[Any]:
     known: dict[str, ColumnElement[Any]] = {
-        "day": func.coalesce(func.date(attempts.c.submitted_at), NO_DAY),
+        # PostgreSQL has dates, and would take the word for one.
+        "day": func.coalesce(cast(func.date(attempts.c.submitted_at), String), NO_DAY),
         "model": attempts.c.model,
         "provider": attempts.c.provider,
         "production": productions.c.manifest_uri,
