@@ -10,11 +10,11 @@ from typing import Any
 
 from sqlalchemy import ClauseElement, ColumnElement, Connection, case, func, or_, select, update
 
-from sora_pipeline.ledger.clips import chunks, standings_in
+from sora_pipeline.ledger.clips import chunks, note_delivered, standings_in
 from sora_pipeline.ledger.database import Database
 from sora_pipeline.ledger.productions import mark_changed
 from sora_pipeline.ledger.rows import attempt_of
-from sora_pipeline.ledger.schema import LIVE, attempts, batches
+from sora_pipeline.ledger.schema import LIVE, attempts, batches, clips
 from sora_pipeline.ledger.spending import Purse
 from sora_pipeline.ledger.types import (
     LIVE_STATES,
@@ -584,10 +584,13 @@ class Attempts:
                         attempts.c.attempt_id == attempt_id, attempts.c.state.in_(list(leaving)), *conditions
                     )
                     .values(state=entering, **values)
-                    .returning(attempts.c.production_id)
+                    .returning(attempts.c.production_id, attempts.c.clip_id)
                 ).first()
                 if moved is not None:
+                    # Production before clip, as whoever reads a manifest does: two orders could lock each other out.
                     mark_changed(connection, moved.production_id, self._now())
+                    if COLLECTED in (entering, *leaving):
+                        note_delivered(connection, clips.c.clip_id == moved.clip_id)
             return moved is not None
 
         def landed() -> bool:

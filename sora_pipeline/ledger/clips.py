@@ -1,17 +1,29 @@
 """Clips: what the manifests ask for, and which of it still wants an attempt."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, and_, case, func, literal_column, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    and_,
+    case,
+    func,
+    literal_column,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 from sora_pipeline.clip import Clip
 from sora_pipeline.ledger.database import Database
 from sora_pipeline.ledger.rows import attempt_of, clip_of, spec_of
-from sora_pipeline.ledger.schema import DELIVERED, LIVE, attempts, clips, productions
-from sora_pipeline.ledger.types import Attempt, AttemptState, ClipStanding
+from sora_pipeline.ledger.schema import DELIVERED, LIVE, UNDELIVERED, attempts, clips, productions
+from sora_pipeline.ledger.types import Attempt, AttemptState, ClipCounts, ClipStanding
 
 RESERVED, SUBMITTING, IN_FLIGHT = AttemptState.RESERVED, AttemptState.SUBMITTING, AttemptState.IN_FLIGHT
 SUCCEEDED = AttemptState.SUCCEEDED
@@ -37,9 +49,12 @@ class Clips:
             return _standings(connection, wanted)
 
     def wanted(self) -> dict[str, ClipStanding]:
-        """How far each clip is that any manifest wants at present."""
+        """How far each clip is that still wants something: one not delivered, or being made once more."""
         with self._database.read() as connection:
-            return _standings(connection, clips.c.active)
+            found = _standings(connection, UNDELIVERED)
+            under_way = connection.scalars(select(attempts.c.clip_id).where(LIVE)).all()
+            again = standings_in(connection, [each for each in under_way if each not in found])
+            return found | {clip_id: each for clip_id, each in again.items() if each.active}
 
     def specs(self, clip_ids: Sequence[str]) -> Iterator[list[Clip]]:
         """What the manifests ask for, some hundred clips at a time; unknown ids are left out."""
@@ -57,22 +72,7 @@ class Clips:
             max_attempts: Attempts a clip may have by itself.
             production_id: Only this production's; None: everybody's.
         """
-        theirs = attempts.c.clip_id == clips.c.clip_id
-        live = select(1).where(theirs, LIVE).correlate(clips).exists()
-        same = attempts.c.fingerprint == clips.c.fingerprint
-        delivered = select(1).where(theirs, DELIVERED, same).correlate(clips).exists()
-        tried = attempts.alias("tried")
-        in_round = and_(tried.c.clip_id == clips.c.clip_id, tried.c.round == clips.c.round)
-        times, last = func.count(tried.c.number), func.max(tried.c.number)
-        last_retryable = func.max(case((tried.c.retryable, tried.c.number)))
-        query = (
-            select(clips.c.clip_id)
-            .outerjoin(tried, in_round)
-            .where(clips.c.active, ~delivered, ~live)
-            .group_by(clips.c.production_id, clips.c.position, clips.c.clip_id)
-            .having(or_(times == 0, and_(times < max_attempts, last == last_retryable)))
-            .order_by(clips.c.production_id, clips.c.position)
-        )
+        query = _pending(max_attempts).order_by(clips.c.production_id, clips.c.position)
         if production_id is not None:
             query = query.where(clips.c.production_id == production_id)
         with self._database.read() as connection:
@@ -89,6 +89,39 @@ class Clips:
             if connection.execute(query.limit(1)).first() is not None:
                 return True
         return bool(self.pending(max_attempts, production_id))
+
+    def counts(self, production_id: str, max_attempts: int) -> ClipCounts:
+        """How many clips a production wants at present, by what they are at; reads only those that are at something."""
+        mine = and_(clips.c.production_id == production_id, clips.c.active)
+        given_up = attempts.c.reported_at.is_not(None).label("given_up")
+        live = (
+            select(attempts.c.state, given_up, clips.c.delivered, func.count().label("clips"))
+            .join(clips, clips.c.clip_id == attempts.c.clip_id)
+            .where(LIVE, mine)
+            .group_by(attempts.c.state, given_up, clips.c.delivered)
+        )
+        undelivered = select(func.count(clips.c.clip_id)).where(
+            UNDELIVERED, clips.c.production_id == production_id
+        )
+        pending = select(func.count()).select_from(
+            _pending(max_attempts).where(clips.c.production_id == production_id).subquery()
+        )
+        with self._database.read() as connection:
+            under_way = connection.execute(live).all()
+            clips_in_all = connection.scalar(select(func.count(clips.c.clip_id)).where(mine)) or 0
+            not_delivered = connection.scalar(undelivered) or 0
+            waiting = connection.scalar(pending) or 0
+        by_state: Counter[tuple[AttemptState, bool]] = Counter()
+        for row in under_way:
+            by_state[AttemptState(row.state), row.given_up] += row.clips
+        again = sum(row.clips for row in under_way if row.delivered)  # delivered, and made once more
+        return ClipCounts(
+            clips=clips_in_all,
+            live=by_state,
+            delivered=clips_in_all - not_delivered - again,
+            pending=waiting,
+            failed=not_delivered - (by_state.total() - again) - waiting,
+        )
 
     def new_round(self, clip_ids: Iterable[str]) -> None:
         """Let these clips be attempted anew, as a person asks for it after a failure."""
@@ -120,6 +153,20 @@ def register(connection: Connection, production_id: str, wanted: Sequence[Clip])
     connection.execute(update(clips).where(clips.c.production_id == production_id).values(active=False))
     if rows:
         connection.execute(_upsert(connection), rows)
+    note_delivered(connection, clips.c.production_id == production_id)
+
+
+def note_delivered(connection: Connection, whose: ColumnElement[bool]) -> None:
+    """Note, within the caller's transaction, which of these clips are delivered as they are wanted now."""
+    collected = (
+        select(1)
+        .where(
+            attempts.c.clip_id == clips.c.clip_id, DELIVERED, attempts.c.fingerprint == clips.c.fingerprint
+        )
+        .correlate(clips)
+        .exists()
+    )
+    connection.execute(update(clips).where(whose, clips.c.delivered != collected).values(delivered=collected))
 
 
 def standings_in(connection: Connection, clip_ids: list[str]) -> dict[str, ClipStanding]:
@@ -128,6 +175,22 @@ def standings_in(connection: Connection, clip_ids: list[str]) -> dict[str, ClipS
     for chunk in chunks(clip_ids):
         found |= _standings(connection, clips.c.clip_id.in_(chunk))
     return found
+
+
+def _pending(max_attempts: int) -> Select[tuple[str]]:
+    """Ids of clips that may begin an attempt now, the rule of ``ClipStanding.pending`` in SQL."""
+    live = select(1).where(attempts.c.clip_id == clips.c.clip_id, LIVE).correlate(clips).exists()
+    tried = attempts.alias("tried")
+    in_round = and_(tried.c.clip_id == clips.c.clip_id, tried.c.round == clips.c.round)
+    times, last = func.count(tried.c.number), func.max(tried.c.number)
+    last_retryable = func.max(case((tried.c.retryable, tried.c.number)))
+    return (
+        select(clips.c.clip_id)
+        .outerjoin(tried, in_round)
+        .where(UNDELIVERED, ~live)
+        .group_by(clips.c.production_id, clips.c.position, clips.c.clip_id)
+        .having(or_(times == 0, and_(times < max_attempts, last == last_retryable)))
+    )
 
 
 def _upsert(connection: Connection) -> Any:

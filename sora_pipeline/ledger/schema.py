@@ -19,6 +19,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    false,
     text,
 )
 
@@ -73,6 +74,8 @@ productions = Table(
     Column("told_seq", Integer, nullable=False, default=0, server_default="0"),
 )
 
+_UNDELIVERED = "active AND NOT delivered"
+
 clips = Table(
     "clips",
     metadata,
@@ -83,7 +86,17 @@ clips = Table(
     Column("round", Integer, nullable=False, default=1),
     Column("fingerprint", String(64), nullable=False),
     Column("spec", JSON, nullable=False),
+    # Whether an attempt with the present fingerprint is collected: written with whatever changes that, so that finding
+    # the few clips that want something does not mean looking at every clip there ever was.
+    Column("delivered", Boolean, nullable=False, default=False, server_default=false()),
     Index("clips_by_production", "production_id", "active", "position"),
+    Index(
+        "undelivered_clips",
+        "production_id",
+        "position",
+        sqlite_where=text(_UNDELIVERED),
+        postgresql_where=text(_UNDELIVERED),
+    ),
 )
 
 _LIVE = "state IN ({})".format(", ".join(f"'{state}'" for state in LIVE_STATES))
@@ -183,6 +196,7 @@ attempts = Table(
 LIVE = text(f"attempts.{_LIVE}")
 """The live states as the indexes spell them: SQLite takes a partial index for nothing but its own words."""
 DELIVERED = text(f"attempts.{_DELIVERED}")
+UNDELIVERED = text("clips.active AND NOT clips.delivered")
 
 batches = Table(
     "batches",
