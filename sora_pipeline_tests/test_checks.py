@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -9,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from sora_pipeline.automation.publish import WHILE_WORKING
 from sora_pipeline.ledger import Ledger
 from sora_pipeline.names import GENERATIONS_JOB, PUBLISH_JOB, VIDEOS_JOB
 from sora_pipeline.production import health
@@ -38,12 +40,13 @@ def produce(daemon: Daemon, production: Producer, sandbox: Sandbox, clock: Clock
             clock.turn(40)
             for request in daemon.tick("poll_sensor").requests:
                 daemon.run(request, VIDEOS_JOB)
-        return published(daemon)
+        return published(daemon, clock)
 
     return made
 
 
-def published(daemon: Daemon) -> Checks:
+def published(daemon: Daemon, clock: Clock) -> Checks:
+    clock.turn((WHILE_WORKING + timedelta(seconds=1)).total_seconds())
     (request,) = daemon.tick("publish_sensor").requests
     return said(daemon.run(request, PUBLISH_JOB))
 
@@ -123,7 +126,7 @@ def test_damaged_file_is_found_named_and_fetched_again_for_nothing(
     assert retry_clips(ledger, settings_of(), ["a", "b"]).fetched == ["a"]
     clock.turn(40)
     assert daemon.run(daemon.tick("poll_sensor").request, VIDEOS_JOB).success
-    assert failing(published(daemon)) == {}
+    assert failing(published(daemon, clock)) == {}
     delivered = standing(ledger, "a").delivered
     assert delivered is not None
     assert (tmp_path / "out" / (delivered.file_name or "")).read_bytes() == whole

@@ -8,6 +8,7 @@ import dagster as dg
 from sora_pipeline.automation.jobs import publish_job
 from sora_pipeline.ledger import Production
 from sora_pipeline.names import PRODUCTION_TAG, REQUESTED_BY_TAG
+from sora_pipeline.production.progress import progress_of
 from sora_pipeline.resources import DeskResource
 
 NAME = "publish_sensor"
@@ -29,24 +30,24 @@ def publish_sensor(
 ) -> dg.SensorResult | dg.SkipReason:
     """Request one run for each production that is out of date and calm."""
     settings, ledger = desk.settings.read(), desk.ledger.open()
-    now = ledger.now()
+    now, catalogue = ledger.now(), desk.catalogue()
     asked = _Asked(context.cursor)
     requests = []
     for production in ledger.productions.unpublished():
-        busy = ledger.clips.busy(production.production_id, settings.max_attempts)
-        if is_due(production, busy=busy, now=now) and asked.may_ask(production, now):
+        settled = progress_of(ledger, production, settings, catalogue).settled
+        if is_due(production, settled=settled, now=now) and asked.may_ask(production, now):
             requests.append(_request(production, now))
     if not requests:
         return dg.SkipReason("every output manifest is up to date, or will be when its clips have settled")
     return dg.SensorResult(run_requests=requests, cursor=asked.cursor())
 
 
-def is_due(production: Production, *, busy: bool, now: datetime) -> bool:
+def is_due(production: Production, *, settled: bool, now: datetime) -> bool:
     """Whether it is time to publish.
 
     A settled production is published at once; one that works on only now and then, since a run costs seconds.
     """
-    if not busy:
+    if settled:
         return True
     last = production.published_at or production.read_at
     return last is None or now - last >= WHILE_WORKING

@@ -10,7 +10,7 @@ import typer
 
 from sora_pipeline import __version__
 from sora_pipeline.cli import check, costs, dev, doctor, models, retry, run, sandbox, status
-from sora_pipeline.cli.output import BAD_INPUT, STOPPED, problem
+from sora_pipeline.cli.output import BAD_INPUT, problem
 
 app = typer.Typer(
     name="sora-pipeline",
@@ -46,9 +46,6 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         app()
-    except KeyboardInterrupt:
-        problem("stopped; nothing is lost, the same command resumes")
-        sys.exit(STOPPED)
     except _expected_problems() as error:
         problem(str(error))
         sys.exit(BAD_INPUT)

@@ -95,6 +95,9 @@ def run(
                 instance, home, ledger, settings, catalogue, timeout_s=timeout or None, show=display.show
             )
             ended = headless.produce(requested)
+    except KeyboardInterrupt:  # also a polite kill
+        problem("stopped; nothing is lost, the same command goes on")
+        raise typer.Exit(STOPPED) from None
     finally:
         if sandbox_started:
             stop_sandbox(home / "sandbox")

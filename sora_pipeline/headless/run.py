@@ -9,7 +9,7 @@ from pathlib import Path
 import dagster as dg
 
 from sora_pipeline.headless.daemon import DaemonKeeper
-from sora_pipeline.ledger import Ledger, Production
+from sora_pipeline.ledger import AttemptState, Ledger, Production
 from sora_pipeline.names import MANIFEST_JOB, PRODUCTION_TAG
 from sora_pipeline.production.progress import Progress, progress_of
 from sora_pipeline.provider.catalogue import Catalogue
@@ -17,6 +17,8 @@ from sora_pipeline.settings import Settings
 
 LOOK_S = 1.0
 PUBLISH_PATIENCE_S = 60.0
+LAST_ANSWERS_S = 15.0
+"""How long a stop waits for the answers to submits under way; no further one begins meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,29 +76,48 @@ class HeadlessRun:
         """
         assert requested.requested_at is not None
         with DaemonKeeper(self._instance, self._home) as daemon:
-            settled_at: float | None = None
-            while True:
-                daemon.ensure()
-                production = self._ledger.productions.get(requested.production_id)
-                if production.read_at is None or production.read_at < requested.requested_at:
-                    if (problem := self._failed_to_read(requested, requested.requested_at)) is not None:
-                        return Ended(None, problem=problem)
-                    self._show(None)
-                elif production.error is not None:
-                    return Ended(None, problem=production.error)
+            try:
+                return self._watch(requested, requested.requested_at, daemon)
+            finally:
+                if daemon.own:
+                    self._let_submits_end()
+
+    def _watch(self, requested: Production, since: datetime, daemon: DaemonKeeper) -> Ended:
+        settled_at: float | None = None
+        while True:
+            daemon.ensure()
+            production = self._ledger.productions.get(requested.production_id)
+            if production.read_at is None or production.read_at < since:
+                if (problem := self._failed_to_read(requested, since)) is not None:
+                    return Ended(None, problem=problem)
+                self._show(None)
+            elif production.error is not None:
+                return Ended(None, problem=production.error)
+            else:
+                progress = progress_of(self._ledger, production, self._settings, self._catalogue)
+                self._show(progress)
+                if progress.settled:
+                    settled_at = settled_at or time.monotonic()
+                    patience = time.monotonic() - settled_at > PUBLISH_PATIENCE_S
+                    if progress.published or progress.stopped or patience:
+                        return Ended(progress, stopped=progress.stopped)
                 else:
-                    progress = progress_of(self._ledger, production, self._settings, self._catalogue)
-                    self._show(progress)
-                    if progress.settled:
-                        settled_at = settled_at or time.monotonic()
-                        patience = time.monotonic() - settled_at > PUBLISH_PATIENCE_S
-                        if progress.published or progress.stopped or patience:
-                            return Ended(progress, stopped=progress.stopped)
-                    else:
-                        settled_at = None
-                if self._stop_at is not None and time.monotonic() > self._stop_at:
-                    return self._timed_out(production)
-                time.sleep(LOOK_S)
+                    settled_at = None
+            if self._stop_at is not None and time.monotonic() > self._stop_at:
+                return self._timed_out(production)
+            time.sleep(LOOK_S)
+
+    def _let_submits_end(self) -> None:
+        """Hear the answers to requests that are on their way, before the runs that wait for them are ended.
+
+        Their clips would be ambiguous otherwise. A second Ctrl-C does not wait.
+        """
+        if not self._ledger.attempts.live(AttemptState.RESERVED, AttemptState.SUBMITTING):
+            return
+        self._ledger.pauses.pause(self._settings.provider, LAST_ANSWERS_S)
+        give_up = time.monotonic() + LAST_ANSWERS_S
+        while self._ledger.attempts.live(AttemptState.SUBMITTING) and time.monotonic() < give_up:
+            time.sleep(0.1)
 
     def _timed_out(self, production: Production) -> Ended:
         progress = None

@@ -25,8 +25,6 @@ from sora_pipeline.ledger.rows import attempt_of, clip_of, spec_of
 from sora_pipeline.ledger.schema import DELIVERED, LIVE, UNDELIVERED, attempts, clips, productions
 from sora_pipeline.ledger.types import Attempt, AttemptState, ClipCounts, ClipStanding
 
-RESERVED, SUBMITTING, IN_FLIGHT = AttemptState.RESERVED, AttemptState.SUBMITTING, AttemptState.IN_FLIGHT
-SUCCEEDED = AttemptState.SUCCEEDED
 _CHUNK = 500  # parameters of one IN list; every database takes that many
 
 
@@ -77,18 +75,6 @@ class Clips:
             query = query.where(clips.c.production_id == production_id)
         with self._database.read() as connection:
             return list(connection.scalars(query))
-
-    def busy(self, production_id: str, max_attempts: int) -> bool:
-        """Whether a production's clips can still change without anybody asking."""
-        working = [RESERVED, SUBMITTING, IN_FLIGHT]
-        unfetched = and_(attempts.c.state == SUCCEEDED, attempts.c.reported_at.is_(None))
-        query = select(attempts.c.attempt_id).where(
-            attempts.c.production_id == production_id, or_(attempts.c.state.in_(working), unfetched)
-        )
-        with self._database.read() as connection:
-            if connection.execute(query.limit(1)).first() is not None:
-                return True
-        return bool(self.pending(max_attempts, production_id))
 
     def counts(self, production_id: str, max_attempts: int) -> ClipCounts:
         """How many clips a production wants at present, by what they are at; reads only those that are at something."""

@@ -10,6 +10,7 @@ from sora_pipeline.ledger.breakers import Breaker
 from sora_pipeline.media.fit import FittedImage, ImageFit
 from sora_pipeline.media.images import ImageProblem
 from sora_pipeline.production.context import Desk
+from sora_pipeline.production.holding import Holds
 from sora_pipeline.production.polling import sweep
 from sora_pipeline.production.stopping import stop_on_policy_failures, stop_sentence
 from sora_pipeline.provider.errors import (
@@ -210,7 +211,11 @@ async def _reserve(
     for clip_id in reservation.unwanted:
         ensured.failed[clip_id] = "the manifest no longer names this clip; put its row back and read it again"
     for clip_id in reservation.no_budget:
-        ensured.waiting[clip_id] = "its cost no longer fits the production's budget; raise it and run again"
+        production = desk.ledger.productions.get(standings[clip_id].production_id)
+        hold = Holds(desk.ledger, production, desk.settings).of(costs[clip_id])
+        ensured.waiting[clip_id] = (
+            hold.sentence if hold else "no money was left for it just now; run it again"
+        )
     return reservation.reserved
 
 

@@ -240,7 +240,7 @@ async def test_budget_ends_submits_where_the_next_clip_no_longer_fits(
     made = production(rows_of(a="a fox", b="an owl", c="a bear"), budget=Decimal("2.50"))
     ensured = await ensure(desk, "a", "b", "c")
     assert set(ensured.ready) == {"a", "b"}
-    assert "no longer fits the production's budget" in ensured.waiting["c"]
+    assert "2.40 of 2.50 USD are spent or reserved" in ensured.waiting["c"]
     assert sandbox.billed == 2
     assert spent(desk.ledger, made.production_id) == 2 * USD
 

@@ -1,0 +1,66 @@
+"""What a stopped command still waits for."""
+
+import threading
+import time
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from sora_pipeline.headless import run
+from sora_pipeline.headless.run import HeadlessRun
+from sora_pipeline.ledger import AttemptState, Ledger, Limits
+from sora_pipeline.provider.catalogue import load_catalogue
+from sora_pipeline_tests.conftest import Producer, latest, rows_of, settings_of
+
+
+@pytest.fixture
+def headless(instance: dg.DagsterInstance, home: Path, ledger: Ledger) -> HeadlessRun:
+    return HeadlessRun(
+        instance, home, ledger, settings_of(), load_catalogue(), timeout_s=None, show=lambda _: None
+    )
+
+
+def submitting(ledger: Ledger, production: Producer) -> int:
+    production(rows_of(a="a fox"))
+    (attempt,) = ledger.attempts.reserve(
+        {"a": 1_200_000}, batch_id="batch", limits=Limits(20, 3), lease_s=60
+    ).reserved
+    assert ledger.attempts.begin_submit(attempt.attempt_id, "run", lease_s=60, request_summary={})
+    return attempt.attempt_id
+
+
+def accept(ledger: Ledger, attempt_id: int) -> None:
+    time.sleep(0.5)
+    ledger.attempts.accept(
+        attempt_id,
+        prediction_id="p",
+        poll_url=None,
+        provider_status="queued",
+        model_returned=None,
+        deadline_s=60,
+        first_poll_s=1,
+    )
+
+
+def test_stop_hears_the_answers_that_are_on_their_way_and_lets_no_further_submit_begin(
+    headless: HeadlessRun, ledger: Ledger, production: Producer
+) -> None:
+    attempt_id = submitting(ledger, production)
+    answer = threading.Thread(target=accept, args=(ledger, attempt_id))
+    answer.start()
+    headless._let_submits_end()
+    assert latest(ledger, "a").state is AttemptState.IN_FLIGHT
+    assert ledger.pauses.left_s("sandbox") > 0
+    answer.join()
+
+
+def test_stop_does_not_wait_for_ever_nor_where_nothing_is_submitted(
+    headless: HeadlessRun, ledger: Ledger, production: Producer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    headless._let_submits_end()
+    assert ledger.pauses.left_s("sandbox") == 0
+    submitting(ledger, production)
+    monkeypatch.setattr(run, "LAST_ANSWERS_S", 0.3)
+    headless._let_submits_end()
+    assert latest(ledger, "a").state is AttemptState.SUBMITTING
