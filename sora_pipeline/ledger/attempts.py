@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import ClauseElement, ColumnElement, Connection, case, func, or_, select, update
 
-from sora_pipeline.ledger.clips import chunks, note_delivered, standings_in
+from sora_pipeline.ledger.clips import chunks, note_outcomes, standings_in
 from sora_pipeline.ledger.database import Database
 from sora_pipeline.ledger.productions import mark_changed
 from sora_pipeline.ledger.rows import attempt_of
@@ -105,6 +105,8 @@ class Attempts:
                     )
             if found.reserved:
                 _ensure_batch(connection, batch_id, found.reserved[0].production_id, self._now())
+                if force:
+                    note_outcomes(connection, clips.c.clip_id.in_([each.clip_id for each in found.reserved]))
         return found
 
     def _insert(
@@ -584,13 +586,15 @@ class Attempts:
                         attempts.c.attempt_id == attempt_id, attempts.c.state.in_(list(leaving)), *conditions
                     )
                     .values(state=entering, **values)
-                    .returning(attempts.c.production_id, attempts.c.clip_id)
+                    .returning(attempts.c.production_id, attempts.c.clip_id, attempts.c.number)
                 ).first()
                 if moved is not None:
                     # Production before clip, as whoever reads a manifest does: two orders could lock each other out.
                     mark_changed(connection, moved.production_id, self._now())
-                    if COLLECTED in (entering, *leaving):
-                        note_delivered(connection, clips.c.clip_id == moved.clip_id)
+                    if entering == IN_FLIGHT:
+                        self._bury_earlier(connection, moved.clip_id, moved.number)
+                    if {COLLECTED, FAILED} & {entering, *leaving}:
+                        note_outcomes(connection, clips.c.clip_id == moved.clip_id)
             return moved is not None
 
         def landed() -> bool:
@@ -601,6 +605,15 @@ class Attempts:
             )
 
         return self._database.surely(transact, landed)
+
+    def _bury_earlier(self, connection: Connection, clip_id: str, number: int) -> None:
+        """Failures that an accepted attempt has followed are nobody's to show, nor to be looked through for ever."""
+        connection.execute(
+            update(attempts)
+            .where(attempts.c.clip_id == clip_id, attempts.c.number < number)
+            .where(attempts.c.reported_at.is_(None))
+            .values(reported_at=self._now())
+        )
 
 
 def _slots_taken(connection: Connection) -> int:

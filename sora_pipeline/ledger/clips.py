@@ -22,8 +22,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sora_pipeline.clip import Clip
 from sora_pipeline.ledger.database import Database
 from sora_pipeline.ledger.rows import attempt_of, clip_of, spec_of
-from sora_pipeline.ledger.schema import DELIVERED, LIVE, UNDELIVERED, attempts, clips, productions
-from sora_pipeline.ledger.types import Attempt, AttemptState, ClipCounts, ClipStanding
+from sora_pipeline.ledger.schema import DELIVERED, LIVE, OPEN, attempts, clips, productions
+from sora_pipeline.ledger.types import Attempt, AttemptState, ClipCounts, ClipStanding, Outcome
 
 _CHUNK = 500  # parameters of one IN list; every database takes that many
 
@@ -49,7 +49,9 @@ class Clips:
     def wanted(self) -> dict[str, ClipStanding]:
         """How far each clip is that still wants something: one not delivered, or being made once more."""
         with self._database.read() as connection:
-            found = _standings(connection, UNDELIVERED)
+            found = _standings(
+                connection, and_(clips.c.active, clips.c.outcome.is_distinct_from(Outcome.DELIVERED))
+            )
             under_way = connection.scalars(select(attempts.c.clip_id).where(LIVE)).all()
             again = standings_in(connection, [each for each in under_way if each not in found])
             return found | {clip_id: each for clip_id, each in again.items() if each.active}
@@ -77,36 +79,38 @@ class Clips:
             return list(connection.scalars(query))
 
     def counts(self, production_id: str, max_attempts: int) -> ClipCounts:
-        """How many clips a production wants at present, by what they are at; reads only those that are at something."""
+        """How many clips a production wants at present, by what they are at."""
         mine = and_(clips.c.production_id == production_id, clips.c.active)
         given_up = attempts.c.reported_at.is_not(None).label("given_up")
         live = (
-            select(attempts.c.state, given_up, clips.c.delivered, func.count().label("clips"))
+            select(attempts.c.state, given_up, clips.c.outcome, func.count().label("clips"))
             .join(clips, clips.c.clip_id == attempts.c.clip_id)
             .where(LIVE, mine)
-            .group_by(attempts.c.state, given_up, clips.c.delivered)
+            .group_by(attempts.c.state, given_up, clips.c.outcome)
         )
-        undelivered = select(func.count(clips.c.clip_id)).where(
-            UNDELIVERED, clips.c.production_id == production_id
+        by_outcome = (
+            select(clips.c.outcome, func.count().label("clips")).where(mine).group_by(clips.c.outcome)
         )
         pending = select(func.count()).select_from(
             _pending(max_attempts).where(clips.c.production_id == production_id).subquery()
         )
         with self._database.read() as connection:
             under_way = connection.execute(live).all()
-            clips_in_all = connection.scalar(select(func.count(clips.c.clip_id)).where(mine)) or 0
-            not_delivered = connection.scalar(undelivered) or 0
+            ended = Counter({row.outcome: row.clips for row in connection.execute(by_outcome)})
             waiting = connection.scalar(pending) or 0
         by_state: Counter[tuple[AttemptState, bool]] = Counter()
         for row in under_way:
             by_state[AttemptState(row.state), row.given_up] += row.clips
-        again = sum(row.clips for row in under_way if row.delivered)  # delivered, and made once more
+        # Some that are being made once more were delivered before.
+        delivered = ended[Outcome.DELIVERED] - sum(
+            row.clips for row in under_way if row.outcome == Outcome.DELIVERED
+        )
         return ClipCounts(
-            clips=clips_in_all,
+            clips=ended.total(),
             live=by_state,
-            delivered=clips_in_all - not_delivered - again,
+            delivered=delivered,
             pending=waiting,
-            failed=not_delivered - (by_state.total() - again) - waiting,
+            failed=ended.total() - by_state.total() - delivered - waiting,
         )
 
     def new_round(self, clip_ids: Iterable[str]) -> None:
@@ -116,6 +120,7 @@ class Clips:
                 connection.execute(
                     update(clips).where(clips.c.clip_id.in_(chunk)).values(round=clips.c.round + 1)
                 )
+                note_outcomes(connection, clips.c.clip_id.in_(chunk))
 
 
 def register(connection: Connection, production_id: str, wanted: Sequence[Clip]) -> None:
@@ -139,20 +144,35 @@ def register(connection: Connection, production_id: str, wanted: Sequence[Clip])
     connection.execute(update(clips).where(clips.c.production_id == production_id).values(active=False))
     if rows:
         connection.execute(_upsert(connection), rows)
-    note_delivered(connection, clips.c.production_id == production_id)
+    note_outcomes(connection, clips.c.production_id == production_id)
 
 
-def note_delivered(connection: Connection, whose: ColumnElement[bool]) -> None:
-    """Note, within the caller's transaction, which of these clips are delivered as they are wanted now."""
-    collected = (
+def note_outcomes(connection: Connection, whose: ColumnElement[bool]) -> None:
+    """Note how these clips ended, or that they did not, within the transaction of the caller that changed it."""
+    later = attempts.alias("later")
+    mine = attempts.c.clip_id == clips.c.clip_id
+    delivered = (
         select(1)
+        .where(mine, DELIVERED, attempts.c.fingerprint == clips.c.fingerprint)
+        .correlate(clips)
+        .exists()
+    )
+    failed = (
+        select(1)
+        .where(mine, attempts.c.round == clips.c.round, attempts.c.state == AttemptState.FAILED)
+        .where(attempts.c.retryable.is_not(True))
         .where(
-            attempts.c.clip_id == clips.c.clip_id, DELIVERED, attempts.c.fingerprint == clips.c.fingerprint
+            ~select(1)
+            .where(later.c.clip_id == attempts.c.clip_id, later.c.number > attempts.c.number)
+            .exists()
         )
         .correlate(clips)
         .exists()
     )
-    connection.execute(update(clips).where(whose, clips.c.delivered != collected).values(delivered=collected))
+    outcome = case((delivered, Outcome.DELIVERED), (failed, Outcome.FAILED))
+    connection.execute(
+        update(clips).where(whose, clips.c.outcome.is_distinct_from(outcome)).values(outcome=outcome)
+    )
 
 
 def standings_in(connection: Connection, clip_ids: list[str]) -> dict[str, ClipStanding]:
@@ -168,15 +188,10 @@ def _pending(max_attempts: int) -> Select[tuple[str]]:
     live = select(1).where(attempts.c.clip_id == clips.c.clip_id, LIVE).correlate(clips).exists()
     tried = attempts.alias("tried")
     in_round = and_(tried.c.clip_id == clips.c.clip_id, tried.c.round == clips.c.round)
-    times, last = func.count(tried.c.number), func.max(tried.c.number)
-    last_retryable = func.max(case((tried.c.retryable, tried.c.number)))
-    return (
-        select(clips.c.clip_id)
-        .outerjoin(tried, in_round)
-        .where(UNDELIVERED, ~live)
-        .group_by(clips.c.production_id, clips.c.position, clips.c.clip_id)
-        .having(or_(times == 0, and_(times < max_attempts, last == last_retryable)))
-    )
+    times = select(func.count()).select_from(tried).where(in_round).correlate(clips).scalar_subquery()
+    newest = select(tried.c.retryable).where(in_round).order_by(tried.c.number.desc()).limit(1)
+    may_again = newest.correlate(clips).scalar_subquery()
+    return select(clips.c.clip_id).where(OPEN, ~live, or_(times == 0, and_(times < max_attempts, may_again)))
 
 
 def _upsert(connection: Connection) -> Any:

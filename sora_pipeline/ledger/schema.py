@@ -19,7 +19,6 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
-    false,
     text,
 )
 
@@ -74,7 +73,7 @@ productions = Table(
     Column("told_seq", Integer, nullable=False, default=0, server_default="0"),
 )
 
-_UNDELIVERED = "active AND NOT delivered"
+_OPEN = "active AND outcome IS NULL"
 
 clips = Table(
     "clips",
@@ -86,16 +85,16 @@ clips = Table(
     Column("round", Integer, nullable=False, default=1),
     Column("fingerprint", String(64), nullable=False),
     Column("spec", JSON, nullable=False),
-    # Whether an attempt with the present fingerprint is collected: written with whatever changes that, so that finding
-    # the few clips that want something does not mean looking at every clip there ever was.
-    Column("delivered", Boolean, nullable=False, default=False, server_default=false()),
+    # Written with whatever ends a clip or wants it anew, so that finding the few that may begin an attempt does not mean
+    # looking at every clip there ever was.
+    Column("outcome", String(16)),
     Index("clips_by_production", "production_id", "active", "position"),
     Index(
-        "undelivered_clips",
+        "open_clips",
         "production_id",
         "position",
-        sqlite_where=text(_UNDELIVERED),
-        postgresql_where=text(_UNDELIVERED),
+        sqlite_where=text(_OPEN),
+        postgresql_where=text(_OPEN),
     ),
 )
 
@@ -196,7 +195,7 @@ attempts = Table(
 LIVE = text(f"attempts.{_LIVE}")
 """The live states as the indexes spell them: SQLite takes a partial index for nothing but its own words."""
 DELIVERED = text(f"attempts.{_DELIVERED}")
-UNDELIVERED = text("clips.active AND NOT clips.delivered")
+OPEN = text("clips.active AND clips.outcome IS NULL")
 
 batches = Table(
     "batches",

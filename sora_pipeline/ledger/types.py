@@ -169,6 +169,13 @@ class Production:
         return None if self.budget_micros is None else Decimal(self.budget_micros) / MICROS
 
 
+class Outcome(StrEnum):
+    """How a clip ended, as it is wanted at present; a clip without one may still begin an attempt."""
+
+    DELIVERED = "delivered"  # collected with the clip's present fingerprint
+    FAILED = "failed"  # the newest attempt of its round failed for good
+
+
 @dataclass(frozen=True, slots=True)
 class ClipCounts:
     """How many clips of a production are at what; the numbers add up.

@@ -17,7 +17,7 @@ from hypothesis.stateful import (
 from sqlalchemy import insert, update
 
 from sora_pipeline.ledger import AttemptState, Ledger, Limits
-from sora_pipeline.ledger.clips import note_delivered
+from sora_pipeline.ledger.clips import note_outcomes
 from sora_pipeline.ledger.schema import attempts as attempts_table
 from sora_pipeline.ledger.schema import clips as clips_table
 from sora_pipeline.ledger.types import LIVE_STATES, ClipCounts
@@ -105,7 +105,7 @@ def test_query_and_standing_agree_on_what_is_pending(
                 row |= {"batch_id": "b", "provider": "sandbox", "model": "m", "cost_micros": 1}
                 del row["prompt"]
                 connection.execute(insert(attempts_table).values(**row, reserved_at=world.clock()))
-        note_delivered(connection, clips_table.c.production_id == world.production_id)
+        note_outcomes(connection, clips_table.c.production_id == world.production_id)
     standings = ledger.clips.standings(f"clip-{number}" for number in range(len(clips)))
     expected = [clip_id for clip_id, standing in standings.items() if standing.pending(max_attempts)]
     assert sorted(ledger.clips.pending(max_attempts)) == sorted(expected)

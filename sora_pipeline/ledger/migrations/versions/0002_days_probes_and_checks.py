@@ -1,10 +1,24 @@
-"""What a day costs, breakers that probe, files that were checked, clips that want nothing more, people who were told."""
+"""What a day costs, breakers that probe, files that were checked, how clips ended, and people who were told."""
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "0002"
 down_revision = "0001"
+
+_OUTCOMES = """
+UPDATE clips SET outcome = CASE
+    WHEN EXISTS (
+        SELECT 1 FROM attempts
+        WHERE attempts.clip_id = clips.clip_id AND state = 'collected' AND attempts.fingerprint = clips.fingerprint
+    ) THEN 'delivered'
+    WHEN EXISTS (
+        SELECT 1 FROM attempts
+        WHERE attempts.clip_id = clips.clip_id AND state = 'failed' AND attempts.round = clips.round AND NOT retryable
+        AND number = (SELECT max(number) FROM attempts WHERE attempts.clip_id = clips.clip_id)
+    ) THEN 'failed'
+END
+"""
 
 
 def upgrade() -> None:
@@ -21,15 +35,12 @@ def upgrade() -> None:
         ["submitted_at", "provider", "state", "accepted_at", "possibly_billed", "cost_micros"],
     )
     op.create_index("attempts_by_end", "attempts", ["provider", "completed_at"])
-    op.add_column("clips", sa.Column("delivered", sa.Boolean(), nullable=False, server_default=sa.false()))
-    op.execute(
-        "UPDATE clips SET delivered = true WHERE EXISTS (SELECT 1 FROM attempts WHERE attempts.clip_id = clips.clip_id "
-        "AND attempts.fingerprint = clips.fingerprint AND attempts.state = 'collected')"
-    )
+    op.add_column("clips", sa.Column("outcome", sa.String(length=16)))
+    op.execute(_OUTCOMES)
     op.create_index(
-        "undelivered_clips",
+        "open_clips",
         "clips",
         ["production_id", "position"],
-        sqlite_where=sa.text("active AND NOT delivered"),
-        postgresql_where=sa.text("active AND NOT delivered"),
+        sqlite_where=sa.text("active AND outcome IS NULL"),
+        postgresql_where=sa.text("active AND outcome IS NULL"),
     )
