@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import ClauseElement, ColumnElement, Connection, case, func, or_, select, update
 
 from sora_pipeline.ledger.clips import chunks, note_outcomes, standings_in
-from sora_pipeline.ledger.database import Database
+from sora_pipeline.ledger.database import Database, patient
 from sora_pipeline.ledger.productions import mark_changed
 from sora_pipeline.ledger.rows import attempt_of
 from sora_pipeline.ledger.schema import LIVE, attempts, batches, clips
@@ -57,6 +57,7 @@ class Attempts:
 
     # ---- planning
 
+    @patient
     def reserve(
         self,
         costs_micros: Mapping[str, int],
@@ -143,6 +144,7 @@ class Attempts:
 
     # ---- submitting
 
+    @patient
     def claim(self, attempt_ids: Iterable[int], owner: str, lease_s: float) -> None:
         """Take reservations over that no living run holds."""
         with self._database.exclusive() as connection:
@@ -153,6 +155,7 @@ class Attempts:
                 .values(owner=owner, lease_until=self._lease(lease_s))
             )
 
+    @patient
     def heartbeat(self, owner: str, lease_s: float) -> None:
         """Say that the run which owns these attempts is alive."""
         with self._database.exclusive() as connection:
@@ -184,6 +187,7 @@ class Attempts:
         """The request was certainly not accepted: the attempt is as if it had not been sent."""
         return self._move(attempt_id, [SUBMITTING], RESERVED)
 
+    @patient
     def release(self, attempt_id: int) -> bool:
         """Give a reservation up without a trace of failure: the clip is pending again."""
         with self._database.write() as connection:
@@ -284,6 +288,7 @@ class Attempts:
         )
         return self._fetch(query)
 
+    @patient
     def still_running(
         self, attempt_id: int, provider_status: str | None, next_poll_s: float, *, empty: bool = False
     ) -> bool:
@@ -420,6 +425,7 @@ class Attempts:
             lease_until=None,
         )
 
+    @patient
     def note_verified(self, attempt_ids: Sequence[int]) -> None:
         """The stored files of these were read back and are what was stored."""
         with self._database.exclusive() as connection:
@@ -440,6 +446,7 @@ class Attempts:
             file_name=None,
         )
 
+    @patient
     def report(self, attempt_ids: Sequence[int]) -> None:
         """A Dagster run shows how these ended."""
         with self._database.exclusive() as connection:
@@ -477,6 +484,7 @@ class Attempts:
         )
         return self._fetch(query.order_by(attempts.c.attempt_id))
 
+    @patient
     def expect_collect(self, attempt_ids: Sequence[int], lease_s: float) -> None:
         """Note that a run was requested which will collect or report these."""
         with self._database.exclusive() as connection:
@@ -490,6 +498,7 @@ class Attempts:
                 )
             )
 
+    @patient
     def extend(self, attempt_ids: Sequence[int], lease_s: float) -> None:
         """Give runs that are still queued more time before somebody else takes over."""
         with self._database.exclusive() as connection:
@@ -499,6 +508,7 @@ class Attempts:
                 .values(owner=self._owner_if_alive(), lease_until=self._lease(lease_s))
             )
 
+    @patient
     def last_ends(self, provider: str, most: int, *, since: datetime | None) -> list[str | None]:
         """How the newest attempts ended that did, newest first: an error kind, or None for a video.
 
@@ -536,6 +546,7 @@ class Attempts:
             )
         return found
 
+    @patient
     def delivered_to(self, clip_id: str, file_name: str) -> str | None:
         """The output into which this very file was stored."""
         with self._database.read() as connection:
@@ -545,6 +556,7 @@ class Attempts:
                 )
             )
 
+    @patient
     def slots_taken(self) -> int:
         """Attempts that the provider is, or soon will be, busy with."""
         with self._database.read() as connection:
@@ -552,6 +564,7 @@ class Attempts:
 
     # ---- how it is done
 
+    @patient
     def _fetch(self, query: Any) -> list[Attempt]:
         with self._database.read() as connection:
             return [attempt_of(row) for row in connection.execute(query).mappings()]

@@ -20,7 +20,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 
 from sora_pipeline.clip import Clip
-from sora_pipeline.ledger.database import Database
+from sora_pipeline.ledger.database import Database, patient
 from sora_pipeline.ledger.rows import attempt_of, clip_of, spec_of
 from sora_pipeline.ledger.schema import DELIVERED, LIVE, OPEN, attempts, clips, productions
 from sora_pipeline.ledger.types import Attempt, AttemptState, ClipCounts, ClipStanding, Outcome
@@ -35,17 +35,20 @@ class Clips:
         self._database = database
         self._now = now
 
+    @patient
     def standings(self, clip_ids: Iterable[str]) -> dict[str, ClipStanding]:
         """How far each of these clips is; unknown ids are left out."""
         with self._database.read() as connection:
             return standings_in(connection, list(clip_ids))
 
+    @patient
     def standings_of(self, production_id: str) -> dict[str, ClipStanding]:
         """How far each clip is that a production wants at present, in the manifest's order."""
         with self._database.read() as connection:
             wanted = and_(clips.c.production_id == production_id, clips.c.active)
             return _standings(connection, wanted)
 
+    @patient
     def wanted(self) -> dict[str, ClipStanding]:
         """How far each clip is that still wants something: one not delivered, or being made once more."""
         with self._database.read() as connection:
@@ -59,12 +62,15 @@ class Clips:
     def specs(self, clip_ids: Sequence[str]) -> Iterator[list[Clip]]:
         """What the manifests ask for, some hundred clips at a time; unknown ids are left out."""
         for chunk in chunks(list(clip_ids)):
-            with self._database.read() as connection:
-                rows = connection.execute(
-                    select(clips.c.clip_id, clips.c.spec).where(clips.c.clip_id.in_(chunk))
-                ).all()
-            yield [clip_of(row.clip_id, row.spec) for row in rows]
+            yield self._specs(chunk)
 
+    @patient
+    def _specs(self, clip_ids: list[str]) -> list[Clip]:
+        query = select(clips.c.clip_id, clips.c.spec).where(clips.c.clip_id.in_(clip_ids))
+        with self._database.read() as connection:
+            return [clip_of(row.clip_id, row.spec) for row in connection.execute(query)]
+
+    @patient
     def pending(self, max_attempts: int, production_id: str | None = None) -> list[str]:
         """Clips that may begin an attempt now, by production and manifest order.
 
@@ -78,6 +84,7 @@ class Clips:
         with self._database.read() as connection:
             return list(connection.scalars(query))
 
+    @patient
     def counts(self, production_id: str, max_attempts: int) -> ClipCounts:
         """How many clips a production wants at present, by what they are at."""
         mine = and_(clips.c.production_id == production_id, clips.c.active)
@@ -113,6 +120,7 @@ class Clips:
             failed=ended.total() - by_state.total() - delivered - waiting,
         )
 
+    @patient
     def new_round(self, clip_ids: Iterable[str]) -> None:
         """Let these clips be attempted anew, as a person asks for it after a failure."""
         with self._database.exclusive() as connection:

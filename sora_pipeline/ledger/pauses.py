@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import select, update
 
-from sora_pipeline.ledger.database import Database
+from sora_pipeline.ledger.database import Database, patient
 from sora_pipeline.ledger.schema import pauses
 
 
@@ -16,6 +16,7 @@ class Pauses:
         self._database = database
         self._now = now
 
+    @patient
     def pause(self, provider: str, seconds: float) -> None:
         """Ask every process to wait so long before its next submit; the longest wish counts."""
         until = self._now() + timedelta(seconds=seconds)
@@ -26,6 +27,7 @@ class Pauses:
             elif known < until:
                 connection.execute(update(pauses).where(pauses.c.provider == provider).values(until=until))
 
+    @patient
     def left_s(self, provider: str) -> float:
         """Seconds until submits may go on; 0 where they may now."""
         with self._database.read() as connection:

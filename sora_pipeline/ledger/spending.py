@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, String, and_, case, cast, func, or_, select
 
-from sora_pipeline.ledger.database import Database
+from sora_pipeline.ledger.database import Database, patient
 from sora_pipeline.ledger.schema import LIVE, attempts, clips, productions
 from sora_pipeline.ledger.types import LIVE_STATES, MICROS, AttemptState
 
@@ -58,12 +58,14 @@ class Money:
         self._database = database
         self._now = now
 
+    @patient
     def of_production(self, production_id: str) -> Spending:
         """What a production comes to so far."""
         mine = attempts.c.production_id == production_id
         with self._database.read() as connection:
             return _spending(_sum(connection, mine, BILLED), committed_to(connection, production_id))
 
+    @patient
     def of_today(self, provider: str) -> Spending:
         """What the present day (UTC) comes to so far at a provider, all productions together."""
         with self._database.read() as connection:
@@ -72,6 +74,7 @@ class Money:
                 _sum(connection, *today, BILLED), _committed_today(connection, provider, self._now())
             )
 
+    @patient
     def report(self, by: Sequence[str], production_id: str | None = None) -> list[CostLine]:
         """Where the money went.
 
