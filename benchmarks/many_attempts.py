@@ -46,7 +46,7 @@ class Sizes:
 
 
 def fill(ledger: Ledger, attempt_count: int = ATTEMPTS) -> Sizes:
-    """Fill an empty ledger, and let the database look at what it has."""
+    """Fill an empty ledger, and let PostgreSQL look at what it has, as it does by itself after a while."""
     sizes = Sizes.of(attempt_count)
     indexes = [index for table in (clips, attempts) for index in table.indexes]
     with ledger.database.write() as connection:
@@ -56,9 +56,9 @@ def fill(ledger: Ledger, attempt_count: int = ATTEMPTS) -> Sizes:
         for index in indexes:
             index.create(connection)
         note_outcomes(connection, clips.c.active)
-    vacuum = ledger.database.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-    with vacuum as connection:
-        connection.execute(text("VACUUM ANALYZE" if connection.dialect.name == "postgresql" else "ANALYZE"))
+    if ledger.database.engine.dialect.name == "postgresql":
+        with ledger.database.engine.connect() as connection:
+            connection.execution_options(isolation_level="AUTOCOMMIT").execute(text("VACUUM ANALYZE"))
     return sizes
 
 

@@ -177,11 +177,11 @@ attempts = Table(
     Index(
         "attempts_by_production", "production_id", "state", "accepted_at", "possibly_billed", "cost_micros"
     ),
-    # Holds all that the sum of a day's costs needs.
+    # Holds all that the sum of a day's costs needs; the provider first, or SQLite prefers an index by provider alone.
     Index(
         "attempts_by_day",
-        "submitted_at",
         "provider",
+        "submitted_at",
         "state",
         "accepted_at",
         "possibly_billed",

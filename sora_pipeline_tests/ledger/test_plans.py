@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, event
+from sqlalchemy import Connection, event, text
 
 from benchmarks.many_attempts import BATCH, PROVIDER, Sizes, clip_id, fill, production_of
 from sora_pipeline.ledger import Attempt, AttemptState, Ledger, Limits
@@ -215,6 +215,13 @@ def test_no_hot_statement_reads_all_attempts_or_all_clips(new_url: Callable[[], 
         statements += [Statement(name, sql, parameters) for sql, parameters in sent]
     with ledger.database.read() as connection:
         bad = [trouble for each in statements for trouble in troubles(connection, each)]
+    if ledger.database.engine.dialect.name == "sqlite":
+        # Nobody analyzes an SQLite ledger, unless a person does.
+        with ledger.database.write() as connection:
+            connection.execute(text("ANALYZE"))
+        ledger.close()
+        with ledger.database.read() as connection:
+            bad += [trouble for each in statements for trouble in troubles(connection, each)]
     ledger.close()
     assert not bad, "\n\n".join(bad)
 
@@ -261,7 +268,15 @@ def _sqlite_plan(connection: Connection, statement: Statement) -> tuple[list[str
     found = [
         line
         for line in plan
-        if line.startswith(tuple(f"SCAN {name}" for name in aliases))
-        and not line.endswith(tuple(f"INDEX {name}" for name in PARTIAL))
+        if (
+            line.startswith(tuple(f"SCAN {name}" for name in aliases))
+            and not line.endswith(tuple(f"INDEX {name}" for name in PARTIAL))
+        )
+        # Nearly all have the same provider.
+        or (
+            line.startswith("SEARCH attempts")
+            and line.endswith("(provider=?)")
+            and "ORDER" not in statement.sql
+        )
     ]
     return found, "\n".join(plan)

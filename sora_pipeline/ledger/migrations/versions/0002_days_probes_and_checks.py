@@ -32,7 +32,7 @@ def upgrade() -> None:
     op.create_index(
         "attempts_by_day",
         "attempts",
-        ["submitted_at", "provider", "state", "accepted_at", "possibly_billed", "cost_micros"],
+        ["provider", "submitted_at", "state", "accepted_at", "possibly_billed", "cost_micros"],
     )
     op.create_index("attempts_by_end", "attempts", ["provider", "completed_at"])
     op.add_column("clips", sa.Column("outcome", sa.String(length=16)))
