@@ -31,7 +31,7 @@ test: $(READY) ## the tests that need no service
 	$(BIN)/python -m pytest -n 3 --dist worksteal -m "not services"
 
 test-services: $(READY) ## the tests against PostgreSQL and friends; fails where one is missing
-	$(BIN)/python -m pytest -m services
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m services
 
 soak: $(READY) ## kill everything at random for MINUTES, and see whether anything is lost or paid twice
 	$(BIN)/python -m sora_pipeline_tests.killing.soak --minutes $(MINUTES)

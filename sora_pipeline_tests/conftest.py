@@ -2,6 +2,7 @@
 
 import csv
 import os
+import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -14,6 +15,7 @@ import dagster as dg
 import httpx
 import pytest
 
+from sora_pipeline.headless.home import prepare_home
 from sora_pipeline.ledger import Attempt, AttemptState, ClipStanding, Ledger, Production
 from sora_pipeline.names import CLIPS
 from sora_pipeline.production import collecting, submitting
@@ -24,7 +26,8 @@ from sora_pipeline.provider.config import ProviderConfig
 from sora_pipeline.provider.factory import make_provider
 from sora_pipeline.sandbox.embedded import SandboxEndpoint, running_sandbox
 from sora_pipeline.sandbox.settings import SandboxSettings
-from sora_pipeline.settings import Settings
+from sora_pipeline.settings import Settings, ledger_url
+from sora_pipeline_tests.databases import POSTGRES_URL, Server, dagster_yaml, prepare
 from sora_pipeline_tests.webhook import Webhook, running_webhook
 
 QUICK = {"render_s": 0.4, "late_file_s": 0.6, "slow_answer_s": 0.6, "fps": 6}
@@ -33,9 +36,17 @@ HERE = Path(__file__).parent
 SLOWEST_FIRST = "test_end_to_end.py"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what takes longest, so that no worker is left alone with it at the end."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Begin with what takes longest, so that no worker is left alone with it at the end.
+
+    Only ``-m services`` chooses the tests that need a service.
+    """
     items.sort(key=lambda each: SLOWEST_FIRST not in each.path.name)
+    if config.option.markexpr:
+        return
+    unasked = [each for each in items if each.get_closest_marker("services")]
+    config.hook.pytest_deselected(items=unasked)
+    items[:] = [each for each in items if each not in unasked]
 
 
 @pytest.fixture
@@ -89,12 +100,47 @@ def sandbox(sandbox_server: Sandbox) -> Iterator[Sandbox]:
     sandbox_server.http.post("/sandbox/reset").raise_for_status()
 
 
+# ---- the databases
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    """The PostgreSQL server of the tests."""
+    server = Server(POSTGRES_URL)
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres: Server, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A database with the empty tables of ledger and Dagster: making them for each test would take long."""
+    url = postgres.create()
+    home = tmp_path_factory.mktemp("template")
+    (home / "dagster.yaml").write_text(dagster_yaml())
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("SORA_LEDGER_URL", url)
+        prepare(url, home)
+    return url
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.services)])
+def postgres_url(request: pytest.FixtureRequest) -> Iterator[str | None]:
+    """A database for the ledger and Dagster's storage; None: both are files in the home, as they are by default."""
+    if request.param == "sqlite":
+        yield None
+        return
+    server: Server = request.getfixturevalue("postgres")
+    url = server.create(request.getfixturevalue("postgres_template"))
+    yield url
+    server.drop(url)
+
+
 # ---- the home
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty Dagster home, and no setting of the machine's own."""
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, postgres_url: str | None) -> Path:
+    """A Dagster home in which nothing happened so far, and no setting of the machine's own."""
     for name in list(os.environ):
         if name.startswith(("SORA_", "DAGSTER_", "GPTPROTO_")) or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
@@ -105,6 +151,11 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("SORA_OUTPUT", str(tmp_path / "out"))
     monkeypatch.setenv("SORA_POLL_INTERVAL_S", "1")
     monkeypatch.setenv("SORA_SUBMITS_PER_MINUTE", "6000")
+    if postgres_url:
+        monkeypatch.setenv("SORA_LEDGER_URL", postgres_url)
+        prepare_home()
+        with (home / "dagster.yaml").open("a") as stream:
+            stream.write(dagster_yaml())
     return home
 
 
@@ -138,14 +189,37 @@ def empty_ledger(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 def ledger(home: Path, clock: Clock, empty_ledger: bytes) -> Iterator[Ledger]:
     """The ledger of the home, with the clock that tests turn."""
     (home / "ledger.db").write_bytes(empty_ledger)
-    opened = Ledger(f"sqlite:///{home / 'ledger.db'}", now=clock)
+    opened = Ledger(url_of_ledger(home), now=clock)
     yield opened
     opened.close()
 
 
 @pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as instance:
+def new_ledger(
+    home: Path, postgres_url: str | None, request: pytest.FixtureRequest, empty_ledger: bytes
+) -> Callable[[], Ledger]:
+    """Opens one empty ledger after the other, for tests that begin anew again and again."""
+
+    def make() -> Ledger:
+        if postgres_url:
+            server: Server = request.getfixturevalue("postgres")
+            return Ledger(server.create(request.getfixturevalue("postgres_template")))
+        path = home / f"{uuid.uuid4().hex}.db"
+        path.write_bytes(empty_ledger)
+        return Ledger(f"sqlite:///{path}")
+
+    return make
+
+
+def url_of_ledger(home: Path) -> str:
+    """Where the program itself would look for the ledger."""
+    return ledger_url(Settings.from_env(), home)
+
+
+@pytest.fixture
+def instance(home: Path, postgres_url: str | None) -> Iterator[dg.DagsterInstance]:
+    """Dagster's storage: on PostgreSQL the home's own; instead of its SQLite files, which are slow, memory."""
+    with dg.DagsterInstance.get() if postgres_url else dg.DagsterInstance.ephemeral() as instance:
         yield instance
 
 

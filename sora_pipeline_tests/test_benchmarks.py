@@ -26,3 +26,19 @@ def test_the_script_delivers_and_is_measured(tmp_path: Path) -> None:
     assert result["makespan_s"] > 0.2
     assert result["usage"]["cpu_s"] > 0.1
     assert result["usage"]["peak_memory_bytes"] > 10_000_000
+
+
+def test_a_small_ledger_is_filled_and_measured(tmp_path: Path) -> None:
+    figures = tmp_path / "figures.json"
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.ledger_size", "--attempts", "20000", "--json", str(figures)],
+        cwd=HERE,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    timings = json.loads(figures.read_text())["milliseconds"]["SQLite"]
+    assert len(timings) == 12
+    assert all(taken > 0 for taken in timings.values())

@@ -10,12 +10,12 @@ from typing import Any
 
 from sqlalchemy import ClauseElement, ColumnElement, Connection, case, func, or_, select, update
 
-from sora_pipeline.ledger.clips import chunks, standings_in
+from sora_pipeline.ledger.clips import chunks, note_outcomes, standings_in
 from sora_pipeline.ledger.clocks import over
-from sora_pipeline.ledger.database import Database
+from sora_pipeline.ledger.database import Database, patient
 from sora_pipeline.ledger.productions import mark_changed
 from sora_pipeline.ledger.rows import attempt_of
-from sora_pipeline.ledger.schema import LIVE, attempts, batches
+from sora_pipeline.ledger.schema import LIVE, attempts, batches, clips
 from sora_pipeline.ledger.spending import Purse
 from sora_pipeline.ledger.types import (
     LIVE_STATES,
@@ -58,6 +58,7 @@ class Attempts:
 
     # ---- planning
 
+    @patient
     def reserve(
         self,
         costs_micros: Mapping[str, int],
@@ -106,6 +107,8 @@ class Attempts:
                     )
             if found.reserved:
                 _ensure_batch(connection, batch_id, found.reserved[0].production_id, self._now())
+                if force:
+                    note_outcomes(connection, clips.c.clip_id.in_([each.clip_id for each in found.reserved]))
         return found
 
     def _insert(
@@ -142,6 +145,7 @@ class Attempts:
 
     # ---- submitting
 
+    @patient
     def claim(self, attempt_ids: Iterable[int], owner: str, lease_s: float) -> None:
         """Take reservations over that no living run holds."""
         with self._database.exclusive() as connection:
@@ -191,6 +195,7 @@ class Attempts:
         """The request was certainly not accepted: the attempt is as if it had not been sent."""
         return self._move(attempt_id, [SUBMITTING], RESERVED)
 
+    @patient
     def release(self, attempt_id: int) -> bool:
         """Give a reservation up without a trace of failure: the clip is pending again."""
         with self._database.write() as connection:
@@ -293,6 +298,7 @@ class Attempts:
         )
         return self._fetch(query)
 
+    @patient
     def still_running(
         self,
         attempt_id: int,
@@ -444,6 +450,7 @@ class Attempts:
             lease_until=None,
         )
 
+    @patient
     def note_verified(self, attempt_ids: Sequence[int]) -> None:
         """The stored files of these were read back and are what was stored."""
         with self._database.exclusive() as connection:
@@ -464,6 +471,7 @@ class Attempts:
             file_name=None,
         )
 
+    @patient
     def report(self, attempt_ids: Sequence[int]) -> None:
         """A Dagster run shows how these ended."""
         with self._database.exclusive() as connection:
@@ -501,6 +509,7 @@ class Attempts:
         )
         return self._fetch(query.order_by(attempts.c.attempt_id))
 
+    @patient
     def expect_collect(self, attempt_ids: Sequence[int], lease_s: float) -> None:
         """Note that a run was requested which will collect or report these."""
         with self._database.exclusive() as connection:
@@ -514,6 +523,7 @@ class Attempts:
                 )
             )
 
+    @patient
     def extend(self, attempt_ids: Sequence[int], lease_s: float) -> None:
         """Give runs that are still queued more time before somebody else takes over."""
         with self._database.exclusive() as connection:
@@ -523,6 +533,7 @@ class Attempts:
                 .values(owner=self._owner_if_alive(), lease_until=self._lease(lease_s))
             )
 
+    @patient
     def last_ends(self, provider: str, most: int, *, since: datetime | None) -> list[str | None]:
         """How the newest attempts ended that did, newest first: an error kind, or None for a video.
 
@@ -560,6 +571,7 @@ class Attempts:
             )
         return found
 
+    @patient
     def delivered_to(self, clip_id: str, file_name: str) -> str | None:
         """The output into which this very file was stored."""
         with self._database.read() as connection:
@@ -569,6 +581,7 @@ class Attempts:
                 )
             )
 
+    @patient
     def slots_taken(self) -> int:
         """Attempts that the provider is, or soon will be, busy with."""
         with self._database.read() as connection:
@@ -576,6 +589,7 @@ class Attempts:
 
     # ---- how it is done
 
+    @patient
     def _fetch(self, query: Any) -> list[Attempt]:
         with self._database.read() as connection:
             return [attempt_of(row) for row in connection.execute(query).mappings()]
@@ -609,10 +623,15 @@ class Attempts:
                         attempts.c.attempt_id == attempt_id, attempts.c.state.in_(list(leaving)), *conditions
                     )
                     .values(state=entering, **values)
-                    .returning(attempts.c.production_id)
+                    .returning(attempts.c.production_id, attempts.c.clip_id, attempts.c.number)
                 ).first()
                 if moved is not None:
+                    # Production before clip, as whoever reads a manifest does: two orders could lock each other out.
                     mark_changed(connection, moved.production_id, self._now())
+                    if entering == IN_FLIGHT:
+                        self._bury_earlier(connection, moved.clip_id, moved.number)
+                    if {COLLECTED, FAILED} & {entering, *leaving}:
+                        note_outcomes(connection, clips.c.clip_id == moved.clip_id)
             return moved is not None
 
         def landed() -> bool:
@@ -623,6 +642,15 @@ class Attempts:
             )
 
         return self._database.surely(transact, landed)
+
+    def _bury_earlier(self, connection: Connection, clip_id: str, number: int) -> None:
+        """Failures that an accepted attempt has followed are nobody's to show, nor to be looked through for ever."""
+        connection.execute(
+            update(attempts)
+            .where(attempts.c.clip_id == clip_id, attempts.c.number < number)
+            .where(attempts.c.reported_at.is_(None))
+            .values(reported_at=self._now())
+        )
 
 
 def _slots_taken(connection: Connection) -> int:

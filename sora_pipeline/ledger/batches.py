@@ -5,7 +5,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, select, update
 
-from sora_pipeline.ledger.database import Database
+from sora_pipeline.ledger.database import Database, patient
 from sora_pipeline.ledger.schema import batches
 
 
@@ -16,6 +16,7 @@ class Batches:
         self._database = database
         self._now = now
 
+    @patient
     def next_try(self, batch_id: str) -> int:
         """Count one more request of this batch's run and return its number, from 1."""
         with self._database.write() as connection:
@@ -26,6 +27,7 @@ class Batches:
             )
             return self._tries(connection, batch_id)
 
+    @patient
     def tries(self, batch_id: str) -> int:
         """How often this batch's run was requested."""
         with self._database.read() as connection:

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import select, update
 
-from sora_pipeline.ledger.database import Database
+from sora_pipeline.ledger.database import Database, patient
 from sora_pipeline.ledger.schema import breakers
 
 FIRST_PROBE_S = 300.0
@@ -43,6 +43,7 @@ class Breakers:
         self._database = database
         self._now = now
 
+    @patient
     def open(self, provider: str, kind: str, message: str) -> None:
         """Stop submits to a provider; one that is open keeps its time and shows the newest reason."""
         now = self._now()
@@ -63,6 +64,7 @@ class Breakers:
             values = reason if known.closed_at is None else fresh
             connection.execute(update(breakers).where(breakers.c.provider == provider).values(**values))
 
+    @patient
     def get(self, provider: str) -> Breaker | None:
         """The provider's open breaker, if any."""
         with self._database.read() as connection:
@@ -82,6 +84,7 @@ class Breakers:
             probes=row.probes,
         )
 
+    @patient
     def begin_probe(self, provider: str, batch_id: str) -> bool:
         """Let one batch through to see whether the reason is gone; False: somebody else does, or it is too early.
 
@@ -106,6 +109,7 @@ class Breakers:
             )
         return True
 
+    @patient
     def close(self, provider: str) -> bool:
         """Let submits go on; whether there was anything to close."""
         with self._database.write() as connection:
@@ -116,6 +120,7 @@ class Breakers:
             )
         return closed.rowcount > 0
 
+    @patient
     def closed_at(self, provider: str) -> datetime | None:
         """When the provider's breaker was closed last; None: it is open, or was never open."""
         with self._database.read() as connection:

@@ -1,12 +1,13 @@
 """Opening the ledger's database: dialect differences, transactions and the schema's version live here."""
 
+import functools
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
@@ -26,8 +27,31 @@ class LedgerProblem(Exception):
     """Raised where the ledger cannot be opened; the text is for people and never holds a password."""
 
 
+Answer = TypeVar("Answer")
+_Arguments = ParamSpec("_Arguments")
+
+
+class _Room(Protocol):
+    _database: "Database"
+
+
+_RoomType = TypeVar("_RoomType", bound=_Room)
+
+
+def patient(
+    method: Callable[Concatenate[_RoomType, _Arguments], Answer],
+) -> Callable[Concatenate[_RoomType, _Arguments], Answer]:
+    """Let a question, or a transition that may as well happen twice, outlast a restart of the database."""
+
+    @functools.wraps(method)
+    def asked(room: _RoomType, /, *args: _Arguments.args, **kwargs: _Arguments.kwargs) -> Answer:
+        return room._database.patiently(lambda: method(room, *args, **kwargs))  # noqa: SLF001
+
+    return asked
+
+
 class Database:
-    """An engine and the two kinds of transactions the ledger has."""
+    """An engine and the kinds of transactions the ledger has."""
 
     def __init__(self, url: str) -> None:
         parsed = _parse(url)
@@ -55,7 +79,9 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A consistent view; takes no lock."""
-        with self._connect() as connection:
+        # PostgreSQL would show each statement what others have committed since the one before.
+        options = {} if self._sqlite else {"isolation_level": "REPEATABLE READ"}
+        with self._connect().execution_options(**options) as connection:
             yield connection
 
     @contextmanager
@@ -84,16 +110,33 @@ class Database:
         Raises:
             DBAPIError: the database was away for longer than ``OUTAGE_S``.
         """
+        doubtful = False
         give_up = time.monotonic() + OUTAGE_S
         while True:
             try:
-                return transact()
-            except (OperationalError, InterfaceError):
-                if time.monotonic() > give_up:
+                # A try whose answer was lost may have been the one that changed it, even while this one began.
+                return (doubtful and landed()) or transact() or (doubtful and landed())
+            except DBAPIError as error:
+                if not _away(error) or time.monotonic() > give_up:
                     raise
-                time.sleep(LOOK_AGAIN_S)
-            if landed():
-                return True
+            doubtful = True
+            time.sleep(LOOK_AGAIN_S)
+
+    def patiently(self, ask: Callable[[], Answer]) -> Answer:
+        """Do what can be done twice as well as once until the database answers, through its restarts.
+
+        Raises:
+            DBAPIError: the database was away for longer than ``OUTAGE_S``.
+        """
+        give_up = time.monotonic() + OUTAGE_S
+        while True:
+            try:
+                return ask()
+            except DBAPIError as error:
+                # SQLite waits for locks by itself, and has no server that comes back.
+                if self._sqlite or not _away(error) or time.monotonic() > give_up:
+                    raise
+            time.sleep(LOOK_AGAIN_S)
 
     def _connect(self) -> Connection:
         """A connection, as soon as there is one to be had."""
@@ -146,6 +189,11 @@ class Database:
             with self.exclusive() as connection:
                 config.attributes["connection"] = connection
                 command.upgrade(config, "head")
+
+
+def _away(error: DBAPIError) -> bool:
+    """Whether the database may answer when it is asked again: it restarts, is locked, or its disk is full."""
+    return error.connection_invalidated or isinstance(error, (OperationalError, InterfaceError))
 
 
 def _parse(url: str) -> URL:

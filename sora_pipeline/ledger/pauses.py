@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import select, update
 
-from sora_pipeline.ledger.database import Database
+from sora_pipeline.ledger.database import Database, patient
 from sora_pipeline.ledger.schema import pauses
 
 LONGEST_S = 120.0
@@ -19,6 +19,7 @@ class Pauses:
         self._database = database
         self._now = now
 
+    @patient
     def pause(self, provider: str, seconds: float) -> None:
         """Ask every process to wait so long before its next submit; the longest wish counts."""
         now = self._now()
@@ -30,6 +31,7 @@ class Pauses:
             elif known < until or _over(known, now):
                 connection.execute(update(pauses).where(pauses.c.provider == provider).values(until=until))
 
+    @patient
     def left_s(self, provider: str) -> float:
         """Seconds until submits may go on; 0 where they may now."""
         with self._database.read() as connection:

@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Connection, case, or_, select, update
 from sora_pipeline.clip import Clip
 from sora_pipeline.ledger.clips import register
 from sora_pipeline.ledger.clocks import over
-from sora_pipeline.ledger.database import Database
+from sora_pipeline.ledger.database import Database, patient
 from sora_pipeline.ledger.rows import production_of
 from sora_pipeline.ledger.schema import productions
 from sora_pipeline.ledger.types import MICROS, Production
@@ -39,6 +39,7 @@ class Productions:
         self._database = database
         self._now = now
 
+    @patient
     def request(self, manifest_uri: str, output_uri: str, budget_usd: Decimal | None) -> Production:
         """Ask for a manifest to be (re)read and produced; the manifest sensor takes it up."""
         identity = production_id(manifest_uri, output_uri)
@@ -69,6 +70,7 @@ class Productions:
                 )
             )
 
+    @patient
     def record_snapshot(
         self,
         manifest_uri: str,
@@ -109,6 +111,7 @@ class Productions:
             mark_changed(connection, identity, self._now())
         return self.get(identity)
 
+    @patient
     def record_problem(self, manifest_uri: str, output_uri: str, error: str) -> None:
         """Note why the manifest as a whole could not be read, for whoever asked for it."""
         identity = production_id(manifest_uri, output_uri)
@@ -121,6 +124,7 @@ class Productions:
                 .values(error=error, read_at=now, requested_at=_not_to_come(now, now))
             )
 
+    @patient
     def get(self, identity: str) -> Production:
         """One production.
 
@@ -144,6 +148,7 @@ class Productions:
         except KeyError:
             return None
 
+    @patient
     def all(self) -> list[Production]:
         """Every production, the one read last first."""
         with self._database.read() as connection:
@@ -151,6 +156,7 @@ class Productions:
         found = [production_of(row) for row in rows]
         return sorted(found, key=_last_touched, reverse=True)
 
+    @patient
     def requested(self) -> list[Production]:
         """Productions that somebody asked for and whose manifest was not read since."""
         stale = productions.c.read_at.is_(None) | (productions.c.read_at < productions.c.requested_at)
@@ -162,6 +168,7 @@ class Productions:
             )
         return [production_of(row) for row in rows]
 
+    @patient
     def unpublished(self) -> list[Production]:
         """Productions whose output manifest is out of date."""
         with self._database.read() as connection:
@@ -177,6 +184,7 @@ class Productions:
             )
         return [production_of(row) for row in rows]
 
+    @patient
     def claim_publish(self, identity: str, owner: str, lease_s: float) -> bool:
         """Become the only one who writes the output manifest; False while somebody else does."""
         now = self._now()
@@ -193,6 +201,7 @@ class Productions:
             )
         return claimed.rowcount == 1
 
+    @patient
     def record_published(self, identity: str, change_seq: int, owner: str) -> bool:
         """Note that a state of the production was published; False where a newer one already was."""
         with self._database.write() as connection:

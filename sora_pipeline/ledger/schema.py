@@ -74,6 +74,8 @@ productions = Table(
     Column("told_state", String(64)),
 )
 
+_OPEN = "active AND outcome IS NULL"
+
 clips = Table(
     "clips",
     metadata,
@@ -84,7 +86,17 @@ clips = Table(
     Column("round", Integer, nullable=False, default=1),
     Column("fingerprint", String(64), nullable=False),
     Column("spec", JSON, nullable=False),
+    # Written with whatever ends a clip or wants it anew, so that finding the few that may begin an attempt does not mean
+    # looking at every clip there ever was.
+    Column("outcome", String(16)),
     Index("clips_by_production", "production_id", "active", "position"),
+    Index(
+        "open_clips",
+        "production_id",
+        "position",
+        sqlite_where=text(_OPEN),
+        postgresql_where=text(_OPEN),
+    ),
 )
 
 _LIVE = "state IN ({})".format(", ".join(f"'{state}'" for state in LIVE_STATES))
@@ -166,11 +178,11 @@ attempts = Table(
     Index(
         "attempts_by_production", "production_id", "state", "accepted_at", "possibly_billed", "cost_micros"
     ),
-    # Holds all that the sum of a day's costs needs.
+    # Holds all that the sum of a day's costs needs; the provider first, or SQLite prefers an index by provider alone.
     Index(
         "attempts_by_day",
-        "submitted_at",
         "provider",
+        "submitted_at",
         "state",
         "accepted_at",
         "possibly_billed",
@@ -184,6 +196,7 @@ attempts = Table(
 LIVE = text(f"attempts.{_LIVE}")
 """The live states as the indexes spell them: SQLite takes a partial index for nothing but its own words."""
 DELIVERED = text(f"attempts.{_DELIVERED}")
+OPEN = text("clips.active AND clips.outcome IS NULL")
 
 batches = Table(
     "batches",

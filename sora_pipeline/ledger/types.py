@@ -170,6 +170,32 @@ class Production:
         return None if self.budget_micros is None else Decimal(self.budget_micros) / MICROS
 
 
+class Outcome(StrEnum):
+    """How a clip ended, as it is wanted at present; a clip without one may still begin an attempt."""
+
+    DELIVERED = "delivered"  # collected with the clip's present fingerprint
+    FAILED = "failed"  # the newest attempt of its round failed for good
+
+
+@dataclass(frozen=True, slots=True)
+class ClipCounts:
+    """How many clips of a production are at what; the numbers add up.
+
+    Attributes:
+        clips: All that its manifest wants.
+        live: Those with a live attempt, by its state and whether a run has reported its end (or given up on it).
+        delivered: Those delivered, and not just being made once more.
+        pending: Those that may begin an attempt without anybody asking again.
+        failed: The rest: nothing becomes of them by itself.
+    """
+
+    clips: int
+    live: Mapping[tuple[AttemptState, bool], int]
+    delivered: int
+    pending: int
+    failed: int
+
+
 @dataclass(frozen=True, slots=True)
 class ClipStanding:
     """A clip, what the manifest wants of it, and how far it is."""

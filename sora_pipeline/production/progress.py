@@ -54,24 +54,16 @@ _WORDS = {
 
 def progress_of(ledger: Ledger, production: Production, settings: Settings, catalogue: Catalogue) -> Progress:
     """Look at the ledger once."""
-    standings = ledger.clips.standings_of(production.production_id)
-    counts: Counter[str] = Counter()
-    for standing in standings.values():
-        latest = standing.latest
-        if latest is not None and latest.live:
-            given_up = latest.state is AttemptState.SUCCEEDED and latest.reported_at is not None
-            counts["failed" if given_up else _WORDS[latest.state]] += 1
-        elif standing.delivered:
-            counts["delivered"] += 1
-        elif standing.pending(settings.max_attempts):
-            counts["pending"] += 1
-        else:
-            counts["failed"] += 1
+    found = ledger.clips.counts(production.production_id, settings.max_attempts)
+    counts = Counter(delivered=found.delivered, pending=found.pending, failed=found.failed)
+    for (state, reported), clips in found.live.items():
+        given_up = state is AttemptState.SUCCEEDED and reported
+        counts["failed" if given_up else _WORDS[state]] += clips
     hold = hold_of_all(ledger, production, settings, catalogue) if counts["pending"] else None
     return Progress(
         production=production,
-        clips=len(standings),
-        counts=counts,
+        clips=found.clips,
+        counts=+counts,
         spending=ledger.money.of_production(production.production_id),
         published=production.published_seq >= production.change_seq,
         stopped=None if hold is None else hold.sentence,

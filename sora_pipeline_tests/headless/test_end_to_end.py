@@ -14,7 +14,7 @@ import pytest
 from sora_pipeline.assets.clips import clip_partitions
 from sora_pipeline.ledger import Ledger
 from sora_pipeline.names import CLIPS
-from sora_pipeline_tests.conftest import Sandbox, rows_of, write_manifest
+from sora_pipeline_tests.conftest import Sandbox, rows_of, url_of_ledger, write_manifest
 from sora_pipeline_tests.webhook import SECRET_PATH, Webhook
 
 GREEN, RED = "MATERIALIZED", "FAILED"
@@ -85,7 +85,7 @@ def test_run_delivers_what_it_can_and_says_what_it_could_not(
     retried = command("retry")
     assert retried.returncode == 0, retried.stderr
     assert "submitted again, each at its price: " in retried.stdout
-    ledger = Ledger(f"sqlite:///{home / 'ledger.db'}")
+    ledger = Ledger(url_of_ledger(home))
     assert sorted(ledger.clips.pending(3)) == ["blocked", "refused"]
     ledger.close()
     assert sandbox.billed == 3

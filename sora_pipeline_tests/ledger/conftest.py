@@ -1,49 +1,14 @@
 """Real databases: an SQLite file, emptied for every test, and the same tests on PostgreSQL under ``-m services``."""
 
-import os
-import uuid
 from collections.abc import Callable, Iterator
 from decimal import Decimal
-from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, make_url, text
 
 from sora_pipeline.ledger import Ledger
 from sora_pipeline.ledger.schema import metadata
+from sora_pipeline_tests.databases import Server
 from sora_pipeline_tests.ledger.world import Clock, World
-
-POSTGRES_URL = os.environ.get("SORA_TEST_POSTGRES_URL", "postgresql+psycopg2://postgres@127.0.0.1:5432/test")
-HERE = Path(__file__).parent
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Only ``-m services`` chooses the tests that need a service."""
-    if config.option.markexpr:
-        return
-    unasked = [each for each in items if each.get_closest_marker("services") and HERE in each.path.parents]
-    config.hook.pytest_deselected(items=unasked)
-    items[:] = [each for each in items if each not in unasked]
-
-
-@pytest.fixture(scope="session")
-def schema() -> Iterator[Callable[[], str]]:
-    """Makes URLs of empty PostgreSQL schemas, all gone after the tests."""
-    admin = create_engine(POSTGRES_URL, isolation_level="AUTOCOMMIT")
-    made: list[str] = []
-
-    def make() -> str:
-        made.append(f"ledger_{uuid.uuid4().hex}")
-        with admin.connect() as connection:
-            connection.execute(text(f"CREATE SCHEMA {made[-1]}"))
-        url = make_url(POSTGRES_URL).update_query_dict({"options": f"-csearch_path={made[-1]}"})
-        return url.render_as_string(hide_password=False)
-
-    yield make
-    with admin.connect() as connection:
-        for name in made:
-            connection.execute(text(f"DROP SCHEMA {name} CASCADE"))
-    admin.dispose()
 
 
 @pytest.fixture(scope="session", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.services)])
@@ -51,8 +16,8 @@ def new_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     """Makes URLs of databases that have nothing in them yet, not even a schema."""
     if request.param == "sqlite":
         return lambda: f"sqlite:///{tmp_path_factory.mktemp('ledger') / 'ledger.db'}"
-    make: Callable[[], str] = request.getfixturevalue("schema")
-    return make
+    server: Server = request.getfixturevalue("postgres")
+    return server.create
 
 
 @pytest.fixture(scope="session")

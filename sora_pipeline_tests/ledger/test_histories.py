@@ -18,10 +18,11 @@ from sqlalchemy import insert, update
 
 from sora_pipeline.automation.planning import plan_recovery
 from sora_pipeline.ledger import AttemptState, Ledger, Limits
+from sora_pipeline.ledger.clips import note_outcomes
 from sora_pipeline.ledger.clocks import FURTHEST_S
 from sora_pipeline.ledger.schema import attempts as attempts_table
 from sora_pipeline.ledger.schema import clips as clips_table
-from sora_pipeline.ledger.types import LIVE_STATES, SLOT_STATES
+from sora_pipeline.ledger.types import LIVE_STATES, SLOT_STATES, ClipCounts
 from sora_pipeline_tests.ledger.world import DEADLINE_S, DOLLAR, LEASE_S, POLL_S, VIDEO, Clock, World, clip
 
 CLIPS = ["a", "b", "c"]
@@ -107,9 +108,27 @@ def test_query_and_standing_agree_on_what_is_pending(
                 row |= {"batch_id": "b", "provider": "sandbox", "model": "m", "cost_micros": 1}
                 del row["prompt"]
                 connection.execute(insert(attempts_table).values(**row, reserved_at=world.clock()))
+        note_outcomes(connection, clips_table.c.production_id == world.production_id)
     standings = ledger.clips.standings(f"clip-{number}" for number in range(len(clips)))
     expected = [clip_id for clip_id, standing in standings.items() if standing.pending(max_attempts)]
     assert sorted(ledger.clips.pending(max_attempts)) == sorted(expected)
+    assert ledger.clips.counts(world.production_id, max_attempts) == counted(ledger, world, max_attempts)
+
+
+def counted(ledger: Ledger, world: World, max_attempts: int) -> ClipCounts:
+    """What ``counts`` should find, clip by clip."""
+    standings = ledger.clips.standings_of(world.production_id).values()
+    live = [each.latest for each in standings if each.latest and each.latest.live]
+    rest = [each for each in standings if not (each.latest and each.latest.live)]
+    delivered = sum(each.delivered is not None for each in rest)
+    pending = sum(each.pending(max_attempts) for each in rest)
+    return ClipCounts(
+        clips=len(standings),
+        live=Counter((each.state, each.reported_at is not None) for each in live),
+        delivered=delivered,
+        pending=pending,
+        failed=len(rest) - delivered - pending,
+    )
 
 
 # ---- any interleaving
@@ -280,6 +299,15 @@ class Runs(RuleBasedStateMachine):
         standings = self.ledger.clips.standings(CLIPS)
         expected = {clip_id for clip_id in CLIPS if standings[clip_id].pending(self.limits.max_attempts)}
         assert set(self.world.pending()) == expected
+        counts = self.ledger.clips.counts(self.world.production_id, self.limits.max_attempts)
+        assert counts == counted(self.ledger, self.world, self.limits.max_attempts)
+
+    @invariant()
+    def no_clip_that_wants_something_is_overlooked(self) -> None:
+        wanted = self.ledger.clips.wanted()
+        for clip_id, standing in self.ledger.clips.standings(CLIPS).items():
+            under_way = standing.latest is not None and standing.latest.live
+            assert (clip_id in wanted) == (standing.active and (not standing.delivered or under_way))
 
     def teardown(self) -> None:
         """Whatever the clock did: once the longest wait is over, everything live is somebody's to take up."""

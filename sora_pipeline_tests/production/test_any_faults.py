@@ -2,6 +2,7 @@
 
 import asyncio
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import dagster as dg
@@ -66,12 +67,12 @@ def has_an_end(attempt: Attempt) -> bool:
 )
 @given(st.lists(st.sampled_from(FAULTS), min_size=3, max_size=6))
 def test_every_clip_ends_with_a_reason_and_one_bill_an_attempt(
-    home: Path, impatient: None, sandbox: Sandbox, faults: list[str]
+    new_ledger: Callable[[], Ledger], impatient: None, sandbox: Sandbox, faults: list[str]
 ) -> None:
     sandbox.http.post("/sandbox/reset").raise_for_status()
     with tempfile.TemporaryDirectory() as name, dg.DagsterInstance.ephemeral() as instance:
         folder = Path(name)
-        ledger = Ledger(f"sqlite:///{folder / 'ledger.db'}")
+        ledger = new_ledger()
         clip_ids = [f"clip-{number}" for number in range(len(faults))]
         prompts = [
             f"{clip_id} [sandbox:{fault}]" if fault else clip_id

@@ -1,0 +1,220 @@
+"""A ledger as it looks after years: a million attempts, nearly all of them settled, a few thousand live.
+
+Filled by the database itself, since going through the transitions a million times would take a day.
+"""
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from sqlalchemy import Connection, text
+
+from sora_pipeline.ledger import Ledger
+from sora_pipeline.ledger.clips import note_outcomes
+from sora_pipeline.ledger.schema import attempts, clips, metadata
+
+ATTEMPTS = 1_000_000
+PRODUCTIONS = 40
+DAYS = 100
+BATCH = 50
+PROVIDER = "gptproto"
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """How many of what: every fourth clip but the newest was attempted twice.
+
+    Attributes:
+        clips: All clips.
+        live: Clips with a live attempt, the newest but for those waiting.
+        waiting: Clips that were never attempted, the newest of all.
+    """
+
+    clips: int
+    live: int
+    waiting: int
+
+    @classmethod
+    def of(cls, attempts: int) -> "Sizes":
+        """Sizes that come to about so many attempts."""
+        return cls(clips=attempts * 4 // 5, live=attempts // 250, waiting=attempts // 300)
+
+    @property
+    def settled(self) -> int:
+        """Clips whose attempts have ended."""
+        return self.clips - self.live - self.waiting
+
+
+def fill(ledger: Ledger, attempt_count: int = ATTEMPTS) -> Sizes:
+    """Fill an empty ledger, and let PostgreSQL look at what it has, as it does by itself after a while."""
+    sizes = Sizes.of(attempt_count)
+    indexes = [index for table in (clips, attempts) for index in table.indexes]
+    with ledger.database.write() as connection:
+        for index in indexes:
+            index.drop(connection)
+        _Filler(connection, sizes).fill()
+        for index in indexes:
+            index.create(connection)
+        note_outcomes(connection, clips.c.active)
+    if ledger.database.engine.dialect.name == "postgresql":
+        with ledger.database.engine.connect() as connection:
+            connection.execution_options(isolation_level="AUTOCOMMIT").execute(text("VACUUM ANALYZE"))
+    return sizes
+
+
+def clip_id(number: int) -> str:
+    """The name of a clip, from 1: the higher, the newer."""
+    return f"clip-{number}"
+
+
+def production_of(number: int, sizes: Sizes) -> str:
+    """The production that a clip belongs to."""
+    return f"production-{(number - 1) * PRODUCTIONS // sizes.clips}"
+
+
+class _Filler:
+    """Inserts from a table of numbers; what the dialects say differently is here."""
+
+    def __init__(self, connection: Connection, sizes: Sizes) -> None:
+        self._connection = connection
+        self._sizes = sizes
+        self._postgresql = connection.dialect.name == "postgresql"
+        self._now = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}"
+        self._production = f"'production-' || ((i - 1) * {PRODUCTIONS} / {sizes.clips})"
+
+    def fill(self) -> None:
+        """All tables."""
+        sizes = self._sizes
+        batches = sizes.clips // BATCH + 1
+        self._insert(
+            "productions",
+            PRODUCTIONS,
+            production_id="'production-' || (i - 1)",
+            manifest_uri="'/manifests/' || i || '.csv'",
+            output_uri="'/videos/' || i",
+            budget_micros="10000000000000",
+            read_at=self._ago("1000"),
+            snapshot_path="'.snapshots/1.parquet'",
+            sequence="1",
+            change_seq="25000",
+            published_seq="25000",
+        )
+        self._insert(
+            "clips",
+            sizes.clips,
+            clip_id="'clip-' || i",
+            production_id=self._production,
+            active="true",
+            position="i",
+            round="1",
+            fingerprint="'fingerprint-' || i",
+            spec=self._spec(),
+        )
+        self._insert(
+            "batches",
+            batches,
+            batch_id="'batch-' || (i - 1)",
+            production_id=f"'production-' || ((i - 1) * {PRODUCTIONS} / {batches})",
+            created_at=self._ago("1000"),
+            submit_tries="1",
+        )
+        live = f"i > {sizes.settled}"
+        again = "i % 4 = 0"
+        first = f"CASE WHEN {live} THEN {_live_state()} WHEN {again} OR i % 50 = 1 THEN 'failed' ELSE 'collected' END"
+        self._attempts("1", first, f"i <= {sizes.settled + sizes.live}", retryable=again)
+        second = "CASE WHEN i % 40 = 0 THEN 'failed' ELSE 'collected' END"
+        self._attempts("2", second, f"{again} AND i <= {sizes.settled}", retryable="false")
+        if self._postgresql:
+            self._connection.execute(
+                text(
+                    "SELECT setval(pg_get_serial_sequence('attempts', 'attempt_id'), max(attempt_id)) FROM attempts"
+                )
+            )
+
+    def _attempts(self, number: str, state: str, which: str, *, retryable: str) -> None:
+        """The attempts of this number: sent a while ago, the newest clips' just now."""
+        sent = self._ago(f"({self._sizes.clips} - i) * {DAYS * 86_400} / {self._sizes.clips}")
+        unsent = "made.state = 'reserved'"
+        unanswered = "made.state IN ('reserved', 'submitting', 'ambiguous')"
+        ended = "made.state IN ('collected', 'failed', 'succeeded')"
+        failed = "made.state = 'failed'"
+        stored = "made.state = 'collected'"
+        columns = {
+            "clip_id": "'clip-' || i",
+            "production_id": self._production,
+            "number": number,
+            "round": "1",
+            "fingerprint": "'fingerprint-' || i",
+            "state": "made.state",
+            "batch_id": f"'batch-' || (i / {BATCH})",
+            "provider": f"'{PROVIDER}'",
+            "model": "CASE WHEN i % 3 = 0 THEN 'sora-2-pro' ELSE 'sora-2' END",
+            "cost_micros": "1200000",
+            "reserved_at": "made.sent",
+            "owner": "CASE WHEN made.state IN ('reserved', 'submitting') THEN 'run-' || (i % 4) END",
+            "lease_until": "CASE WHEN made.state IN ('reserved', 'submitting') THEN made.sent END",
+            "submitted_at": f"CASE WHEN NOT {unsent} THEN made.sent END",
+            "accepted_at": f"CASE WHEN NOT {unanswered} THEN made.sent END",
+            "completed_at": f"CASE WHEN {ended} THEN made.sent END",
+            "stored_at": f"CASE WHEN {stored} THEN made.sent END",
+            "reported_at": f"CASE WHEN {stored} OR {failed} THEN made.sent END",
+            "deadline_at": "made.sent",
+            "next_poll_at": "made.sent",
+            "polls": "20",
+            "empty_polls": "0",
+            "collect_tries": "0",
+            "prediction_id": f"CASE WHEN NOT {unanswered} THEN 'prediction-' || i || '-' || {number} END",
+            "error_kind": f"CASE WHEN {failed} THEN 'no_resource' END",
+            "error_message": f"CASE WHEN {failed} THEN 'the provider had no machine free for this video' END",
+            "retryable": f"CASE WHEN {failed} THEN {retryable} END",
+            "possibly_billed": "made.state = 'ambiguous'",
+            "output_url": f"CASE WHEN {stored} THEN 'https://videos.example.com/' || i || '.mp4' END",
+            "file_name": f"CASE WHEN {stored} THEN 'videos/clip-' || i || '/1.mp4' END",
+            "bytes": f"CASE WHEN {stored} THEN 5000000 END",
+            "output_uri": f"CASE WHEN {stored} THEN '/videos/1' END",
+        }
+        made = f"(SELECT i, {state} AS state, {sent} AS sent FROM numbers WHERE {which}) AS made"
+        self._insert("attempts", self._sizes.clips, made, **columns)
+
+    def _insert(self, table: str, count: int, source: str = "numbers", **columns: str) -> None:
+        columns |= {
+            each.name: str(each.default.arg)
+            for each in metadata.tables[table].columns
+            if each.default is not None and each.name not in columns
+        }
+        self._connection.execute(
+            text(
+                "WITH RECURSIVE numbers(i) AS "
+                f"(SELECT CAST(1 AS BIGINT) UNION ALL SELECT i + 1 FROM numbers WHERE i < {count}) "
+                f"INSERT INTO {table} ({', '.join(columns)}) SELECT {', '.join(columns.values())} FROM {source}"
+            )
+        )
+
+    def _ago(self, seconds: str) -> str:
+        if self._postgresql:
+            return f"timestamp '{self._now}' - ({seconds}) * interval '1 second'"
+        return f"strftime('%Y-%m-%d %H:%M:%f000', '{self._now}', '-' || ({seconds}) || ' seconds')"
+
+    def _spec(self) -> str:
+        spec = json.dumps(
+            {
+                "row_number": 1,
+                "prompt": "a fox in the snow, at dawn, from far away",
+                "image": None,
+                "image_sha256": None,
+                "model": "sora-2",
+                "provider": PROVIDER,
+                "duration": 4,
+                "size": "720x1280",
+                "take": 1,
+                "carried": {"campaign": "winter"},
+            }
+        )
+        return f"CAST('{spec}' AS JSON)" if self._postgresql else f"'{spec}'"
+
+
+def _live_state() -> str:
+    """Most render; a few are at something else."""
+    shares = {"reserved": 2, "submitting": 3, "succeeded": 10, "ambiguous": 12, "timed_out": 14}
+    cases = " ".join(f"WHEN i % 100 < {below} THEN '{state}'" for state, below in shares.items())
+    return f"CASE {cases} ELSE 'in_flight' END"

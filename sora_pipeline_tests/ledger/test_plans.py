@@ -1,0 +1,282 @@
+"""A million attempts: no question that is asked again and again looks at all of them, and no transition does."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, event, text
+
+from benchmarks.many_attempts import BATCH, PROVIDER, Sizes, clip_id, fill, production_of
+from sora_pipeline.ledger import Attempt, AttemptState, Ledger, Limits
+from sora_pipeline_tests.ledger.world import VIDEO
+
+LIMITS = Limits(max_in_flight=100_000, max_attempts=3, daily_micros=10**15)
+LARGE = ("attempts", "clips")
+PARTIAL = (
+    "one_live_attempt",
+    "live_by_state",
+    "unreported_attempts",
+    "open_clips",
+)
+"""Indexes over the few rows that are at something: reading all of one is fine."""
+OF_WHOLE_PRODUCTIONS = {
+    "attempts.of_production",
+    "clips.standings_of",
+    "productions.record_snapshot",
+    "money.report",
+    "clips.wanted",
+}
+"""They are asked, by people, for all that a production, or everybody, ever did."""
+
+Call = Callable[[], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """What one method sent to the database."""
+
+    method: str
+    sql: str
+    parameters: Any
+
+
+@contextmanager
+def listening(ledger: Ledger) -> Iterator[tuple[list[tuple[str, Any]], list[str]]]:
+    """The statements that are executed meanwhile, and how their transactions ended."""
+    sent: list[tuple[str, Any]] = []
+    ends: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, sql: str, parameters: Any, _context: Any, many: bool) -> None:
+        sent.append((sql, parameters[0] if many else parameters))
+
+    def committed(_connection: Connection) -> None:
+        ends.append("commit")
+
+    listeners = [("before_cursor_execute", note), ("commit", committed)]
+    for name, listener in listeners:
+        event.listen(ledger.database.engine, name, listener)
+    yield sent, ends
+    for name, listener in listeners:
+        event.remove(ledger.database.engine, name, listener)
+
+
+class Calls:
+    """Every public question and transition, asked as sensors and runs ask it."""
+
+    def __init__(self, ledger: Ledger, sizes: Sizes) -> None:
+        self.ledger = ledger
+        self.attempts = ledger.attempts
+        self.sizes = sizes
+        self.waiting = [clip_id(sizes.clips - number) for number in range(sizes.waiting)]
+        self.old = [clip_id(number) for number in range(1, 50)]
+        self.production = production_of(sizes.clips, sizes)
+        self._live = {state: ledger.attempts.live(state) for state in AttemptState}
+
+    def one(self, state: AttemptState) -> Attempt:
+        """An attempt in this state that no other call has touched."""
+        return self._live[state].pop()
+
+    def reserve(self) -> list[Attempt]:
+        clips = [self.waiting.pop() for _ in range(50)]
+        made = self.attempts.reserve(dict.fromkeys(clips, 1), batch_id="new", limits=LIMITS, lease_s=60)
+        assert len(made.reserved) == 50
+        return made.reserved
+
+    def transitions(self) -> Mapping[str, Call]:
+        """Each is one short transaction."""
+        attempts, one = self.attempts, self.one
+        begin = {"lease_s": 60, "request_summary": {"model": "sora-2"}}
+        accept = {"poll_url": None, "provider_status": "queued", "model_returned": None}
+        rendered = {"expires_at": None, "provider_status": "completed", "model_returned": None}
+        state = AttemptState
+        ids = [one(state.RESERVED).attempt_id for _ in range(20)]
+        delivered = self.attempts.of_clips(self.old)[0]
+        return {
+            "attempts.reserve": self.reserve,
+            "attempts.claim": lambda: attempts.claim(ids, "me", 60),
+            "attempts.heartbeat": lambda: attempts.heartbeat("run-1", 60),
+            "attempts.begin_submit": lambda: attempts.begin_submit(
+                one(state.RESERVED).attempt_id, "me", **begin
+            ),
+            "attempts.withdraw": lambda: attempts.withdraw(one(state.SUBMITTING).attempt_id),
+            "attempts.release": lambda: attempts.release(one(state.RESERVED).attempt_id),
+            "attempts.accept": lambda: attempts.accept(
+                one(state.SUBMITTING).attempt_id, prediction_id="p", deadline_s=60, first_poll_s=5, **accept
+            ),
+            "attempts.park_ambiguous": lambda: attempts.park_ambiguous(
+                one(state.SUBMITTING).attempt_id, "k", "m"
+            ),
+            "attempts.fail": lambda: attempts.fail(
+                one(state.IN_FLIGHT).attempt_id, "k", "m", retryable=True, reported=False
+            ),
+            "attempts.still_running": lambda: attempts.still_running(
+                one(state.IN_FLIGHT).attempt_id, None, 5
+            ),
+            "attempts.succeed": lambda: attempts.succeed(
+                one(state.IN_FLIGHT).attempt_id, output_url="u", **rendered
+            ),
+            "attempts.time_out": lambda: attempts.time_out(one(state.IN_FLIGHT).attempt_id, "m"),
+            "attempts.resume": lambda: attempts.resume(one(state.TIMED_OUT).attempt_id, 60),
+            "attempts.claim_collect": lambda: attempts.claim_collect(
+                one(state.SUCCEEDED).attempt_id, "me", 60
+            ),
+            "attempts.release_collect": lambda: attempts.release_collect(
+                one(state.SUCCEEDED).attempt_id, "me"
+            ),
+            "attempts.fetch_again": lambda: attempts.fetch_again(one(state.SUCCEEDED).attempt_id),
+            "attempts.note_problem": lambda: attempts.note_problem(one(state.SUCCEEDED).attempt_id, "k", "m"),
+            "attempts.collect": lambda: attempts.collect(one(state.SUCCEEDED).attempt_id, VIDEO, run_id="me"),
+            "attempts.keep_rejected": lambda: attempts.keep_rejected(
+                one(state.SUCCEEDED).attempt_id, VIDEO, run_id="me", kind="k", message="m"
+            ),
+            "attempts.fetch_lost": lambda: attempts.fetch_lost(delivered.attempt_id),
+            "attempts.note_verified": lambda: attempts.note_verified(ids),
+            "attempts.report": lambda: attempts.report(ids),
+            "attempts.expect_collect": lambda: attempts.expect_collect(ids, 60),
+            "attempts.extend": lambda: attempts.extend(ids, 60),
+            "clips.new_round": lambda: self.ledger.clips.new_round(self.old),
+            "batches.next_try": lambda: self.ledger.batches.next_try("batch-1"),
+            "breakers.open": lambda: self.ledger.breakers.open(PROVIDER, "k", "m"),
+            "breakers.begin_probe": lambda: self.ledger.breakers.begin_probe(PROVIDER, "batch-1"),
+            "breakers.close": lambda: self.ledger.breakers.close(PROVIDER),
+            "pauses.pause": lambda: self.ledger.pauses.pause(PROVIDER, 10),
+            "productions.request": lambda: self.ledger.productions.request("/new.csv", "/new", None),
+            "productions.record_problem": lambda: self.ledger.productions.record_problem(
+                "/new.csv", "/new", "e"
+            ),
+            "productions.claim_publish": lambda: self.ledger.productions.claim_publish(
+                self.production, "me", 60
+            ),
+            "productions.record_published": lambda: self.ledger.productions.record_published(
+                self.production, 10**6, "me"
+            ),
+        }
+
+    def questions(self) -> Mapping[str, Call]:
+        ledger, attempts, old = self.ledger, self.attempts, self.old
+        batches = [f"batch-{self.sizes.settled // BATCH + number}" for number in range(60)]
+        productions = ledger.productions
+        return {
+            "attempts.due": lambda: attempts.due(5000),
+            "attempts.get": lambda: attempts.get(1),
+            "attempts.live": lambda: attempts.live(AttemptState.RESERVED, AttemptState.SUBMITTING),
+            "attempts.unreported": attempts.unreported,
+            "attempts.last_ends": lambda: attempts.last_ends(PROVIDER, 10, since=None),
+            "attempts.of_batches": lambda: attempts.of_batches(batches),
+            "attempts.of_clips": lambda: attempts.of_clips(old),
+            "attempts.delivered_to": lambda: attempts.delivered_to(old[0], f"videos/{old[0]}/1.mp4"),
+            "attempts.slots_taken": attempts.slots_taken,
+            "clips.standings": lambda: ledger.clips.standings(old),
+            "clips.specs": lambda: list(ledger.clips.specs(old)),
+            "clips.pending": lambda: ledger.clips.pending(3),
+            "clips.pending of a production": lambda: ledger.clips.pending(3, self.production),
+            "clips.counts": lambda: ledger.clips.counts(self.production, 3),
+            "money.of_production": lambda: ledger.money.of_production(self.production),
+            "money.of_today": lambda: ledger.money.of_today(PROVIDER),
+            "batches.tries": lambda: ledger.batches.tries("batch-1"),
+            "breakers.get": lambda: ledger.breakers.get(PROVIDER),
+            "breakers.closed_at": lambda: ledger.breakers.closed_at(PROVIDER),
+            "pauses.left_s": lambda: ledger.pauses.left_s(PROVIDER),
+            "productions.get": lambda: productions.get(self.production),
+            "productions.find": lambda: productions.find("/new.csv", "/new"),
+            "productions.all": productions.all,
+            "productions.requested": productions.requested,
+            "productions.unpublished": productions.unpublished,
+        }
+
+
+def public_methods(ledger: Ledger) -> set[str]:
+    return {
+        f"{room}.{name}"
+        for room, part in vars(ledger).items()
+        if type(part).__module__.startswith("sora_pipeline.ledger.") and room != "database"
+        for name, member in vars(type(part)).items()
+        if callable(member) and not name.startswith("_")
+    }
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.services
+@pytest.mark.parametrize("new_url", ["sqlite", "postgresql"], indirect=True)
+def test_no_hot_statement_reads_all_attempts_or_all_clips(new_url: Callable[[], str]) -> None:
+    ledger = Ledger(new_url())
+    calls = Calls(ledger, fill(ledger))
+    transitions, questions = calls.transitions(), calls.questions()
+    covered = {name.split(" ")[0] for name in [*transitions, *questions]}
+    assert covered | OF_WHOLE_PRODUCTIONS == public_methods(ledger)
+    statements: list[Statement] = []
+    for name, call in [*questions.items(), *transitions.items()]:
+        with listening(ledger) as (sent, ends):
+            call()
+        assert ends == (["commit"] if name in transitions else []), f"{name} is no single transaction"
+        statements += [Statement(name, sql, parameters) for sql, parameters in sent]
+    with ledger.database.read() as connection:
+        bad = [trouble for each in statements for trouble in troubles(connection, each)]
+    if ledger.database.engine.dialect.name == "sqlite":
+        # Nobody analyzes an SQLite ledger, unless a person does.
+        with ledger.database.write() as connection:
+            connection.execute(text("ANALYZE"))
+        ledger.close()
+        with ledger.database.read() as connection:
+            bad += [trouble for each in statements for trouble in troubles(connection, each)]
+    ledger.close()
+    assert not bad, "\n\n".join(bad)
+
+
+def troubles(connection: Connection, statement: Statement) -> Iterator[str]:
+    """How the statement would read all of a large table, with its whole plan."""
+    if not statement.sql.lstrip().upper().startswith(("SELECT", "INSERT", "UPDATE", "DELETE", "WITH")):
+        return
+    explain = _postgresql_plan if connection.dialect.name == "postgresql" else _sqlite_plan
+    found, plan = explain(connection, statement)
+    for each in found:
+        yield f"{statement.method}: {each}\n{statement.sql}\n{plan}"
+
+
+def _postgresql_plan(connection: Connection, statement: Statement) -> tuple[list[str], str]:
+    rows = connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {statement.sql}", statement.parameters)
+    (answer,) = rows.scalar_one()
+    found = []
+    for node in _nodes(answer["Plan"]):
+        table = node.get("Relation Name")
+        whole_index = "Index Cond" not in node and node.get("Index Name") not in PARTIAL
+        if (
+            table in LARGE
+            and "Bitmap" not in node["Node Type"]
+            and "Scan" in node["Node Type"]
+            and whole_index
+        ):
+            found.append(f"{node['Node Type']} of {table}")
+    return found, json.dumps(answer["Plan"], indent=1)
+
+
+def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield node
+    for child in node.get("Plans", []):
+        yield from _nodes(child)
+
+
+def _sqlite_plan(connection: Connection, statement: Statement) -> tuple[list[str], str]:
+    plan = [
+        row.detail
+        for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement.sql}", statement.parameters)
+    ]
+    aliases = (*LARGE, "tried", "later")
+    found = [
+        line
+        for line in plan
+        if (
+            line.startswith(tuple(f"SCAN {name}" for name in aliases))
+            and not line.endswith(tuple(f"INDEX {name}" for name in PARTIAL))
+        )
+        # Nearly all have the same provider.
+        or (
+            line.startswith("SEARCH attempts")
+            and line.endswith("(provider=?)")
+            and "ORDER" not in statement.sql
+        )
+    ]
+    return found, "\n".join(plan)
