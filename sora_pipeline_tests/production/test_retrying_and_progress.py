@@ -75,7 +75,8 @@ async def test_retry_waits_once_more_for_a_timed_out_clip(
         await make(desk, "a")
         assert latest(desk.ledger, "a").state == "timed_out"
         assert retry_clips(desk.ledger, settings_of(), []).fetched == ["a"]
-        await collect_videos(other_run(desk), ["a"], resume_timed_out=False)
+        later = other_run(desk, generation_timeout_s=60)
+        await collect_videos(later, ["a"], resume_timed_out=False)
     assert standing(office.ledger, "a").delivered is not None
     assert sandbox.billed == 1
 
