@@ -18,7 +18,7 @@ import pytest
 from sora_pipeline.headless.home import prepare_home
 from sora_pipeline.ledger import Attempt, AttemptState, ClipStanding, Ledger, Production
 from sora_pipeline.names import CLIPS
-from sora_pipeline.production import collecting, submitting
+from sora_pipeline.production import collecting, sending, submitting
 from sora_pipeline.production.context import Desk
 from sora_pipeline.production.reading import read_snapshot, register
 from sora_pipeline.provider.catalogue import load_catalogue
@@ -336,7 +336,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(collecting, "WAIT_S", 0.1)
     monkeypatch.setattr(collecting, "DOWNLOAD_WAITS_S", (0.1, 0.2, 0.3, 0.4))
     monkeypatch.setattr(submitting, "LOOK_AGAIN_S", 0.1)
-    monkeypatch.setattr(submitting, "SUBMIT_TRIES", 2)
+    monkeypatch.setattr(sending, "SUBMIT_TRIES", 2)
     monkeypatch.setattr(submitting, "STEP_WAIT_S", 0.5)
 
 

@@ -20,7 +20,8 @@ from sora_pipeline.assets.clips import (
 )
 from sora_pipeline.assets.prompt_manifest import prompt_manifest
 from sora_pipeline.ledger import AttemptState
-from sora_pipeline.production.submitting import Ensured, ensure_predictions, fail_transient, retry_wait_s
+from sora_pipeline.production.ensured import Ensured
+from sora_pipeline.production.submitting import ensure_predictions, fail_transient, retry_wait_s
 from sora_pipeline.resources import DeskResource
 
 VIDEOS = dg.AssetKey("videos")

@@ -17,7 +17,8 @@ from sora_pipeline.assets.clips import (
 from sora_pipeline.assets.generations import generations
 from sora_pipeline.ledger import AttemptState
 from sora_pipeline.production.collecting import Collected, collect_videos
-from sora_pipeline.production.submitting import Ensured, ensure_predictions, fail_transient
+from sora_pipeline.production.ensured import Ensured
+from sora_pipeline.production.submitting import ensure_predictions, fail_transient
 from sora_pipeline.resources import DeskResource
 
 

@@ -53,6 +53,8 @@ class ProgressDisplay:
         if progress.settled and not progress.published:
             words.append("publishing  ", style="cyan")
         words.append(f"{progress.spending.committed_usd:.2f} USD", style="dim")
+        if progress.trouble:
+            words.append(f"  tried again: {progress.trouble}", style="yellow")
         return words
 
     def _bar(self, progress: "Progress | None") -> Text:

@@ -191,9 +191,20 @@ class Attempts:
             run_id=owner,
         )
 
-    def withdraw(self, attempt_id: int) -> bool:
-        """The request was certainly not accepted: the attempt is as if it had not been sent."""
-        return self._move(attempt_id, [SUBMITTING], RESERVED)
+    def withdraw(self, attempt_id: int, kind: str, message: str) -> bool:
+        """The request was certainly not accepted: the attempt is as if it had not been sent, but says why."""
+        return self._move(attempt_id, [SUBMITTING], RESERVED, error_kind=kind, error_message=message)
+
+    def trouble(self, production_id: str) -> Attempt | None:
+        """The newest reservation of a production whose request was refused for now, if any is held for another try."""
+        query = (
+            select(attempts)
+            .where(LIVE, attempts.c.state == RESERVED, attempts.c.production_id == production_id)
+            .where(attempts.c.error_message.is_not(None))
+            .order_by(attempts.c.submitted_at.desc())
+            .limit(1)
+        )
+        return next(iter(self._fetch(query)), None)
 
     @patient
     def release(self, attempt_id: int) -> bool:

@@ -20,6 +20,7 @@ class Progress:
         clips: How many clips its manifest wants.
         counts: Clips by what they are at: delivered, rendering, fetching, submitting, pending, failed, ambiguous.
         spending: US dollars billed, and reserved, so far.
+        trouble: What holds up submits at the moment although they are tried again by themselves; None while all is well.
         published: Whether the output manifest shows all of this.
         stopped: Why nothing more is submitted although clips are pending, and what to do; None while all is well.
     """
@@ -28,6 +29,7 @@ class Progress:
     clips: int
     counts: Counter[str]
     spending: Spending
+    trouble: str | None
     published: bool
     stopped: str | None
 
@@ -60,11 +62,13 @@ def progress_of(ledger: Ledger, production: Production, settings: Settings, cata
         given_up = state is AttemptState.SUCCEEDED and reported
         counts["failed" if given_up else _WORDS[state]] += clips
     hold = hold_of_all(ledger, production, settings, catalogue) if counts["pending"] else None
+    refused = ledger.attempts.trouble(production.production_id) if counts["submitting"] else None
     return Progress(
         production=production,
         clips=found.clips,
         counts=+counts,
         spending=ledger.money.of_production(production.production_id),
+        trouble=None if refused is None else f"{refused.error_kind}: {refused.error_message}",
         published=production.published_seq >= production.change_seq,
         stopped=None if hold is None else hold.sentence,
     )

@@ -5,7 +5,7 @@ import pytest
 
 from sora_pipeline.ledger import AttemptState, Ledger
 from sora_pipeline.names import BATCH_TAG, REQUESTED_BY_TAG
-from sora_pipeline.production import submitting
+from sora_pipeline.production import sending, submitting
 from sora_pipeline_tests.assets.conftest import Studio, sentence_of
 from sora_pipeline_tests.conftest import Sandbox, latest, rows_of, standing
 
@@ -140,7 +140,7 @@ def test_run_that_a_person_re_executes_counts_as_a_persons(
 def test_short_outage_is_survived_under_the_retry_policy(
     studio: Studio, sandbox: Sandbox, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(submitting, "SUBMIT_TRIES", 1)
+    monkeypatch.setattr(sending, "SUBMIT_TRIES", 1)
     studio.read(rows_of(a="a fox", b="an owl"))
     sandbox.change(outage="503")
     recovery = threading.Timer(1.5, sandbox.change, kwargs={"outage": "none"})
@@ -157,7 +157,7 @@ def test_short_outage_is_survived_under_the_retry_policy(
 def test_lasting_outage_fails_in_the_end_and_the_clips_stay_pending(
     studio: Studio, sandbox: Sandbox, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(submitting, "SUBMIT_TRIES", 1)
+    monkeypatch.setattr(sending, "SUBMIT_TRIES", 1)
     monkeypatch.setattr(submitting, "STEP_WAIT_S", 0.1)
     studio.read(rows_of(a="a fox"))
     sandbox.change(outage="500")

@@ -57,7 +57,7 @@ def test_submit_begins_only_from_a_reservation(world: World) -> None:
 def test_withdrawn_attempt_can_be_submitted_again(world: World) -> None:
     world.register("a")
     attempt_id = world.submitting()
-    assert world.attempts.withdraw(attempt_id)
+    assert world.attempts.withdraw(attempt_id, "connect", "refused")
     assert world.state(attempt_id) == "reserved"
     assert world.begin_submit(attempt_id)
 
@@ -65,7 +65,7 @@ def test_withdrawn_attempt_can_be_submitted_again(world: World) -> None:
 def test_only_what_is_being_submitted_can_be_withdrawn(world: World) -> None:
     for state in ("reserved", "in_flight", "succeeded", "collected", "failed", "ambiguous", "timed_out"):
         world.register(state)
-        assert not world.attempts.withdraw(world.at(state, state)), state
+        assert not world.attempts.withdraw(world.at(state, state), "connect", "refused"), state
 
 
 def test_released_reservation_leaves_no_trace(world: World) -> None:
@@ -289,7 +289,7 @@ def test_lost_answer_is_parked_and_never_sent_again_by_itself(world: World) -> N
     assert world.pending() == []
     assert world.try_reserve("a", force=True) == []
     assert not world.begin_submit(attempt_id)
-    assert not world.attempts.withdraw(attempt_id)
+    assert not world.attempts.withdraw(attempt_id, "connect", "refused")
     assert not world.attempts.release(attempt_id)
 
 

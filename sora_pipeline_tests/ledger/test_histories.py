@@ -242,7 +242,7 @@ class Runs(RuleBasedStateMachine):
             case "accepted, answer lost" | "answer lost":
                 self.attempts.park_ambiguous(attempt_id, "ambiguous_submit", "lost")
             case "later":
-                self.attempts.withdraw(attempt_id)
+                self.attempts.withdraw(attempt_id, "connect", "refused")
             case "refused":
                 self.attempts.fail(attempt_id, "content_policy", "no", retryable=False, reported=True)
 

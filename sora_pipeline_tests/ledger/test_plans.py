@@ -101,7 +101,9 @@ class Calls:
             "attempts.begin_submit": lambda: attempts.begin_submit(
                 one(state.RESERVED).attempt_id, "me", **begin
             ),
-            "attempts.withdraw": lambda: attempts.withdraw(one(state.SUBMITTING).attempt_id),
+            "attempts.withdraw": lambda: attempts.withdraw(
+                one(state.SUBMITTING).attempt_id, "connect", "refused"
+            ),
             "attempts.release": lambda: attempts.release(one(state.RESERVED).attempt_id),
             "attempts.accept": lambda: attempts.accept(
                 one(state.SUBMITTING).attempt_id, prediction_id="p", deadline_s=60, first_poll_s=5, **accept

@@ -138,7 +138,7 @@ def test_stop_is_told_at_once_and_not_again_for_every_probe(
         {"a": 1}, batch_id="probe", limits=limits_of(settings_of()), lease_s=60
     ).reserved
     assert ledger.attempts.begin_submit(attempt.attempt_id, "run", lease_s=60, request_summary={})
-    assert ledger.attempts.withdraw(attempt.attempt_id)
+    assert ledger.attempts.withdraw(attempt.attempt_id, "connect", "refused")
     assert ledger.attempts.release(attempt.attempt_id)
     assert len(ledger.tellings.untold(clock() - NEWS)) == 1
     assert not tell(ledger, made)

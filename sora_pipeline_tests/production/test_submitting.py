@@ -7,8 +7,9 @@ import pytest
 from sora_pipeline.ledger import AttemptState, Ledger, Limits
 from sora_pipeline.production.collecting import collect_videos
 from sora_pipeline.production.context import Desk
+from sora_pipeline.production.ensured import Ensured
 from sora_pipeline.production.stopping import stop_on_policy_failures
-from sora_pipeline.production.submitting import Ensured, ensure_predictions, fail_transient
+from sora_pipeline.production.submitting import ensure_predictions, fail_transient
 from sora_pipeline_tests.conftest import (
     USD,
     Clock,
