@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 import dagster as dg
 
 from sora_pipeline.automation.jobs import manifest_job
-from sora_pipeline.automation.requests import waiting_runs
+from sora_pipeline.automation.requests import under_way
 from sora_pipeline.ledger import Production
 from sora_pipeline.names import MANIFEST_JOB, PRODUCTION_TAG, REQUESTED_BY_TAG
 from sora_pipeline.resources import DeskResource
@@ -32,7 +32,7 @@ def manifest_request_sensor(
     requests = [
         _request(production, ledger.now())
         for production in ledger.productions.requested()
-        if not waiting_runs(context.instance, MANIFEST_JOB, PRODUCTION_TAG, production.production_id)
+        if not under_way(context.instance, MANIFEST_JOB, PRODUCTION_TAG, production.production_id)
     ]
     return (
         dg.SensorResult(run_requests=requests) if requests else dg.SkipReason("nobody asked for a manifest")

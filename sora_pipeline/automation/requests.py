@@ -61,6 +61,15 @@ def waiting_runs(instance: dg.DagsterInstance, job_name: str, tag: str, value: s
     return bool(instance.get_runs(filters=filters, limit=1))
 
 
+def under_way(instance: dg.DagsterInstance, job_name: str, tag: str, value: str) -> bool:
+    """Whether a requested run has still to begin, or is known to work."""
+    if waiting_runs(instance, job_name, tag, value):
+        return True
+    filters = dg.RunsFilter(job_name=job_name, tags={tag: value}, statuses=[dg.DagsterRunStatus.STARTED])
+    home = dagster_home()
+    return any(life_of(home, run.run_id) is Life.LIVES for run in instance.get_runs(filters=filters))
+
+
 def waiting_clips(instance: dg.DagsterInstance, job_name: str, order: Mapping[str, int]) -> set[str]:
     """Clips of requested runs that have still to begin.
 

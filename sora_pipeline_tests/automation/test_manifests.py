@@ -5,6 +5,7 @@ import pytest
 
 from sora_pipeline.automation.manifests import ASK_AGAIN, manifest_schedule
 from sora_pipeline.ledger import Ledger
+from sora_pipeline.living import living
 from sora_pipeline.names import MANIFEST_JOB
 from sora_pipeline.settings import Settings
 from sora_pipeline_tests.automation.conftest import Daemon
@@ -32,6 +33,18 @@ def test_requested_manifest_is_read_and_then_left_alone(
     assert daemon.run(request, MANIFEST_JOB).success
     assert list(ledger.clips.wanted()) == ["a"]
     assert daemon.tick(REQUESTS).requests == []
+
+
+def test_manifest_that_takes_long_to_read_is_not_asked_for_again(
+    daemon: Daemon, home: Path, ledger: Ledger, manifest: Path, tmp_path: Path, clock: Clock
+) -> None:
+    ledger.productions.request(str(manifest), str(tmp_path / "out"), None)
+    request = daemon.tick(REQUESTS).request
+    reading = daemon.a_run(dg.DagsterRunStatus.STARTED, dict(request.tags), MANIFEST_JOB)
+    clock.turn(ASK_AGAIN.total_seconds() + 1)
+    with living(home, reading.run_id):
+        assert daemon.tick(REQUESTS).requests == []
+    assert daemon.tick(REQUESTS).requests, "it ended without having read it"
 
 
 def test_manifest_that_cannot_be_read_is_not_asked_for_again(

@@ -53,7 +53,10 @@ LASTING = (
     "truncated",
     "empty-output",
 )
-VIOLENCE_S = (20.0, 60.0)
+VIOLENCE_S = (30.0, 75.0)
+KILL_EVERY_S = 5.0
+VICTIMS = {"worker": 8, "provider": 3, "code server": 1, "daemon": 1}
+"""How often each is chosen. A code server that dies is missing for up to a minute, so little else happens then."""
 PEACE_S = 200.0
 SAY_S = 10.0
 
@@ -65,11 +68,16 @@ class Round:
     Attributes:
         seed: Decides on everything but the timing.
         killed: What was killed, and the points that fired.
+        victim: What is killed next.
+        next_at: From when on.
+        provider_back_at: When a killed provider is started again.
     """
 
     seed: int
     dice: random.Random = field(init=False)
     killed: Counter[str] = field(default_factory=Counter)
+    victim: str | None = None
+    next_at: float = 0.0
     provider_back_at: float | None = None
     rows: list[dict[str, str]] = field(init=False)
     sound: list[str] = field(default_factory=list)
@@ -93,22 +101,33 @@ class Round:
         return {"clip_id": clip_id, "prompt": f"{clip_id} [sandbox:{fault}]" if fault else clip_id}
 
     def kill(self, world: Stage) -> None:
-        """At every look: mostly nothing, now and then a kill."""
+        """At every look: mostly nothing, now and then a kill, as soon as there is somebody to be killed."""
         now = time.monotonic()
         if self.provider_back_at is not None and now > self.provider_back_at:
             world.provider.start_again()
             self.provider_back_at = None
-        luck = self.dice.random()
-        if luck < 0.06:
-            self.killed["worker"] += kill_one(world.daemon.workers(), self.dice)
-        elif luck < 0.07:
-            self.killed["code server"] += kill_one(world.daemon.code_servers(), self.dice)
-        elif luck < 0.08 and (daemon := world.daemon.pid()) is not None:
-            self.killed["daemon"] += kill_one([daemon], self.dice)
-        elif luck < 0.09 and self.provider_back_at is None:
-            world.provider.kill()
-            self.killed["provider"] += 1
-            self.provider_back_at = now + self.dice.uniform(0.5, 6)
+        if now < self.next_at:
+            return
+        if self.victim is None:
+            self.victim = self.dice.choices(list(VICTIMS), list(VICTIMS.values()))[0]
+        if self._strike(world, now):
+            self.killed[self.victim] += 1
+            self.victim, self.next_at = None, now + self.dice.expovariate(1 / KILL_EVERY_S)
+
+    def _strike(self, world: Stage, now: float) -> bool:
+        match self.victim:
+            case "worker":
+                return kill_one(world.daemon.workers(), self.dice)
+            case "code server":
+                return kill_one(world.daemon.code_servers(), self.dice)
+            case "daemon":
+                daemon = world.daemon.pid()
+                return daemon is not None and kill_one([daemon], self.dice)
+            case _ if self.provider_back_at is None:
+                world.provider.kill()
+                self.provider_back_at = now + self.dice.uniform(0.5, 6)
+                return True
+        return False
 
     def end_violence(self, world: Stage) -> None:
         points.make_peace(world.markers)

@@ -36,7 +36,7 @@ IMPATIENCE = {
     "DAGSTER_DISABLE_TELEMETRY": "1",
 }
 HASTE = {
-    "start_timeout_seconds: 180": "start_timeout_seconds: 25",
+    "start_timeout_seconds: 180": "start_timeout_seconds: 60",
     "poll_interval_seconds: 30": "poll_interval_seconds: 5",
 }
 """How soon Dagster notices a worker that was killed before it had begun."""

@@ -25,7 +25,7 @@ def restart_with_the_code_server(world: Stage, seen: set[str]) -> None:
             os.kill(daemon, signal.SIGKILL)
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_production_outlasts_a_kill_at_every_point(tmp_path: Path) -> None:
     sandbox = QUICK | {"shared_renders": True, "slow_answer_s": 3.0}
     rows = [
@@ -33,11 +33,11 @@ def test_production_outlasts_a_kill_at_every_point(tmp_path: Path) -> None:
         for number, each in enumerate(CLIP_IDS)
     ]
     restarted: set[str] = set()
-    with stage(tmp_path, sandbox, dict.fromkeys(POINTS, 1), SETTINGS, supervised=True) as world:
+    with stage(tmp_path, sandbox, dict.fromkeys(POINTS, 1), SETTINGS, supervised=False) as world:
         production = world.request(write_manifest(tmp_path / "prompts.csv", rows))
         world.settle(
             production.production_id,
-            timeout_s=150,
+            timeout_s=200,
             meanwhile=lambda: restart_with_the_code_server(world, restarted),
         )
         bill = world.provider.bill()
@@ -50,7 +50,7 @@ def test_production_outlasts_a_kill_at_every_point(tmp_path: Path) -> None:
         assert ambiguous
         retry_clips(world.ledger, world.settings, [])
         retry_clips(world.ledger, world.settings, ambiguous)
-        world.settle(identity, timeout_s=150)
+        world.settle(identity, timeout_s=200)
         bill = world.provider.bill()
         assert violations(world.ledger, identity, bill, instance=world.instance) == []
         assert set(world.statuses(identity).values()) == {"delivered"}
