@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Table, select
+from sqlalchemy import Connection, Table, select, true
 
 from sora_pipeline.clip import Clip
+from sora_pipeline.ledger.clips import note_outcomes
 from sora_pipeline.ledger.database import Database, LedgerProblem
 from sora_pipeline.ledger.rows import spec_of
 from sora_pipeline.ledger.schema import attempts, clips, productions
@@ -71,6 +72,7 @@ class Rebuilding:
             _insert(connection, productions, [asdict(each) for each in found.productions])
             _insert(connection, clips, [_clip_row(each) for each in found.clips])
             _insert(connection, attempts, [_attempt_row(each) for each in found.attempts])
+            note_outcomes(connection, true())
 
     def _require_empty(self, connection: Connection) -> None:
         for table, what in ((productions, "productions"), (attempts, "attempts")):

@@ -216,7 +216,7 @@ class Stage:
     def statuses(self, production_id: str) -> dict[str, str]:
         """Clips by how they stand, in the words of the output manifest."""
         production = self.ledger.productions.get(production_id)
-        _, outcomes = survey(self.ledger, production, self.settings.max_attempts)
+        _, outcomes = survey(self.ledger, production, self.settings)
         return {each.clip_id: str(each.status) for each in outcomes}
 
     def unfinished(self) -> list[dg.DagsterRun]:
