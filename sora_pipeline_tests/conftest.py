@@ -14,9 +14,11 @@ from typing import Any
 import dagster as dg
 import httpx
 import pytest
+from sqlalchemy import create_engine, text
 
 from sora_pipeline.headless.home import prepare_home
 from sora_pipeline.ledger import Attempt, AttemptState, ClipStanding, Ledger, Production
+from sora_pipeline.ledger.schema import VERSION_TABLE, metadata
 from sora_pipeline.names import CLIPS
 from sora_pipeline.production import collecting, sending, submitting
 from sora_pipeline.production.context import Desk
@@ -214,6 +216,20 @@ def new_ledger(
 def url_of_ledger(home: Path) -> str:
     """Where the program itself would look for the ledger."""
     return ledger_url(Settings.from_env(), home)
+
+
+def lose_ledger(home: Path) -> None:
+    """Make the home's ledger as if there had never been one."""
+    url = url_of_ledger(home)
+    if url.startswith("sqlite"):
+        for path in home.glob("ledger.db*"):
+            path.unlink()
+        return
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        for name in [*(table.name for table in metadata.sorted_tables), VERSION_TABLE]:
+            connection.execute(text(f"DROP TABLE {name} CASCADE"))
+    engine.dispose()
 
 
 @pytest.fixture

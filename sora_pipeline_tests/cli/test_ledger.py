@@ -31,7 +31,17 @@ from sora_pipeline.names import (
 )
 from sora_pipeline.production.concluding import LOST_SUBMIT
 from sora_pipeline_tests.automation.conftest import Daemon, daemon
-from sora_pipeline_tests.conftest import Producer, Rows, Sandbox, latest, standing, states, write_manifest
+from sora_pipeline_tests.conftest import (
+    Producer,
+    Rows,
+    Sandbox,
+    latest,
+    lose_ledger,
+    standing,
+    states,
+    url_of_ledger,
+    write_manifest,
+)
 
 __all__ = ["daemon"]
 
@@ -103,14 +113,13 @@ def produce(daemon: Daemon, production: Producer, budget: Decimal | None = None)
 
 def lose(ledger: Ledger, home: Path) -> None:
     ledger.close()
-    for path in home.glob("ledger.db*"):
-        path.unlink()
+    lose_ledger(home)
 
 
 def rebuilt(home: Path, *arguments: str) -> tuple[Ledger, dict[str, Any]]:
     result = invoke("ledger", "rebuild", "--json", *arguments)
     assert result.exit_code == 0, result.output
-    return Ledger(f"sqlite:///{home / 'ledger.db'}"), json.loads(result.stdout)
+    return Ledger(url_of_ledger(home)), json.loads(result.stdout)
 
 
 def facts(ledger: Ledger, clip_id: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import pytest
 from sora_pipeline.assets.clips import clip_partitions
 from sora_pipeline.ledger import Ledger
 from sora_pipeline.names import CLIPS
-from sora_pipeline_tests.conftest import Sandbox, rows_of, url_of_ledger, write_manifest
+from sora_pipeline_tests.conftest import Sandbox, lose_ledger, rows_of, url_of_ledger, write_manifest
 from sora_pipeline_tests.webhook import SECRET_PATH, Webhook
 
 GREEN, RED = "MATERIALIZED", "FAILED"
@@ -97,8 +97,9 @@ def assert_nothing_is_paid_again_without_the_ledger(
     """The ledger is lost and rebuilt, and so is the output manifest; the webhook is down meanwhile."""
     billed, output = sandbox.bill(), Path(said["output"])
     manifests = {path.name for path in output.iterdir() if path.is_file()}
-    for path in [*home.glob("ledger.db*"), *(output / name for name in manifests)]:
-        path.unlink()
+    lose_ledger(home)
+    for name in manifests:
+        (output / name).unlink()
     rebuilt = command("ledger", "rebuild")
     assert rebuilt.returncode == 0, rebuilt.stderr
     assert "2 delivered, 2 failed" in rebuilt.stdout

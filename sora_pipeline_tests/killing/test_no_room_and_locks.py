@@ -15,6 +15,9 @@ from sora_pipeline.production.submitting import ensure_predictions
 from sora_pipeline_tests.conftest import Clock, Office, Producer, Sandbox, settings_of
 from sora_pipeline_tests.killing.referee import violations
 
+# Its own disk is PostgreSQL's business, and so are its locks; its outages are tested with the ledger's.
+pytestmark = pytest.mark.parametrize("postgres_url", ["sqlite"], indirect=True)
+
 CLIP_IDS = [f"clip-{number}" for number in range(6)]
 
 LOCKER = """

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -11,6 +12,8 @@ from sqlalchemy import Connection, event, text
 
 from benchmarks.many_attempts import BATCH, PROVIDER, Sizes, clip_id, fill, production_of
 from sora_pipeline.ledger import Attempt, AttemptState, Ledger, Limits
+from sora_pipeline.ledger.database import LedgerProblem
+from sora_pipeline.ledger.telling import Telling
 from sora_pipeline_tests.ledger.world import VIDEO
 
 LIMITS = Limits(max_in_flight=100_000, max_attempts=3, daily_micros=10**15)
@@ -28,8 +31,9 @@ OF_WHOLE_PRODUCTIONS = {
     "productions.record_snapshot",
     "money.report",
     "clips.wanted",
+    "rebuilding.insert",
 }
-"""They are asked, by people, for all that a production, or everybody, ever did."""
+"""They are about all that a production, or everybody, ever did, and are asked for by people."""
 
 Call = Callable[[], object]
 
@@ -85,6 +89,10 @@ class Calls:
         assert len(made.reserved) == 50
         return made.reserved
 
+    def refused(self) -> None:
+        with pytest.raises(LedgerProblem):
+            self.ledger.rebuilding.require_empty()
+
     def transitions(self) -> Mapping[str, Call]:
         """Each is one short transaction."""
         attempts, one = self.attempts, self.one
@@ -94,6 +102,7 @@ class Calls:
         state = AttemptState
         ids = [one(state.RESERVED).attempt_id for _ in range(20)]
         delivered = self.attempts.of_clips(self.old)[0]
+        told = self.ledger.productions.get(self.production)
         return {
             "attempts.reserve": self.reserve,
             "attempts.claim": lambda: attempts.claim(ids, "me", 60),
@@ -155,6 +164,10 @@ class Calls:
             "productions.record_published": lambda: self.ledger.productions.record_published(
                 self.production, 10**6, "me"
             ),
+            "tellings.claim": lambda: self.ledger.tellings.claim(told, "state"),
+            "tellings.give_back": lambda: self.ledger.tellings.give_back(
+                Telling(self.production, told.change_seq, "state", (0, None))
+            ),
         }
 
     def questions(self) -> Mapping[str, Call]:
@@ -171,6 +184,7 @@ class Calls:
             "attempts.of_clips": lambda: attempts.of_clips(old),
             "attempts.delivered_to": lambda: attempts.delivered_to(old[0], f"videos/{old[0]}/1.mp4"),
             "attempts.slots_taken": attempts.slots_taken,
+            "attempts.trouble": lambda: attempts.trouble(self.production),
             "clips.standings": lambda: ledger.clips.standings(old),
             "clips.specs": lambda: list(ledger.clips.specs(old)),
             "clips.pending": lambda: ledger.clips.pending(3),
@@ -187,6 +201,8 @@ class Calls:
             "productions.all": productions.all,
             "productions.requested": productions.requested,
             "productions.unpublished": productions.unpublished,
+            "tellings.untold": lambda: ledger.tellings.untold(datetime(2020, 1, 1, tzinfo=UTC)),
+            "rebuilding.require_empty": self.refused,
         }
 
 
