@@ -419,11 +419,17 @@ class Attempts:
         )
 
     def report(self, attempt_ids: Sequence[int]) -> None:
-        """A Dagster run shows how these ended."""
+        """A Dagster run shows how these ended; of a video that is still to be fetched, that nobody will by himself."""
         with self._database.exclusive() as connection:
-            connection.execute(
-                update(attempts).where(attempts.c.attempt_id.in_(attempt_ids)).values(reported_at=self._now())
-            )
+            shown = connection.execute(
+                update(attempts)
+                .where(attempts.c.attempt_id.in_(attempt_ids))
+                .values(reported_at=self._now())
+                .returning(attempts.c.production_id, attempts.c.state)
+            ).all()
+            # Given up, it has failed as far as the output manifest goes; the others it shows as they are already.
+            for production_id in {row.production_id for row in shown if row.state == SUCCEEDED}:
+                mark_changed(connection, production_id, self._now())
 
     # ---- questions
 

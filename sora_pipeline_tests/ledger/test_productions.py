@@ -178,3 +178,16 @@ def test_open_breaker_lets_one_probe_through_at_a_time_and_waits_longer_after_ea
     fresh = ledger.breakers.get("sandbox")
     assert fresh is not None
     assert (fresh.probes, fresh.probe_batch) == (0, None)
+
+
+def test_video_that_is_given_up_makes_the_output_manifest_out_of_date(world: World) -> None:
+    """Until then it is shown as in flight; from then on as failed, and nothing else happens to it."""
+    productions, attempts = world.ledger.productions, world.ledger.attempts
+    world.register("a")
+    attempt_id = world.reserved()
+    assert world.begin_submit(attempt_id)
+    assert world.accept(attempt_id)
+    assert world.succeed(attempt_id)
+    productions.record_published(world.production_id, productions.get(world.production_id).change_seq, "run")
+    attempts.report([attempt_id])
+    assert [each.production_id for each in productions.unpublished()] == [world.production_id]
