@@ -307,3 +307,13 @@ def test_the_store_does_not_load_dagster():
 
     code = "import sys, sora_pipeline.store; sys.exit('dagster' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+@pytest.mark.parametrize("remote", [False, True])
+def test_names_are_those_directly_in_a_folder(tmp_path: Path, remote: bool):
+    store = OutputStore(f"memory://{uuid.uuid4().hex}" if remote else str(tmp_path / "out"))
+    assert store.names(".sidecars/a") == []
+    for name in (".sidecars/a/2.json", ".sidecars/a/1.json", ".sidecars/b/3.json"):
+        store.replace_bytes(name, b"{}")
+
+    assert store.names(".sidecars/a") == [".sidecars/a/1.json", ".sidecars/a/2.json"]
