@@ -3,23 +3,23 @@
 The database decides races: each transition names the states it may leave, and says whether it happened.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ClauseElement, ColumnElement, Connection, case, func, or_, select, update
 
-from sora_pipeline.ledger.clips import chunks, note_outcomes, standings_in
+from sora_pipeline.ledger.clips import note_outcomes, standings_in
 from sora_pipeline.ledger.clocks import over
-from sora_pipeline.ledger.database import Database, patient
+from sora_pipeline.ledger.database import patient
 from sora_pipeline.ledger.productions import mark_changed
+from sora_pipeline.ledger.questions import AttemptQuestions, slots_taken_in
 from sora_pipeline.ledger.rows import attempt_of
 from sora_pipeline.ledger.schema import LIVE, attempts, batches, clips
 from sora_pipeline.ledger.spending import Purse
 from sora_pipeline.ledger.types import (
     LIVE_STATES,
-    SLOT_STATES,
     Attempt,
     AttemptState,
     ClipStanding,
@@ -49,12 +49,8 @@ class Reservation:
     unwanted: list[str]
 
 
-class Attempts:
-    """Transitions of attempts, and the questions that sensors and runs ask about them."""
-
-    def __init__(self, database: Database, now: Callable[[], datetime]) -> None:
-        self._database = database
-        self._now = now
+class Attempts(AttemptQuestions):
+    """Transitions of attempts; the questions about them are inherited."""
 
     # ---- planning
 
@@ -82,7 +78,7 @@ class Attempts:
             force: Begin one although the clip is delivered or failed for good.
         """
         with self._database.exclusive() as connection:
-            free = limits.max_in_flight - _slots_taken(connection)
+            free = limits.max_in_flight - slots_taken_in(connection)
             standings = standings_in(connection, list(costs_micros))
             purse = Purse(connection, limits.daily_micros, self._now())
             found = Reservation([], [], [], [])
@@ -195,17 +191,6 @@ class Attempts:
         """The request was certainly not accepted: the attempt is as if it had not been sent, but says why."""
         return self._move(attempt_id, [SUBMITTING], RESERVED, error_kind=kind, error_message=message)
 
-    def trouble(self, production_id: str) -> Attempt | None:
-        """The newest reservation of a production whose request was refused for now, if any is held for another try."""
-        query = (
-            select(attempts)
-            .where(LIVE, attempts.c.state == RESERVED, attempts.c.production_id == production_id)
-            .where(attempts.c.error_message.is_not(None))
-            .order_by(attempts.c.submitted_at.desc())
-            .limit(1)
-        )
-        return next(iter(self._fetch(query)), None)
-
     @patient
     def release(self, attempt_id: int) -> bool:
         """Give a reservation up without a trace of failure: the clip is pending again."""
@@ -296,18 +281,6 @@ class Attempts:
         )
 
     # ---- polling
-
-    def due(self, limit: int) -> list[Attempt]:
-        """Predictions to be polled now, the one due for longest first."""
-        now = self._now()
-        query = (
-            select(attempts)
-            .where(LIVE, attempts.c.state == IN_FLIGHT)
-            .where(or_(attempts.c.next_poll_at == now, over(attempts.c.next_poll_at, now)))
-            .order_by(attempts.c.next_poll_at)
-            .limit(limit)
-        )
-        return self._fetch(query)
 
     @patient
     def still_running(
@@ -496,36 +469,6 @@ class Attempts:
             for production_id in {row.production_id for row in shown if row.state == SUCCEEDED}:
                 mark_changed(connection, production_id, self._now())
 
-    # ---- questions
-
-    def get(self, attempt_id: int) -> Attempt:
-        """One attempt, as it stands now."""
-        return self._fetch(select(attempts).where(attempts.c.attempt_id == attempt_id))[0]
-
-    def live(self, *states: AttemptState) -> list[Attempt]:
-        """Attempts in these live states, oldest first."""
-        query = select(attempts).where(LIVE, attempts.c.state.in_(states)).order_by(attempts.c.attempt_id)
-        return self._fetch(query)
-
-    def unreported(self) -> list[Attempt]:
-        """Accepted attempts that ended, of which no run has shown the end and for which none is on its way."""
-        nobody = or_(attempts.c.lease_until.is_(None), over(attempts.c.lease_until, self._now()))
-        later = attempts.alias("later")
-        # A failure that another attempt has followed is history, and nobody's to show.
-        followed = (
-            select(1)
-            .where(later.c.clip_id == attempts.c.clip_id, later.c.number > attempts.c.number)
-            .exists()
-        )
-        query = select(attempts).where(
-            ~followed,
-            attempts.c.reported_at.is_(None),
-            attempts.c.state.in_([SUCCEEDED, FAILED, TIMED_OUT]),
-            or_(attempts.c.state == SUCCEEDED, attempts.c.prediction_id.is_not(None)),
-            nobody,
-        )
-        return self._fetch(query.order_by(attempts.c.attempt_id))
-
     @patient
     def expect_collect(self, attempt_ids: Sequence[int], lease_s: float) -> None:
         """Note that a run was requested which will collect or report these."""
@@ -550,66 +493,7 @@ class Attempts:
                 .values(owner=self._owner_if_alive(), lease_until=self._lease(lease_s))
             )
 
-    @patient
-    def last_ends(self, provider: str, most: int, *, since: datetime | None) -> list[str | None]:
-        """How the newest attempts ended that did, newest first: an error kind, or None for a video.
-
-        Args:
-            provider: Whose attempts.
-            most: How many at most.
-            since: Only those that ended later; None: whenever.
-        """
-        query = (
-            select(attempts.c.error_kind, attempts.c.state)
-            .where(attempts.c.provider == provider, attempts.c.state.in_([SUCCEEDED, COLLECTED, FAILED]))
-            .where(attempts.c.completed_at > since if since else attempts.c.completed_at.is_not(None))
-            .order_by(attempts.c.completed_at.desc())
-            .limit(most)
-        )
-        with self._database.read() as connection:
-            return [row.error_kind if row.state == FAILED else None for row in connection.execute(query)]
-
-    def of_batches(self, batch_ids: Iterable[str]) -> list[Attempt]:
-        """Every attempt of these batches."""
-        query = select(attempts).where(attempts.c.batch_id.in_(list(batch_ids)))
-        return self._fetch(query.order_by(attempts.c.attempt_id))
-
-    def of_production(self, production_id: str) -> list[Attempt]:
-        """Every attempt a production ever made."""
-        query = select(attempts).where(attempts.c.production_id == production_id)
-        return self._fetch(query.order_by(attempts.c.attempt_id))
-
-    def of_clips(self, clip_ids: Sequence[str]) -> list[Attempt]:
-        """Every attempt of these clips, oldest first."""
-        found: list[Attempt] = []
-        for chunk in chunks(list(clip_ids)):
-            found += self._fetch(
-                select(attempts).where(attempts.c.clip_id.in_(chunk)).order_by(attempts.c.attempt_id)
-            )
-        return found
-
-    @patient
-    def delivered_to(self, clip_id: str, file_name: str) -> str | None:
-        """The output into which this very file was stored."""
-        with self._database.read() as connection:
-            return connection.scalar(
-                select(attempts.c.output_uri).where(
-                    attempts.c.clip_id == clip_id, attempts.c.file_name == file_name
-                )
-            )
-
-    @patient
-    def slots_taken(self) -> int:
-        """Attempts that the provider is, or soon will be, busy with."""
-        with self._database.read() as connection:
-            return _slots_taken(connection)
-
     # ---- how it is done
-
-    @patient
-    def _fetch(self, query: Any) -> list[Attempt]:
-        with self._database.read() as connection:
-            return [attempt_of(row) for row in connection.execute(query).mappings()]
 
     def _lease(self, seconds: float) -> datetime:
         return self._now() + timedelta(seconds=seconds)
@@ -668,11 +552,6 @@ class Attempts:
             .where(attempts.c.reported_at.is_(None))
             .values(reported_at=self._now())
         )
-
-
-def _slots_taken(connection: Connection) -> int:
-    taken = select(func.count(attempts.c.state)).where(LIVE, attempts.c.state.in_(SLOT_STATES))
-    return int(connection.scalar(taken) or 0)
 
 
 def _ensure_batch(connection: Connection, batch_id: str, production_id: str, now: datetime) -> None:

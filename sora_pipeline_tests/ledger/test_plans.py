@@ -211,8 +211,8 @@ def public_methods(ledger: Ledger) -> set[str]:
         f"{room}.{name}"
         for room, part in vars(ledger).items()
         if type(part).__module__.startswith("sora_pipeline.ledger.") and room != "database"
-        for name, member in vars(type(part)).items()
-        if callable(member) and not name.startswith("_")
+        for name in dir(type(part))
+        if callable(getattr(part, name)) and not name.startswith("_")
     }
 
 
