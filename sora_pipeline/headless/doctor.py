@@ -18,6 +18,8 @@ from sora_pipeline.store import OutputStore
 
 LITTLE_SPACE = 5 * 1024**3
 OLD_DAGSTER = (1, 13, 21)
+SURVIVAL = (("run_queue", "max_user_code_failure_retries"), ("run_monitoring", "enabled"))
+"""What a dagster.yaml has to say so that runs outlast a code server, and dead ones are noticed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +93,20 @@ def _local(settings: Settings, home: Path) -> Iterator[Finding]:
         yield Finding("dagster", True, dg.__version__)
     with dg.DagsterInstance.get() as instance:
         alive = daemon_is_alive(instance, home)
+        missing = [
+            f"{section}.{name}"
+            for section, name in SURVIVAL
+            if not (instance.get_settings(section) or {}).get(name)
+        ]
     told = "a daemon is at work" if alive else "no daemon; `sora-pipeline run` starts its own, `dev` too"
     yield Finding("home", True if alive else None, f"{home}: {told}")
+    if missing:
+        yield Finding(
+            "dagster.yaml",
+            None,
+            f"{home / 'dagster.yaml'} does not set {' and '.join(missing)}: runs may fail or stay behind when a process is "
+            "killed. Move the file away to have a new one written, or add them (docs/recovery.md says why)",
+        )
     yield _ledger(settings, home)
     yield _output(settings)
     yield _webhook(settings)

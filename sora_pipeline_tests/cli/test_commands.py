@@ -291,3 +291,11 @@ def test_doctor_says_whether_anybody_is_told_and_shows_no_more_than_the_host(
     assert found["healthy"] is healthy
     assert said in found["sentence"]
     assert "a-very-secret-address" not in result.output
+
+
+def test_doctor_says_what_an_older_dagster_yaml_lacks(home: Path) -> None:
+    (home / "dagster.yaml").write_text("run_monitoring:\n  enabled: true\n")
+    said = {each["subject"]: each for each in json.loads(invoke("doctor", "--json").stdout)["findings"]}
+    assert said["dagster.yaml"]["healthy"] is None
+    assert "run_queue.max_user_code_failure_retries" in said["dagster.yaml"]["sentence"]
+    assert "run_monitoring" not in said["dagster.yaml"]["sentence"]
