@@ -8,13 +8,10 @@ import stamina
 from aiolimiter import AsyncLimiter
 
 from sora_pipeline.provider.errors import ErrorKind, TransientError
-from sora_pipeline.provider.protocol import Accepted, Provider, SubmitRequest
+from sora_pipeline.provider.protocol import Accepted
 
 MAX_WAIT_S = 120.0
 """Longest wait between two tries, whatever ``Retry-After`` asks for."""
-
-OnRetry = Callable[[TransientError, int], None]
-"""Told the error and the number of the try that failed, before each further try."""
 
 
 class GateClosed(Exception):
@@ -128,45 +125,16 @@ async def retry_transient(
 
     Raises:
         TransientError: the last try's.
+        GateClosed: nothing more is to be sent.
         Exception: whatever else ``send`` raised, at once.
     """
-
-    def told(error: TransientError, number: int) -> None:
-        say(f"not accepted ({error.kind}), try {number + 1} of {tries} follows: {error.message}")
-
-    return await _retry(send, gate=gate, tries=tries, on_retry=told, max_wait_s=max_wait_s)
-
-
-async def submit_with_retries(
-    provider: Provider,
-    request: SubmitRequest,
-    *,
-    gate: SubmitGate,
-    attempts: int = 4,
-    max_wait_s: float = MAX_WAIT_S,
-    on_retry: OnRetry | None = None,
-) -> Accepted:
-    """Submit, and again after a ``TransientError``, up to ``attempts`` times; never after anything else."""
-    return await _retry(
-        lambda: provider.submit(request), gate=gate, tries=attempts, on_retry=on_retry, max_wait_s=max_wait_s
-    )
-
-
-async def _retry(
-    send: Callable[[], Awaitable[Accepted]],
-    *,
-    gate: SubmitGate,
-    tries: int,
-    on_retry: OnRetry | None,
-    max_wait_s: float,
-) -> Accepted:
     number = 0
 
     def again(error: Exception) -> bool | float:
         if not isinstance(error, TransientError):
             return False
-        if on_retry is not None and number < tries:
-            on_retry(error, number)
+        if number < tries:
+            say(f"not accepted ({error.kind}), try {number + 1} of {tries} follows: {error.message}")
         # True: stamina's exponential back-off with jitter. A number: exactly that wait.
         return True if error.retry_after_s is None else min(error.retry_after_s, max_wait_s)
 

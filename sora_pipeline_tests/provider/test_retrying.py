@@ -10,7 +10,7 @@ from sora_pipeline.provider.config import ProviderConfig
 from sora_pipeline.provider.errors import AmbiguousSubmitError, BlockedError, ErrorKind, TransientError
 from sora_pipeline.provider.factory import make_provider
 from sora_pipeline.provider.protocol import Accepted, SubmitRequest
-from sora_pipeline.provider.retrying import SubmitGate, retry_transient, submit_with_retries
+from sora_pipeline.provider.retrying import GateClosed, SubmitGate, retry_transient
 from sora_pipeline_tests.provider.raw_server import RawServer, answer, close_without_answer
 
 pytestmark = pytest.mark.anyio
@@ -35,13 +35,12 @@ async def submit(
 ) -> tuple[Accepted, list[str]]:
     told: list[str] = []
     async with make_provider(ProviderConfig(name="sandbox", base_url=server.url)) as provider:
-        accepted = await submit_with_retries(
-            provider,
-            REQUEST,
+        accepted = await retry_transient(
+            lambda: provider.submit(REQUEST),
             gate=gate,
-            attempts=attempts,
+            tries=attempts,
             max_wait_s=max_wait_s,
-            on_retry=lambda error, number: told.append(f"{number} {error.kind}"),
+            say=told.append,
         )
     return accepted, told
 
@@ -51,7 +50,10 @@ async def test_transient_refusals_are_tried_again(gate: SubmitGate) -> None:
     async with RawServer([answer(503, {}), answer(500, {}), TAKEN]) as server:
         accepted, told = await submit(server, gate)
     assert accepted.prediction_id == "abc"
-    assert told == ["1 unavailable", "2 unavailable"]
+    assert [each.partition(" follows")[0] for each in told] == [
+        "not accepted (unavailable), try 2 of 4",
+        "not accepted (unavailable), try 3 of 4",
+    ]
 
 
 @pytest.mark.usefixtures("instant_back_off")
@@ -156,3 +158,26 @@ async def test_callers_own_sender_is_told_in_sentences(gate: SubmitGate) -> None
 
     await retry_transient(send, gate=gate, say=sentences.append)
     assert sentences == ["not accepted (connect), try 2 of 4 follows: refused"]
+
+
+async def test_those_who_wait_at_a_gate_are_told_at_once_when_it_closes() -> None:
+    gate = SubmitGate(per_minute=1)
+    await gate.wait()
+    waiting = [asyncio.create_task(gate.wait()) for _ in range(3)]
+    await asyncio.sleep(0.05)
+    gate.close()
+    async with asyncio.timeout(5):
+        ends = await asyncio.gather(*waiting, return_exceptions=True)
+        assert [type(each) for each in ends] == [GateClosed] * 3
+        with pytest.raises(GateClosed):
+            await gate.wait()
+
+
+async def test_waiting_at_a_gate_can_be_cancelled() -> None:
+    gate = SubmitGate(per_minute=1)
+    await gate.wait()
+    waiting = asyncio.create_task(gate.wait())
+    await asyncio.sleep(0.05)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
