@@ -28,6 +28,8 @@ from sora_pipeline.resources import DeskResource
 from sora_pipeline.settings import Settings
 
 MOST_TRIES = 3
+MOST_PROBED = 20
+"""Pending clips that are looked at for one that can be a probe."""
 NAME = "dispatch_sensor"
 
 
@@ -92,29 +94,29 @@ def _planned(
             return list(_batch_requests(ledger, reserved, order, settings.batch_size)), ""
         held.update(stretch.keys)  # no money is left for these; others may belong to another production
     if held:
-        return [], _why_held(desk, ledger, sorted(held, key=pending.index))
+        return [], _why_held(desk, ledger, next(each for each in pending if each in held), len(held))
     return [], _why_nothing(len(pending), free, unknown=sum(clip_id not in order for clip_id in pending))
 
 
-def _why_held(desk: DeskResource, ledger: Ledger, held: list[str]) -> str:
-    standing = ledger.clips.standings(held[:1])[held[0]]
+def _why_held(desk: DeskResource, ledger: Ledger, first: str, held: int) -> str:
+    standing = ledger.clips.standings([first])[first]
     holds = Holds(ledger, ledger.productions.get(standing.production_id), desk.settings.read())
     hold = holds.of(cost_micros(standing.clip, desk.catalogue()))
-    return (
-        f"{len(held)} clips are pending: {hold.sentence if hold else 'no money was left for them just now'}"
-    )
+    return f"{held} clips are pending: {hold.sentence if hold else 'no money was left for them just now'}"
 
 
 def _probe(
     desk: DeskResource, ledger: Ledger, breaker: Breaker, pending: list[str], order: dict[str, int]
 ) -> list[dg.RunRequest]:
     """Now and then one clip, to see whether submits may go on: it is wanted anyway, and refused it costs nothing."""
-    first = next((clip_id for clip_id in pending if clip_id in order), None)
+    candidates = [clip_id for clip_id in pending if clip_id in order][:MOST_PROBED]
     batch_id = _new_batch()
-    if first is None or not ledger.breakers.begin_probe(breaker.provider, batch_id):
+    if not candidates or not ledger.breakers.begin_probe(breaker.provider, batch_id):
         return []
-    reserved = _reserve(desk, ledger, Stretch((first,)), batch_id)
-    return list(_batch_requests(ledger, reserved, order, 1))
+    for clip_id in candidates:  # the first that a budget has room for
+        if reserved := _reserve(desk, ledger, Stretch((clip_id,)), batch_id):
+            return list(_batch_requests(ledger, reserved, order, 1))
+    return []
 
 
 def _why_nothing(pending: int, free: int, *, unknown: int) -> str:

@@ -103,6 +103,7 @@ def test_breaker_lets_one_clip_through_in_time_and_closes_when_it_is_accepted(
     daemon: Daemon, ledger: Ledger, production: Producer, sandbox: Sandbox, clock: Clock
 ) -> None:
     production(rows_of(a="a fox", b="an owl", c="a bear"))
+    production(rows_of(poor="a lion"), budget=Decimal(0), name="poor.csv")
     sandbox.change(balance_usd=0)
     daemon.run(daemon.tick(DISPATCH).request, GENERATIONS_JOB)
     assert "top the account up" in daemon.tick(DISPATCH).skipped
