@@ -23,7 +23,7 @@ from sora_pipeline.production.context import limits_of
 from sora_pipeline.production.costs import cost_micros
 from sora_pipeline.production.holding import Holds
 from sora_pipeline.production.stopping import stop_sentence
-from sora_pipeline.provider.errors import ErrorKind
+from sora_pipeline.production.submitting import park_lost
 from sora_pipeline.resources import DeskResource
 from sora_pipeline.settings import Settings
 
@@ -166,11 +166,7 @@ def _recovered(instance: dg.DagsterInstance, ledger: Ledger, settings: Settings)
     attempts = ledger.attempts.live(AttemptState.RESERVED, AttemptState.SUBMITTING)
     recovery = plan_recovery(attempts, ledger.now())
     for attempt in recovery.lost:
-        ledger.attempts.park_ambiguous(
-            attempt.attempt_id,
-            ErrorKind.AMBIGUOUS_SUBMIT,
-            "the run that submitted it died before it recorded the answer",
-        )
+        park_lost(ledger, attempt)
         bury_expired_runs(instance, GENERATIONS_JOB, BATCH_TAG, attempt.batch_id)
     order: dict[str, int] = {}
     lease_s = requested_lease_s(settings)
@@ -185,9 +181,8 @@ def _recovered(instance: dg.DagsterInstance, ledger: Ledger, settings: Settings)
             _give_up(ledger, reserved)
             continue
         if tries == 0 and any(attempt.owner for attempt in reserved):
-            for (
-                attempt
-            ) in reserved:  # a person's run; what it still wanted is planned like everything pending
+            # A person's run: what it still wanted is planned like everything that is pending.
+            for attempt in reserved:
                 ledger.attempts.release(attempt.attempt_id)
             continue
         ledger.attempts.extend(ids, lease_s)

@@ -33,9 +33,11 @@ def poll_sensor(context: dg.SensorEvaluationContext, desk: DeskResource) -> dg.S
     settings, ledger = desk.settings.read(), desk.ledger.open()
     due = ledger.attempts.due(MOST_POLLS)
     swept = asyncio.run(_sweep(desk, due, context)) if due else Swept()
+    unreported = ledger.attempts.unreported()
+    if not unreported:
+        return dg.SkipReason(swept.sentence())
     order = {key: at for at, key in enumerate(context.instance.get_dynamic_partitions(CLIPS))}
-    unreported = _without_waiting(context.instance, ledger, settings, ledger.attempts.unreported(), order)
-    ended = _worth_a_run(ledger, unreported)
+    ended = _worth_a_run(ledger, _without_waiting(context.instance, ledger, settings, unreported, order))
     if not ended:
         return dg.SkipReason(swept.sentence())
     standings = ledger.clips.standings([attempt.clip_id for attempt in ended])

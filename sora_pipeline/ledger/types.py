@@ -101,6 +101,11 @@ class Attempt:
         return Decimal(self.cost_micros) / MICROS
 
     @property
+    def billed(self) -> bool:
+        """Whether the provider accepted it, or may have: it counts as spent, whatever became of it."""
+        return self.accepted_at is not None or self.possibly_billed
+
+    @property
     def live(self) -> bool:
         """Whether it stands in the way of a further attempt."""
         return self.state in LIVE_STATES

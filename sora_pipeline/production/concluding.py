@@ -207,7 +207,7 @@ def _stored(known: dict[str, Any]) -> dict[str, Any]:
 
 def _costing(made: list[Attempt], spent_micros: int) -> list[Attempt]:
     """Attempts that nothing tells of were paid for as well: budgets must not forget them."""
-    billed = [attempt for attempt in made if attempt.accepted_at or attempt.possibly_billed]
+    billed = [attempt for attempt in made if attempt.billed]
     missing = spent_micros - sum(attempt.cost_micros for attempt in billed)
     if missing <= 0 or not made:
         return made

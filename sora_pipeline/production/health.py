@@ -197,7 +197,7 @@ def _as_asked(rows: Sequence[_Row]) -> Verdict:
 
 def _spend(rows: Sequence[_Row], attempts: Iterable[Attempt]) -> Verdict:
     shown = sum((Decimal(str(row["cost_usd"])) for row in rows if row["cost_usd"] is not None), Decimal(0))
-    billed = Decimal(sum(a.cost_micros for a in attempts if a.accepted_at or a.possibly_billed)) / MICROS
+    billed = Decimal(sum(a.cost_micros for a in attempts if a.billed)) / MICROS
     healthy = shown == billed
     sentence = f"the manifest and the ledger both say {billed:.2f} USD"
     if not healthy:

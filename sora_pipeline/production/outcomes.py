@@ -94,7 +94,7 @@ def _status(shown: Attempt, delivered: bool, pending: bool) -> ClipStatus:
 
 def _cost(made: Iterable[Attempt]) -> float | None:
     """US dollars that the provider bills for a clip: every attempt that it accepted, or may have."""
-    billed = [a.cost_micros for a in made if a.accepted_at or a.possibly_billed]
+    billed = [a.cost_micros for a in made if a.billed]
     return sum(billed) / MICROS if billed else None
 
 

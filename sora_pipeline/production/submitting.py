@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Coroutine, Iterable, Sequence
 from typing import Any
 
-from sora_pipeline.ledger import Attempt, AttemptState, ClipStanding
+from sora_pipeline.ledger import Attempt, AttemptState, ClipStanding, Ledger
 from sora_pipeline.ledger.clocks import is_over
 from sora_pipeline.production.context import Desk
 from sora_pipeline.production.ensured import AMBIGUOUS_ADVICE, Ensured
@@ -104,7 +104,7 @@ def _sort(
             and _claimable(desk, latest)
             and latest.owner != desk.owner
         ):
-            park_lost(desk, latest)
+            park_lost(desk.ledger, latest)
             undecided.append(clip_id)
         else:  # another run is submitting it at this moment
             undecided.append(clip_id)
@@ -116,9 +116,9 @@ def _claimable(desk: Desk, attempt: Attempt) -> bool:
     return attempt.owner in (None, desk.owner) or expired
 
 
-def park_lost(desk: Desk, attempt: Attempt) -> None:
+def park_lost(ledger: Ledger, attempt: Attempt) -> None:
     """A run died between committing the intent and recording the answer: nobody knows what the provider did."""
-    desk.ledger.attempts.park_ambiguous(
+    ledger.attempts.park_ambiguous(
         attempt.attempt_id,
         ErrorKind.AMBIGUOUS_SUBMIT,
         "the run that submitted it died before it recorded the answer",
@@ -155,9 +155,12 @@ async def _reserve(
     )
     for clip_id in reservation.unwanted:
         ensured.failed[clip_id] = "the manifest no longer names this clip; put its row back and read it again"
+    holds: dict[str, Holds] = {}
     for clip_id in reservation.no_budget:
-        production = desk.ledger.productions.get(standings[clip_id].production_id)
-        hold = Holds(desk.ledger, production, desk.settings).of(costs[clip_id])
+        owner = standings[clip_id].production_id
+        if owner not in holds:
+            holds[owner] = Holds(desk.ledger, desk.ledger.productions.get(owner), desk.settings)
+        hold = holds[owner].of(costs[clip_id])
         ensured.waiting[clip_id] = (
             hold.sentence if hold else "no money was left for it just now; run it again"
         )
