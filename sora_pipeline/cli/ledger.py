@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import typer
 from rich.table import Table
 
-from sora_pipeline.cli.output import BAD_INPUT, console, note, plain, print_json, problem
+from sora_pipeline.cli.output import BAD_INPUT, console, note, plain, print_json, problem, production_facts
 
 if TYPE_CHECKING:
     from sora_pipeline.production.progress import Progress
@@ -62,42 +62,27 @@ def rebuild(
         raise typer.Exit(BAD_INPUT) from None
     ledger.rebuilding.insert(recovered.found)
     looks = [progress_of(ledger, each, settings, catalogue) for each in ledger.productions.all()]
-    spent = {
-        each.production.production_id: float(
-            ledger.money.of_production(each.production.production_id).spent_usd
-        )
-        for each in looks
-    }
+    spent = sum(float(look.spending.spent_usd) for look in looks)
     if as_json:
         print_json(
             {
-                "productions": [
-                    {
-                        "production": look.production.production_id,
-                        "manifest": look.production.manifest_uri,
-                        "output": look.production.output_uri,
-                        "clips": look.clips,
-                        "counts": dict(look.counts),
-                        "spent_usd": spent[look.production.production_id],
-                    }
-                    for look in looks
-                ],
+                "productions": [production_facts(look) for look in looks],
                 "attempts": len(recovered.found.attempts),
-                "spent_usd": sum(spent.values()),
+                "spent_usd": spent,
                 "notes": recovered.notes,
             }
         )
         return
-    console.print(_table(looks, spent))
+    console.print(_table(looks))
     console.print(
-        f"\n{len(looks)} productions, {len(recovered.found.attempts)} attempts, {sum(spent.values()):.2f} USD billed; "
+        f"\n{len(looks)} productions, {len(recovered.found.attempts)} attempts, {spent:.2f} USD billed; "
         "`sora-pipeline run MANIFEST` goes on from here and pays for nothing of it again"
     )
     for sentence in recovered.notes:
         note(sentence)
 
 
-def _table(looks: "list[Progress]", spent: dict[str, float]) -> Table:
+def _table(looks: "list[Progress]") -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("manifest", "output", "clips", "USD"):
         table.add_column(name, overflow="fold", justify="right" if name == "USD" else "left")
@@ -108,6 +93,6 @@ def _table(looks: "list[Progress]", spent: dict[str, float]) -> Table:
             plain(production.manifest_uri),
             plain(production.output_uri),
             counts or "none",
-            f"{spent[production.production_id]:.2f}",
+            f"{look.spending.spent_usd:.2f}",
         )
     return table

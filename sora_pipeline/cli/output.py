@@ -2,13 +2,16 @@
 
 import json
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
 from sora_pipeline.manifest.snapshot import Snapshot
 from sora_pipeline.outcome import ClipOutcome, ClipStatus
+
+if TYPE_CHECKING:
+    from sora_pipeline.production.progress import Progress
 
 OK, SOME_FAILED, BAD_INPUT, STOPPED = 0, 1, 2, 3
 
@@ -81,6 +84,18 @@ def outcome_rows(snapshot: Snapshot, outcomes: list[ClipOutcome]) -> list[dict[s
             }
         )
     return rows
+
+
+def production_facts(look: "Progress") -> dict[str, Any]:
+    """How far a production is, as JSON-able values."""
+    return {
+        "production": look.production.production_id,
+        "manifest": look.production.manifest_uri,
+        "output": look.production.output_uri,
+        "clips": look.clips,
+        "counts": dict(look.counts),
+        "spent_usd": float(look.spending.spent_usd),
+    }
 
 
 def summary_table(snapshot: Snapshot, outcomes: list[ClipOutcome], *, most: int = 60) -> Table:

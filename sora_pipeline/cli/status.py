@@ -3,7 +3,15 @@
 import typer
 
 from sora_pipeline.cli.money import dollars
-from sora_pipeline.cli.output import OK, console, outcome_rows, print_json, problem, summary_table
+from sora_pipeline.cli.output import (
+    OK,
+    console,
+    outcome_rows,
+    print_json,
+    problem,
+    production_facts,
+    summary_table,
+)
 
 
 def status(
@@ -35,12 +43,7 @@ def status(
             {
                 "productions": [
                     {
-                        "production": look.production.production_id,
-                        "manifest": look.production.manifest_uri,
-                        "output": look.production.output_uri,
-                        "clips": look.clips,
-                        "counts": dict(look.counts),
-                        "spent_usd": float(look.spending.spent_usd),
+                        **production_facts(look),
                         "committed_usd": float(look.spending.committed_usd),
                         "still_to_pay_usd": float(to_pay[look.production.production_id]),
                         "budget_usd": dollars(look.production.budget_usd),
