@@ -15,9 +15,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.many_attempts import ATTEMPTS, PROVIDER, Sizes, clip_id, fill, production_of
+from benchmarks.many_attempts import ACCOUNT, ATTEMPTS, Sizes, fill, key_of, production_of
 from sora_pipeline.ledger import AttemptState, Ledger, Limits
-from sora_pipeline.ledger.database import LedgerProblem
+from sora_pipeline.ledger.database import LedgerError
 
 console = Console(stderr=not sys.stdout.isatty())
 Timings = dict[str, float]
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             results["SQLite"] = measured(f"sqlite:///{Path(folder) / 'ledger.db'}", options.attempts)
         if options.postgresql:
             results["PostgreSQL"] = measured(options.postgresql, options.attempts)
-    except LedgerProblem as problem:
+    except LedgerError as problem:
         console.print(f"error: {problem}", highlight=False)
         return 2
     console.print(_table(results, options.attempts))
@@ -45,7 +45,7 @@ def measured(url: str, attempts: int) -> Timings:
     """Milliseconds by what was asked."""
     ledger = Ledger(url)
     if ledger.productions.all():
-        raise LedgerProblem(f"the ledger at {ledger.database.shown_url} is in use; name an empty database")
+        raise LedgerError(f"the ledger at {ledger.database.shown_url} is in use; name an empty database")
     with console.status(f"filling {ledger.database.shown_url} with {attempts:,} attempts"):
         sizes = fill(ledger, attempts)
     timings = {name: _median_ms(call) for name, call in _calls(ledger, sizes).items()}
@@ -61,8 +61,8 @@ def _calls(ledger: Ledger, sizes: Sizes) -> Mapping[str, Callable[[], object]]:
     limits = Limits(max_in_flight=sizes.clips, max_attempts=3, daily_micros=10**15)
 
     def reserve() -> None:
-        batch = [clip_id(next(waiting)) for _ in range(50)]
-        attempts.reserve(dict.fromkeys(batch, 1), batch_id="new", limits=limits, lease_s=60)
+        batch = [key_of(next(waiting), sizes) for _ in range(50)]
+        attempts.reserve(dict.fromkeys(batch, 1), account=ACCOUNT, batch_id="new", limits=limits, lease_s=60)
 
     def succeed() -> None:
         attempts.succeed(
@@ -74,14 +74,16 @@ def _calls(ledger: Ledger, sizes: Sizes) -> Mapping[str, Callable[[], object]]:
         )
 
     return {
-        "what is pending (dispatch, each tick)": lambda: clips.pending(3),
-        "slots taken (dispatch, each tick)": attempts.slots_taken,
-        "500 predictions that are due (poll, each tick)": lambda: attempts.due(500),
-        "what ended unreported (poll, each tick)": attempts.unreported,
+        "what is pending (dispatch, each tick)": lambda: clips.pending(3, pipeline="", account=ACCOUNT.name),
+        "slots taken (dispatch, each tick)": lambda: attempts.slots_taken(ACCOUNT.name),
+        "500 predictions that are due (poll, each tick)": lambda: attempts.due(
+            500, account=ACCOUNT.name, pipeline=""
+        ),
+        "what ended unreported (poll, each tick)": lambda: attempts.unreported(""),
         "progress of a production (run, each second)": lambda: clips.counts(newest, 3),
         "money of a production": lambda: ledger.money.of_production(newest),
-        "money of today": lambda: ledger.money.of_today(PROVIDER),
-        "last 10 ends (breaker)": lambda: attempts.last_ends(PROVIDER, 10, since=None),
+        "money of today": lambda: ledger.money.of_today(ACCOUNT.name),
+        "last 10 ends (breaker)": lambda: attempts.last_ends(ACCOUNT.name, 10, since=None),
         "reserve a batch of 50": reserve,
         "one transition": succeed,
         "heartbeat of a run": lambda: attempts.heartbeat("run-1", 60),

@@ -9,15 +9,17 @@ from datetime import UTC, datetime
 
 from sqlalchemy import Connection, text
 
-from sora_pipeline.ledger import Ledger
-from sora_pipeline.ledger.clips import note_outcomes
+from sora_pipeline.clip import KEY_SEPARATOR, clip_key
+from sora_pipeline.ledger import Account, Ledger
+from sora_pipeline.ledger.clips import note_settled
 from sora_pipeline.ledger.schema import attempts, clips, metadata
 
 ATTEMPTS = 1_000_000
 PRODUCTIONS = 40
 DAYS = 100
 BATCH = 50
-PROVIDER = "gptproto"
+ACCOUNT = Account("gptproto", "gptproto", simulated=False)
+OTHER = "another"  # the account of every tenth attempt
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,16 +57,16 @@ def fill(ledger: Ledger, attempt_count: int = ATTEMPTS) -> Sizes:
         _Filler(connection, sizes).fill()
         for index in indexes:
             index.create(connection)
-        note_outcomes(connection, clips.c.active)
+        note_settled(connection, clips.c.active)
     if ledger.database.engine.dialect.name == "postgresql":
         with ledger.database.engine.connect() as connection:
             connection.execution_options(isolation_level="AUTOCOMMIT").execute(text("VACUUM ANALYZE"))
     return sizes
 
 
-def clip_id(number: int) -> str:
-    """The name of a clip, from 1: the higher, the newer."""
-    return f"clip-{number}"
+def key_of(number: int, sizes: Sizes) -> str:
+    """The key of a clip, from 1: the higher, the newer."""
+    return clip_key(production_of(number, sizes), f"clip-{number}")
 
 
 def production_of(number: int, sizes: Sizes) -> str:
@@ -81,6 +83,7 @@ class _Filler:
         self._postgresql = connection.dialect.name == "postgresql"
         self._now = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}"
         self._production = f"'production-' || ((i - 1) * {PRODUCTIONS} / {sizes.clips})"
+        self._key = f"{self._production} || '{KEY_SEPARATOR}' || 'clip-' || i"
 
     def fill(self) -> None:
         """All tables."""
@@ -90,18 +93,21 @@ class _Filler:
             "productions",
             PRODUCTIONS,
             production_id="'production-' || (i - 1)",
+            pipeline="''",
+            account=f"'{ACCOUNT.name}'",
+            simulated="false",
             manifest_uri="'/manifests/' || i || '.csv'",
             output_uri="'/videos/' || i",
             budget_micros="10000000000000",
             read_at=self._ago("1000"),
             snapshot_path="'.snapshots/1.parquet'",
-            sequence="1",
             change_seq="25000",
             published_seq="25000",
         )
         self._insert(
             "clips",
             sizes.clips,
+            clip_key=self._key,
             clip_id="'clip-' || i",
             production_id=self._production,
             active="true",
@@ -114,7 +120,6 @@ class _Filler:
             "batches",
             batches,
             batch_id="'batch-' || (i - 1)",
-            production_id=f"'production-' || ((i - 1) * {PRODUCTIONS} / {batches})",
             created_at=self._ago("1000"),
             submit_tries="1",
         )
@@ -140,14 +145,16 @@ class _Filler:
         failed = "made.state = 'failed'"
         stored = "made.state = 'collected'"
         columns = {
-            "clip_id": "'clip-' || i",
+            "clip_key": self._key,
             "production_id": self._production,
             "number": number,
             "round": "1",
             "fingerprint": "'fingerprint-' || i",
             "state": "made.state",
             "batch_id": f"'batch-' || (i / {BATCH})",
-            "provider": f"'{PROVIDER}'",
+            "account": f"CASE WHEN i % 10 = 7 THEN '{OTHER}' ELSE '{ACCOUNT.name}' END",
+            "provider": f"'{ACCOUNT.provider}'",
+            "simulated": "false",
             "model": "CASE WHEN i % 3 = 0 THEN 'sora-2-pro' ELSE 'sora-2' END",
             "cost_micros": "1200000",
             "reserved_at": "made.sent",
@@ -203,7 +210,7 @@ class _Filler:
                 "image": None,
                 "image_sha256": None,
                 "model": "sora-2",
-                "provider": PROVIDER,
+                "simulated": False,
                 "duration": 4,
                 "size": "720x1280",
                 "take": 1,

@@ -36,18 +36,39 @@ class Size:
         return f"{self.width}x{self.height}"
 
 
+KEY_SEPARATOR = ":"
+"""Between production and clip id in a clip's key; neither may hold it."""
+
+
+def clip_key(production_id: str, clip_id: str) -> str:
+    """A clip's identity over all productions of a ledger, which is also its partition key in Dagster."""
+    return f"{production_id}{KEY_SEPARATOR}{clip_id}"
+
+
+def split_clip_key(key: str) -> tuple[str, str]:
+    """Production and clip id of a clip's key.
+
+    Raises:
+        ValueError: the text is no such key.
+    """
+    production_id, separator, clip_id = key.partition(KEY_SEPARATOR)
+    if not (production_id and separator and clip_id):
+        raise ValueError(f"{key!r} is not a clip's key such as monday{KEY_SEPARATOR}001")
+    return production_id, clip_id
+
+
 @dataclass(frozen=True, slots=True)
 class Clip:
     """One clip as the manifest asks for it: validated, defaults filled in, one take.
 
     Attributes:
-        clip_id: Partition key and folder name; ``[A-Za-z0-9_.-]``, unique in the manifest.
+        clip_id: Folder name and a part of the partition key; ``[A-Za-z0-9_.-]``, unique in its production.
         row_number: The manifest row it came from; the first row below the header is 1.
         prompt: What is to be seen.
         image: Absolute path or URI of the first frame, or None for text only.
         image_sha256: Hash of the image file's bytes as they were when the manifest was read.
         model: The provider's model name, for example ``sora-2-pro``.
-        provider: The wire format it goes to, for example ``gptproto``.
+        simulated: Whether an emulator is to make it, and not a real provider.
         duration: Seconds.
         size: Frame size in pixels.
         take: 1 for the first take of a row, 2 for the second, ...
@@ -60,7 +81,7 @@ class Clip:
     image: str | None
     image_sha256: str | None
     model: str
-    provider: str
+    simulated: bool
     duration: int
     size: Size
     take: int = 1
@@ -70,7 +91,15 @@ class Clip:
     def fingerprint(self) -> str:
         """Hex SHA-256 of everything that decides how the video looks: the clip's data version.
 
-        Same fingerprint and already delivered means that nothing is ever submitted again.
+        Same fingerprint and already delivered means that nothing is ever submitted again. Neither the account nor its
+        wire format is part of it: a real video stays what it is when the provider's API changes.
         """
-        decisive = [self.prompt, self.image_sha256, self.duration, str(self.size), self.model, self.provider]
+        maker = "simulated" if self.simulated else "real"
+        decisive = [self.prompt, self.image_sha256, self.duration, str(self.size), self.model, maker]
         return hashlib.sha256(json.dumps(decisive, ensure_ascii=False).encode()).hexdigest()
+
+    @property
+    def row_hash(self) -> str:
+        """Hex SHA-256 of all that the row says, but for where it stands: what a person may have amended."""
+        said = [self.fingerprint, self.clip_id, self.image, self.take, dict(self.carried)]
+        return hashlib.sha256(json.dumps(said, ensure_ascii=False, sort_keys=True).encode()).hexdigest()

@@ -5,18 +5,9 @@ Made from the ledger and the store by whoever publishes; knows neither of them.
 
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 
-
-class ClipStatus(StrEnum):
-    """Where a clip stands, in the words of the output manifest."""
-
-    DELIVERED = "delivered"
-    FAILED = "failed"
-    AMBIGUOUS = "ambiguous"
-    IN_FLIGHT = "in_flight"
-    PENDING = "pending"
-    INVALID = "invalid"
+from sora_pipeline.status import ClipStatus
+from sora_pipeline.video import VideoFacts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +19,8 @@ class ClipOutcome:
         status: Where the clip stands.
         file_name: The video relative to the output folder, ``videos/<clip_id>/<name>.mp4``.
         video_path: The same video as an absolute path or URI.
+        account: The account of the last attempt.
+        provider: The wire format spoken there.
         model_returned: The model the provider says it used.
         prediction_id: The provider's id of the last attempt.
         provider_status: The provider's own word for how that attempt stands.
@@ -41,16 +34,7 @@ class ClipOutcome:
         queue_s: Seconds the provider kept it waiting.
         render_s: Seconds it rendered.
         cost_usd: What the clip cost so far, all attempts together.
-        bytes: Size of the file.
-        sha256: Hex hash of the file.
-        width: Of the video, as decoded; so the next six.
-        height: Pixels.
-        fps: Frames per second.
-        frames: Number of frames that decode.
-        duration_s: Seconds of video.
-        video_codec: For example ``h264``.
-        has_audio: Whether there is a sound track.
-        c2pa: Whether the file carries C2PA provenance.
+        facts: What the stored video is, as decoded.
         poster_path: Preview picture, relative to the output folder.
         fingerprint: Fingerprint of what was generated; the clip's own where None.
         run_id: The Dagster run that delivered it or failed last.
@@ -60,6 +44,8 @@ class ClipOutcome:
     status: ClipStatus
     file_name: str | None = None
     video_path: str | None = None
+    account: str | None = None
+    provider: str | None = None
     model_returned: str | None = None
     prediction_id: str | None = None
     provider_status: str | None = None
@@ -73,16 +59,7 @@ class ClipOutcome:
     queue_s: float | None = None
     render_s: float | None = None
     cost_usd: float | None = None
-    bytes: int | None = None
-    sha256: str | None = None
-    width: int | None = None
-    height: int | None = None
-    fps: float | None = None
-    frames: int | None = None
-    duration_s: float | None = None
-    video_codec: str | None = None
-    has_audio: bool | None = None
-    c2pa: bool | None = None
+    facts: VideoFacts | None = None
     poster_path: str | None = None
     fingerprint: str | None = None
     run_id: str | None = None

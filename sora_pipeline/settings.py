@@ -1,47 +1,183 @@
-"""The settings of this pipeline: every environment variable is read here and nowhere else.
+"""The settings of this pipeline: given in code, else by an environment variable, else the default.
 
-A bad value is one sentence that names the variable, what was wrong and what is allowed.
+Every environment variable is read here and nowhere else. A bad value is one sentence that names the variable or the
+argument, what was wrong and what is allowed; a secret's value is in none of them.
 """
 
+import difflib
 import os
+import re
 from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    Field,
+    InstanceOf,
+    PlainSerializer,
+    SecretStr,
+    ValidationError,
+    WrapValidator,
+    model_validator,
+)
+from pydantic.fields import FieldInfo
+from pydantic.functional_validators import ModelWrapValidatorHandler
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from sora_pipeline.errors import SoraPipelineError
 from sora_pipeline.uris import absolute_uri
 
-ProviderName = Literal["sandbox", "gptproto", "gptproto-unified", "openai-videos"]
-
+PREFIX = "SORA_"
+SANDBOX_PREFIX = "SORA_SANDBOX_"
+"""Variables of the sandbox, which reads them itself."""
 API_KEY_VARIABLES = ("SORA_API_KEY", "GPTPROTO_API_KEY")
 SECRET_FIELDS = ("api_key", "ledger_url", "notify_url")
 """Settings that may hold a secret, and are therefore never written anywhere."""
 
+_HTTP = re.compile(r"https?://\S+", re.IGNORECASE)
+_ACCOUNT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
-class SettingsProblem(Exception):
-    """Raised where an environment variable has a value that cannot be used; the text is for people."""
+
+class SettingsError(SoraPipelineError):
+    """Raised where a setting has a value that cannot be used; the text is for people."""
 
 
-class Settings(BaseModel):
-    """Everything a production can be told from outside, with its defaults."""
+class VariableSecret(SecretStr):
+    """A secret that is in an environment variable of the user's choice, and is read when it is needed.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    What Dagster calls ``EnvVar``: a code location loads without it, a run that needs it does not start without it.
+    """
 
-    provider: ProviderName = Field(
+    def __init__(self, variable: str) -> None:
+        super().__init__(f"${variable}")
+        self.variable = variable
+
+    def get_secret_value(self) -> str:
+        """What the variable holds.
+
+        Raises:
+            SettingsError: it is not set.
+        """
+        if not (text := os.environ.get(self.variable, "").strip()):
+            raise SettingsError(
+                f"{self.variable} is not set, and a secret of the settings is to be read from it; set {self.variable}"
+            )
+        return text
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, VariableSecret) and self.variable == other.variable
+
+    def __hash__(self) -> int:
+        return hash(self.variable)
+
+
+def _secret(value: object, _handler: object) -> SecretStr | None:
+    """A secret given as text, as ``SecretStr``, or as the name of a variable (``dagster.EnvVar``)."""
+    if value is None or isinstance(value, SecretStr):
+        # A variable that is read later is not looked into now.
+        return value if isinstance(value, VariableSecret) or (value and value.get_secret_value()) else None
+    if isinstance(name := getattr(value, "env_var_name", None), str):
+        return VariableSecret(name)
+    if not isinstance(value, str):
+        raise ValueError("must be text, a SecretStr or a dagster.EnvVar")
+    return SecretStr(value.strip()) if value.strip() else None
+
+
+def _http_secret(secret: SecretStr | None) -> SecretStr | None:
+    if secret is None or isinstance(secret, VariableSecret) or _HTTP.fullmatch(secret.get_secret_value()):
+        return secret
+    raise ValueError("must be an address that begins with http:// or https://")
+
+
+def _http_address(text: str) -> str:
+    if not _HTTP.fullmatch(text):
+        raise ValueError("must be an address that begins with http:// or https://")
+    return text
+
+
+def _path(text: str) -> str:
+    if not text.startswith("/"):
+        raise ValueError("must begin with /")
+    return text
+
+
+def _installed(name: str) -> str:
+    """A provider that is installed; its code is not loaded."""
+    from sora_pipeline.provider.registry import entry_of
+
+    entry_of(name)
+    return name
+
+
+def _account(name: str) -> str:
+    if not _ACCOUNT.fullmatch(name):
+        raise ValueError(
+            "must be 1 to 64 letters, digits, dots, dashes or underscores, and begin with a letter or a digit"
+        )
+    return name
+
+
+Secret = Annotated[
+    InstanceOf[SecretStr] | None,
+    WrapValidator(_secret),
+    PlainSerializer(lambda secret: None if secret is None else "**********", return_type=str | None),
+]
+
+
+class _Environment(PydanticBaseSettingsSource):
+    """The environment's variables; an empty one counts as not set."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        """What the environment says of a field."""
+        return _said(field_name), field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        """What it says of all of them."""
+        values = {name: _said(name) for name in self.settings_cls.model_fields}
+        return {name: text for name, text in values.items() if text}
+
+
+def _said(field: str) -> str:
+    """What the environment says of a field; empty: nothing."""
+    return next((text for name in _variables(field) if (text := os.environ.get(name, "").strip())), "")
+
+
+def _variables(field: str) -> tuple[str, ...]:
+    """The variables that set a field, the first one first."""
+    return API_KEY_VARIABLES if field == "api_key" else (variable(field),)
+
+
+class Settings(BaseSettings):
+    """Everything a pipeline can be told from outside, with its defaults.
+
+    A value given in code is used as it is given; else the environment variable ``SORA_<NAME>`` counts, else the default.
+
+    Raises:
+        SettingsError: one line for every value that cannot be used, and for every variable that is no setting.
+    """
+
+    model_config = SettingsConfigDict(frozen=True, extra="forbid")
+
+    provider: Annotated[str, AfterValidator(_installed)] = Field(
         "sandbox",
-        description="The provider's wire format; `sandbox` is the built-in emulator and costs nothing.",
+        description="The provider, as it is installed; `sandbox` is the built-in emulator and costs nothing.",
     )
-    base_url: str | None = Field(
-        None, pattern=r"^https?://", description="The provider's address; each format has a default."
-    )
-    submit_path: str | None = Field(
+    account: Annotated[str, AfterValidator(_account)] | None = Field(
         None,
-        pattern="^/",
+        description="Name of the provider account: what slots, rate, pauses, breaker and the day's budget belong to. "
+        "Default: the provider's name.",
+    )
+    base_url: Annotated[str, AfterValidator(_http_address)] | None = Field(
+        None, description="The provider's address; most providers have a default."
+    )
+    submit_path: Annotated[str, AfterValidator(_path)] | None = Field(
+        None,
         description="Path of submits where the format's own has moved; may hold `{vendor}`, `{model}`, `{scene}`.",
     )
-    api_key: SecretStr | None = Field(None, description="The provider's key. `GPTPROTO_API_KEY` is read too.")
+    api_key: Secret = Field(None, description="The provider's key. `GPTPROTO_API_KEY` is read too.")
     model: str = Field("sora-2-pro", min_length=1, description="The model of rows that name none.")
     catalogue: Path | None = Field(
         None,
@@ -51,13 +187,15 @@ class Settings(BaseModel):
         None, description="The input manifest that schedules and the file sensor use: path or fsspec URI."
     )
     output: Annotated[str, AfterValidator(absolute_uri)] = Field(
-        "output", validate_default=True, description="Where videos and manifests go: path or fsspec URI."
+        "output",
+        validate_default=True,
+        description="Folder below which each production gets one of its own: path or fsspec URI.",
     )
-    ledger_url: str = Field(
-        "", description="SQLAlchemy URL of the ledger; empty: SQLite inside `DAGSTER_HOME`."
+    ledger_url: Secret = Field(
+        None, description="SQLAlchemy URL of the ledger; empty: SQLite inside `DAGSTER_HOME`."
     )
     max_in_flight: int = Field(
-        20, ge=1, le=10_000, description="Clips that may be rendering at the provider at once."
+        20, ge=1, le=10_000, description="Clips that may be rendering at the account at once."
     )
     batch_size: int = Field(50, ge=1, le=5_000, description="Clips that one Dagster run submits at most.")
     submits_per_minute: int = Field(
@@ -81,7 +219,7 @@ class Settings(BaseModel):
     budget_daily_usd: Decimal | None = Field(
         None,
         ge=0,
-        description="US dollars that all productions together may cost a day (UTC) at the provider; empty: no limit.",
+        description="US dollars that all productions together may cost a day (UTC) at the account; empty: no limit.",
     )
     max_policy_failures: int = Field(
         10,
@@ -108,71 +246,168 @@ class Settings(BaseModel):
         False,
         description="Whether output and image URLs may lead to private addresses; to the provider's own they may.",
     )
-    notify_url: str = Field(
-        "",
-        pattern=r"^(https?://.*)?$",
+    notify_url: Annotated[Secret, AfterValidator(_http_secret)] = Field(
+        None,
         description="Webhook that is told of failed runs and finished productions, as Slack-compatible JSON.",
     )
-    ui_url: str | None = Field(
-        None, pattern=r"^https?://", description="Address of the Dagster UI, for links in notifications."
+    ui_url: Annotated[str, AfterValidator(_http_address)] | None = Field(
+        None, description="Address of the Dagster UI, for links in notifications."
     )
     cron: str | None = Field(None, description="Cron schedule on which the manifest is produced.")
     cron_timezone: str = Field("UTC", description="Time zone of `SORA_CRON`.")
 
     @classmethod
-    def from_env(cls, environ: Mapping[str, str] | None = None) -> "Settings":
-        """Read the environment; an empty variable counts as not set.
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Code before environment; no files."""
+        return init_settings, _Environment(settings_cls)
 
-        Raises:
-            SettingsProblem: one line for every variable whose value cannot be used.
-        """
-        environ = os.environ if environ is None else environ
-        values: dict[str, Any] = {}
-        for field in cls.model_fields:
-            if field not in SECRET_FIELDS and (text := environ.get(variable(field), "").strip()):
-                values[field] = text
-        return cls.with_secrets(values, environ)
+    @model_validator(mode="wrap")
+    @classmethod
+    def _one_sentence_a_problem(cls, values: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        problems = _unknown_variables() + _misplaced_variables(values)
+        try:
+            settings = handler(values)
+        except ValidationError as error:
+            problems += [_sentence(each) for each in error.errors(include_url=False)]
+            raise SettingsError("\n".join(problems)) from None
+        problems += _unusable_provider(settings)
+        if problems:
+            raise SettingsError("\n".join(problems))
+        return settings
 
     @classmethod
-    def with_secrets(cls, values: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> "Settings":
-        """Complete settings with what only the environment may hold.
+    def from_env(cls, **given: Any) -> Self:
+        """The settings of the environment, with what is given in code before it.
 
         Raises:
-            SettingsProblem: as ``from_env``.
+            SettingsError: one line for every problem.
         """
-        environ = os.environ if environ is None else environ
-        keys = [text for name in API_KEY_VARIABLES if (text := environ.get(name, "").strip())]
-        secrets = {
-            "api_key": keys[0] if keys else None,
-            "ledger_url": environ.get("SORA_LEDGER_URL", "").strip(),
-            "notify_url": environ.get("SORA_NOTIFY_URL", "").strip(),
+        return cls(**given)
+
+    @classmethod
+    def with_secrets(cls, values: Mapping[str, Any]) -> Self:
+        """Complete settings from what was written down of them: secrets from the environment, the rest from nowhere else.
+
+        Raises:
+            SettingsError: one line for every problem.
+        """
+        written = {
+            name: field.get_default() for name, field in cls.model_fields.items() if name not in SECRET_FIELDS
         }
-        try:
-            settings = cls.model_validate({**values, **secrets})
-        except ValidationError as error:
-            raise SettingsProblem("\n".join(_sentences(error))) from None
-        if settings.provider != "sandbox" and settings.api_key is None:
-            raise SettingsProblem(
-                f"SORA_API_KEY is not set, and SORA_PROVIDER={settings.provider} needs a key. "
-                "Set SORA_API_KEY (or GPTPROTO_API_KEY), or SORA_PROVIDER=sandbox to try without one."
-            )
-        return settings
+        return cls(**{**written, **values})
+
+    @property
+    def account_name(self) -> str:
+        """What slots, rate, pauses, breaker and the day's budget belong to."""
+        return self.account or self.provider
+
+    @property
+    def api_key_text(self) -> str:
+        """The key; empty: there is none."""
+        return _text(self.api_key)
+
+    @property
+    def ledger_url_text(self) -> str:
+        """The ledger's address; empty: SQLite in the Dagster home."""
+        return _text(self.ledger_url)
+
+    @property
+    def notify_url_text(self) -> str:
+        """The webhook's address; empty: there is none."""
+        return _text(self.notify_url)
+
+    def secret_texts(self) -> tuple[str, ...]:
+        """Every secret that is known now, to be taken out of what is shown."""
+        secrets = [getattr(self, name) for name in SECRET_FIELDS]
+        return tuple(text for secret in secrets if (text := _known_text(secret)))
 
 
 def variable(field: str) -> str:
     """The environment variable that sets a field of ``Settings``."""
-    return f"SORA_{field.upper()}"
+    return f"{PREFIX}{field.upper()}"
 
 
-def _sentences(error: ValidationError) -> list[str]:
-    """One sentence a problem; the key's value is never repeated."""
-    sentences = []
-    for problem in error.errors():
-        field = str(problem["loc"][0])
-        shown = "" if field in SECRET_FIELDS else f"={problem['input']!s}"
-        meaning = Settings.model_fields[field].description
-        sentences.append(f"{variable(field)}{shown}: {problem['msg']}. It means: {meaning}")
-    return sentences
+def _text(secret: SecretStr | None) -> str:
+    return "" if secret is None else secret.get_secret_value()
+
+
+def _known_text(secret: SecretStr | None) -> str:
+    try:
+        return _text(secret)
+    except SettingsError:
+        return ""
+
+
+def _unknown_variables() -> list[str]:
+    """A sentence for each variable that looks like a setting and is none."""
+    known = {variable(name) for name in Settings.model_fields}
+    return [
+        f"{name} is not a setting.{_nearest(name, known)}"
+        for name in sorted(os.environ)
+        if name.startswith(PREFIX)
+        and not name.startswith(SANDBOX_PREFIX)
+        and name not in known
+        and os.environ[name].strip()
+    ]
+
+
+def _misplaced_variables(values: Mapping[str, Any]) -> list[str]:
+    """A sentence for each ``dagster.EnvVar`` that would be taken for a text."""
+    return [
+        f"{name}: only {', '.join(SECRET_FIELDS)} can be given as a dagster.EnvVar. Set {variable(name)}, or read the "
+        "variable with os.environ"
+        for name, value in values.items()
+        if name not in SECRET_FIELDS and hasattr(value, "env_var_name")
+    ]
+
+
+def _nearest(name: str, known: set[str]) -> str:
+    near = difflib.get_close_matches(name, sorted(known), n=1)
+    return f" Did you mean {near[0]}?" if near else f" The settings are {', '.join(sorted(known))}."
+
+
+def _unusable_provider(settings: Settings) -> list[str]:
+    """A sentence where the provider cannot be used, or needs a key and none is given."""
+    from sora_pipeline.provider.catalogue import load_catalogue
+    from sora_pipeline.provider.registry import BrokenProviderError, find
+
+    try:
+        spec = find(settings.provider)
+    except BrokenProviderError as problem:
+        return [f"SORA_PROVIDER={settings.provider}: {problem}"]
+    if spec.catalogue is not None and (wrong := load_catalogue().problems.get(spec.name)):
+        return [f"SORA_PROVIDER={settings.provider}: {wrong}"]
+    if not spec.needs_key or settings.api_key is not None:
+        return []
+    if _said("api_key"):
+        return [
+            f"api_key is given in code and is empty, and provider={settings.provider} needs a key; it is not taken from "
+            "SORA_API_KEY then. Give a key, or leave api_key out"
+        ]
+    return [
+        f"SORA_API_KEY is not set, and SORA_PROVIDER={settings.provider} needs a key. "
+        "Set SORA_API_KEY (or GPTPROTO_API_KEY), or SORA_PROVIDER=sandbox to try without one."
+    ]
+
+
+def _sentence(problem: ErrorDetails) -> str:
+    """One problem as a sentence; a secret's value is never repeated."""
+    field, value = str(problem["loc"][0]), problem["input"]
+    if field not in Settings.model_fields:
+        near = _nearest(field, set(Settings.model_fields))
+        return f"{field} is not a setting.{near}"
+    in_code = value != _said(field)
+    name = field if in_code else next(each for each in _variables(field) if os.environ.get(each, "").strip())
+    shown = "" if field in SECRET_FIELDS else f"={value!s}"
+    wrong = problem["msg"].removeprefix("Value error, ")
+    return f"{name}{shown}: {wrong}. It means: {Settings.model_fields[field].description}"
 
 
 def dagster_home(environ: Mapping[str, str] | None = None) -> Path:
@@ -187,4 +422,4 @@ def dagster_home(environ: Mapping[str, str] | None = None) -> Path:
 
 def ledger_url(settings: Settings, home: Path) -> str:
     """The ledger's SQLAlchemy URL: ``SORA_LEDGER_URL``, or SQLite in the Dagster home."""
-    return settings.ledger_url or f"sqlite:///{home / 'ledger.db'}"
+    return settings.ledger_url_text or f"sqlite:///{home / 'ledger.db'}"

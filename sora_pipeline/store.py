@@ -17,30 +17,20 @@ from typing import Any
 
 from fsspec.core import url_to_fs
 
+from sora_pipeline.errors import SoraPipelineError
+
 # They have no folders that could be made, and asking for one may need rights that writing does not.
 _OBJECT_STORES = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oss", "memory"})
 
-_ADVICE = {
-    errno.ENOSPC: (
-        "there is no space left",
-        "Free some space, or set SORA_OUTPUT to another place; then run it again.",
-    ),
-    errno.EDQUOT: (
-        "the quota is used up",
-        "Free some space, or set SORA_OUTPUT to another place; then run it again.",
-    ),
-    errno.EACCES: ("permission is denied", "Give this user the right to write there, or set SORA_OUTPUT."),
-    errno.EPERM: ("permission is denied", "Give this user the right to write there, or set SORA_OUTPUT."),
-    errno.EROFS: ("the file system is read-only", "Set SORA_OUTPUT to a place that can be written to."),
-    errno.ENOTDIR: ("a part of its path is a file, not a folder", "Set SORA_OUTPUT to a folder."),
-    errno.EISDIR: (
-        "a folder stands in its place",
-        "Move that folder away, or set SORA_OUTPUT to another place.",
-    ),
-    errno.ENAMETOOLONG: (
-        "the path is too long",
-        "Set SORA_OUTPUT to a shorter path, or use shorter clip ids.",
-    ),
+_CAUSES = {
+    errno.ENOSPC: ("there is no space left", "store_full"),
+    errno.EDQUOT: ("the quota is used up", "store_full"),
+    errno.EACCES: ("permission is denied", "store_denied"),
+    errno.EPERM: ("permission is denied", "store_denied"),
+    errno.EROFS: ("the file system is read-only", "store_read_only"),
+    errno.ENOTDIR: ("a part of its path is a file, not a folder", "store_not_a_folder"),
+    errno.EISDIR: ("a folder stands in its place", "store_in_the_way"),
+    errno.ENAMETOOLONG: ("the path is too long", "store_name_too_long"),
 }
 ABANDONED_S = 900.0
 """Seconds after which nobody can still be at work on an unfinished file: a download that stands still is given up sooner."""
@@ -49,12 +39,13 @@ _NO_HARD_LINKS = frozenset(
 )
 
 
-class StoreProblem(Exception):
-    """Raised where an output cannot be written or read; says which, what failed and what to do."""
+class StoreError(SoraPipelineError):
+    """Raised where an output cannot be written or read; says which, and what failed."""
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, message: str, code: str = "") -> None:
         super().__init__(message)
         self.message = message
+        self.code = code
 
 
 class OutputStore:
@@ -66,7 +57,7 @@ class OutputStore:
         uri: For example ``output``, ``/srv/videos`` or ``s3://bucket/videos``.
 
     Raises:
-        StoreProblem: the URI's protocol is unknown or its driver is not installed.
+        StoreError: the URI's protocol is unknown or its driver is not installed.
     """
 
     def __init__(self, uri: str) -> None:
@@ -105,7 +96,7 @@ class OutputStore:
         What lies there is never an output; what nobody writes to any more is removed by ``clear_staging``.
 
         Raises:
-            StoreProblem: it cannot be made.
+            StoreError: it cannot be made.
         """
         staging = (
             self._root / ".staging" if self._root else Path(tempfile.gettempdir()) / "sora-pipeline-staging"
@@ -118,7 +109,7 @@ class OutputStore:
         """Remove unfinished files that nobody has written to for long: those of processes that were killed.
 
         Raises:
-            StoreProblem: the folder cannot be read.
+            StoreError: the folder cannot be read.
         """
         long_ago = time.time() - ABANDONED_S
         for path in self.staging_dir().iterdir():
@@ -134,7 +125,7 @@ class OutputStore:
 
         Raises:
             FileExistsError: there is an output of this name already; it is left alone.
-            StoreProblem: it cannot be written.
+            StoreError: it cannot be written.
         """
         with self._explaining("be written", relative):
             if self._root:
@@ -146,7 +137,7 @@ class OutputStore:
         """Write an output, replacing the one of this name as a whole, in one step.
 
         Raises:
-            StoreProblem: it cannot be written; the old one is untouched.
+            StoreError: it cannot be written; the old one is untouched.
         """
         with self._explaining("be written", relative):
             if not self._root:
@@ -167,7 +158,7 @@ class OutputStore:
 
         Raises:
             FileNotFoundError: there is none.
-            StoreProblem: it cannot be read.
+            StoreError: it cannot be read.
         """
         with self._explaining("be read", relative):
             if self._root:
@@ -179,7 +170,7 @@ class OutputStore:
         """Whether there is an output of this name.
 
         Raises:
-            StoreProblem: the store cannot be asked.
+            StoreError: the store cannot be asked.
         """
         with self._explaining("be looked up", relative):
             if self._root:
@@ -190,7 +181,7 @@ class OutputStore:
         """What lies directly in a folder of the store, by relative path; nothing where there is no such folder.
 
         Raises:
-            StoreProblem: the store cannot be asked.
+            StoreError: the store cannot be asked.
         """
         with self._explaining("be listed", folder):
             if self._root:
@@ -207,7 +198,7 @@ class OutputStore:
 
         Raises:
             FileNotFoundError: there is none.
-            StoreProblem: the store cannot be asked.
+            StoreError: the store cannot be asked.
         """
         with self._explaining("be looked up", relative):
             if self._root:
@@ -219,7 +210,7 @@ class OutputStore:
 
         Raises:
             FileNotFoundError: there is none.
-            StoreProblem: it cannot be read.
+            StoreError: it cannot be read.
         """
         with self._explaining("be read", relative):
             if self._root:
@@ -231,7 +222,7 @@ class OutputStore:
                     digest.update(chunk)
                 return digest.hexdigest()
 
-    def problem(self, verb: str, error: Exception, relative: str | None = None) -> StoreProblem:
+    def problem(self, verb: str, error: Exception, relative: str | None = None) -> StoreError:
         """An error as a sentence for people, also for those who write into ``staging_dir()`` themselves.
 
         Args:
@@ -241,25 +232,20 @@ class OutputStore:
         """
         name = f"Output {self.uri_of(relative)}" if relative else f"The output store {self.uri}"
         if isinstance(error, ImportError):
-            return StoreProblem(
+            return StoreError(
                 f"{name} could not {verb}: {error}. The driver for this kind of storage is a package of its own; install "
                 "it in the environment that runs the pipeline (s3fs for s3://, gcsfs for gs://, adlfs for abfs://)."
             )
         if isinstance(error, ValueError) and "rotocol" in str(error):
-            return StoreProblem(
-                f"{name} could not {verb}: {error}. Set SORA_OUTPUT to a path, or to a URI such as s3://bucket/folder."
-            )
+            return StoreError(f"{name} could not {verb}: {error}.", "store_unknown")
         number = error.errno if isinstance(error, OSError) else None
         if number is None and isinstance(error, PermissionError):
             number = errno.EACCES  # how remote drivers say it
-        if number in _ADVICE:
-            what, advice = _ADVICE[number]
-            return StoreProblem(f"{name} could not {verb}: {what}. {advice}")
+        if number in _CAUSES:
+            what, code = _CAUSES[number]
+            return StoreError(f"{name} could not {verb}: {what}.", code)
         said = str(error).strip() or "no further words"
-        return StoreProblem(
-            f"{name} could not {verb}: {type(error).__name__}: {said[:300]}. Check SORA_OUTPUT, the credentials and the "
-            "connection; what is finished is kept, so the same run can simply be repeated."
-        )
+        return StoreError(f"{name} could not {verb}: {type(error).__name__}: {said[:300]}.", "store_failed")
 
     @contextlib.contextmanager
     def _explaining(self, verb: str, relative: str | None = None) -> Iterator[None]:
@@ -267,7 +253,7 @@ class OutputStore:
             _checked(relative)  # a mistake of the caller's is not the store's problem
         try:
             yield
-        except (FileExistsError, StoreProblem):
+        except (FileExistsError, StoreError):
             raise
         except FileNotFoundError as error:
             if verb == "be written":  # a missing bucket, for example

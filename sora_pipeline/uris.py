@@ -20,7 +20,9 @@ def is_http(text: str) -> bool:
 def absolute_uri(text: str) -> str:
     """The same place, independent of the current folder; ``file://`` becomes a path."""
     if text.lower().startswith("file://"):
-        text = unquote(urlsplit(text).path)
+        parts = urlsplit(text)
+        sheet = f"#{parts.fragment}" if parts.fragment else ""  # of a workbook
+        text = unquote(parts.path + sheet)
     # Links stay as they are written: what a link points to may change, and is meant to.
     return text if is_uri(text) else os.path.abspath(os.path.expanduser(text))  # noqa: PTH100, PTH111
 

@@ -3,7 +3,7 @@
 import csv
 import os
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -16,16 +16,23 @@ import httpx
 import pytest
 from sqlalchemy import create_engine, text
 
+from sora_pipeline.clip import clip_key, split_clip_key
 from sora_pipeline.headless.home import prepare_home
 from sora_pipeline.ledger import Attempt, AttemptState, ClipStanding, Ledger, Production
 from sora_pipeline.ledger.schema import VERSION_TABLE, metadata
 from sora_pipeline.names import CLIPS
 from sora_pipeline.production import collecting, sending, submitting
-from sora_pipeline.production.context import Desk
-from sora_pipeline.production.reading import read_snapshot, register
+from sora_pipeline.production.context import RunContext
+from sora_pipeline.production.intake import (
+    open_production,
+    read_snapshot,
+    register,
+    require_affordable,
+)
+from sora_pipeline.production.naming import Asked
 from sora_pipeline.provider.catalogue import load_catalogue
 from sora_pipeline.provider.config import ProviderConfig
-from sora_pipeline.provider.factory import make_provider
+from sora_pipeline.provider.registry import make_provider
 from sora_pipeline.sandbox.embedded import SandboxEndpoint, running_sandbox
 from sora_pipeline.sandbox.settings import SandboxSettings
 from sora_pipeline.settings import Settings, ledger_url
@@ -270,15 +277,38 @@ class Producer:
         self,
         rows: Rows,
         *,
-        output: str = "out",
+        output: str = "",
         budget: Decimal | None = None,
-        name: str = "prompts.csv",
+        file: str = "prompts.csv",
+        name: str = "",
+        pipeline: str = "",
         **settings: Any,
     ) -> Production:
-        path = write_manifest(self.folder / name, rows)
-        snapshot = read_snapshot(str(path), settings_of(**settings), load_catalogue())
-        self.instance.add_dynamic_partitions(CLIPS, [clip.clip_id for clip in snapshot.clips])
-        return register(snapshot, str(self.folder / output), budget, self.ledger)
+        path = write_manifest(self.folder / file, rows)
+        return self.read(path, output=output, budget=budget, name=name, pipeline=pipeline, **settings)
+
+    def read(
+        self,
+        path: Path,
+        *,
+        output: str = "",
+        budget: Decimal | None = None,
+        name: str = "",
+        pipeline: str = "",
+        **settings: Any,
+    ) -> Production:
+        """Read a manifest that is there already."""
+        used = settings_of(**settings)
+        target = str(self.folder / output) if output else ""
+        asked = Asked(manifest=str(path), name=name, output=target, budget_usd=budget)
+        began_at = self.ledger.now()
+        intake = open_production(self.ledger, used, pipeline, asked)
+        snapshot = read_snapshot(intake.file, used, load_catalogue())
+        require_affordable(self.ledger, intake.decided, snapshot)
+        identity = intake.decided.plan.production_id
+        partitions = [clip_key(identity, clip.clip_id) for clip in snapshot.clips]
+        self.instance.add_dynamic_partitions(f"{pipeline}_clips" if pipeline else CLIPS, partitions)
+        return register(snapshot, intake.decided, self.ledger, began_at)
 
 
 @pytest.fixture
@@ -292,12 +322,12 @@ def settings_of(**values: Any) -> Settings:
     return Settings.from_env().model_copy(update={"poll_interval_s": 0.15, **values})
 
 
-# ---- work at the desk
+# ---- work at the run_context
 
 
 @dataclass
-class Office:
-    """Opens desks for runs of different owners and settings, and remembers what they said."""
+class RunContexts:
+    """Opens contexts for runs of different owners and settings, and remembers what they said."""
 
     sandbox: Sandbox
     ledger: Ledger
@@ -306,12 +336,12 @@ class Office:
     @asynccontextmanager
     async def open(
         self, owner: str = "run-1", *, api_key: str | None = None, **values: Any
-    ) -> AsyncIterator[Desk]:
+    ) -> AsyncIterator[RunContext]:
         config = ProviderConfig(
             name="sandbox", base_url=self.sandbox.url, api_key=api_key or self.sandbox.endpoint.api_key
         )
         async with make_provider(config) as provider:
-            yield Desk(
+            yield RunContext(
                 ledger=self.ledger,
                 provider=provider,
                 settings=settings_of(**values),
@@ -322,20 +352,20 @@ class Office:
 
 
 @pytest.fixture
-def office(sandbox: Sandbox, ledger: Ledger, impatient: None) -> Office:
-    return Office(sandbox, ledger)
+def contexts(sandbox: Sandbox, ledger: Ledger, impatient: None) -> RunContexts:
+    return RunContexts(sandbox, ledger)
 
 
 @pytest.fixture
-async def desk(office: Office) -> AsyncIterator[Desk]:
-    """A desk with a connected provider and the usual settings."""
-    async with office.open() as desk:
-        yield desk
+async def run_context(contexts: RunContexts) -> AsyncIterator[RunContext]:
+    """A run_context with a connected provider and the usual settings."""
+    async with contexts.open() as run_context:
+        yield run_context
 
 
-def other_run(desk: Desk, owner: str = "run-2", **values: Any) -> Desk:
-    """The same tools in the hands of another run."""
-    return replace(desk, owner=owner, settings=desk.settings.model_copy(update=values))
+def other_run(run_context: RunContext, owner: str = "run-2", **values: Any) -> RunContext:
+    """The same context in the hands of another run."""
+    return replace(run_context, owner=owner, settings=run_context.settings.model_copy(update=values))
 
 
 @pytest.fixture
@@ -358,22 +388,39 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 # ---- questions
 
+PROMPTS = "prompts"
+"""The production of ``prompts.csv``, which most tests make."""
 
-def standing(ledger: Ledger, clip_id: str) -> ClipStanding:
-    return ledger.clips.standings([clip_id])[clip_id]
+
+def key(clip_id: str, production: str = PROMPTS) -> str:
+    return clip_key(production, clip_id)
 
 
-def latest(ledger: Ledger, clip_id: str) -> Attempt:
-    attempt = standing(ledger, clip_id).latest
+def keys(*clip_ids: str, production: str = PROMPTS) -> list[str]:
+    return [clip_key(production, clip_id) for clip_id in clip_ids]
+
+
+def ids(by_key: Iterable[str]) -> list[str]:
+    """The bare ids of clip keys, in their order."""
+    return [split_clip_key(each)[1] for each in by_key]
+
+
+def standing(ledger: Ledger, clip_id: str, production: str = PROMPTS) -> ClipStanding:
+    return ledger.clips.standings([key(clip_id, production)])[key(clip_id, production)]
+
+
+def latest(ledger: Ledger, clip_id: str, production: str = PROMPTS) -> Attempt:
+    attempt = standing(ledger, clip_id, production).latest
     assert attempt is not None, f"{clip_id} was never attempted"
     return attempt
 
 
-def states(ledger: Ledger, clip_ids: list[str]) -> Mapping[str, AttemptState | None]:
-    return {
-        clip_id: each.latest.state if each.latest else None
-        for clip_id, each in ledger.clips.standings(clip_ids).items()
-    }
+def states(
+    ledger: Ledger, clip_ids: list[str], production: str = PROMPTS
+) -> Mapping[str, AttemptState | None]:
+    """States of the newest attempts, by bare clip id."""
+    standings = ledger.clips.standings(keys(*clip_ids, production=production))
+    return {each.clip.clip_id: each.latest.state if each.latest else None for each in standings.values()}
 
 
 Produce = Callable[..., Production]

@@ -10,7 +10,7 @@ from sqlalchemy import create_engine, make_url, text
 
 from sora_pipeline.ledger import Ledger
 
-POSTGRES_URL = os.environ.get("SORA_TEST_POSTGRES_URL", "postgresql+psycopg2://postgres@127.0.0.1:5432/test")
+POSTGRES_URL = os.environ.get("TEST_POSTGRES_URL", "postgresql+psycopg2://postgres@127.0.0.1:5432/test")
 DOCUMENTATION = Path(__file__).parent.parent / "docs" / "postgresql.md"
 
 

@@ -16,7 +16,8 @@ from sora_pipeline.names import GENERATIONS_JOB, PUBLISH_JOB, VIDEOS_JOB
 from sora_pipeline.production import health
 from sora_pipeline.production.retrying import retry_clips
 from sora_pipeline_tests.automation.conftest import Daemon, daemon
-from sora_pipeline_tests.conftest import Clock, Producer, Rows, Sandbox, rows_of, settings_of, standing
+from sora_pipeline_tests.conftest import Clock, Producer, Rows, Sandbox, keys, rows_of, settings_of, standing
+from sora_pipeline_tests.production.parts import video_of
 
 __all__ = ["daemon"]  # a fixture
 
@@ -79,7 +80,10 @@ def test_healthy_production_is_all_green_and_every_file_was_read_back(
     assert len(checks) == 6
     assert failing(checks) == {}
     assert "2.40 USD" in checks[health.SPEND][2]
-    assert all(each.verified_at for each in ledger.attempts.of_clips(["a", "b"]))
+    assert [bool(each.result.verified_at) for each in ledger.attempts.of_clips(keys("a", "b"))] == [
+        True,
+        True,
+    ]
 
 
 def test_each_way_to_end_badly_is_named_with_its_severity(produce: Callable[[Rows], Checks]) -> None:
@@ -114,7 +118,7 @@ def test_damaged_file_is_found_named_and_fetched_again_for_nothing(
     damage: str,
 ) -> None:
     produce(rows_of(a="a fox", b="an owl"))
-    (file,) = (tmp_path / "out" / "videos" / "a").glob("*.mp4")
+    (file,) = (tmp_path / "out" / "prompts" / "videos" / "a").glob("*.mp4")
     whole = file.read_bytes()
     file.unlink()
     if damage != "missing":
@@ -123,13 +127,13 @@ def test_damaged_file_is_found_named_and_fetched_again_for_nothing(
     assert failing(checks) == {health.FILES: ERROR}
     assert f"a: videos/a/{file.name}" in checks[health.FILES][2]
     assert "sora-pipeline retry" in checks[health.FILES][2]
-    assert retry_clips(ledger, settings_of(), ["a", "b"]).fetched == ["a"]
+    assert retry_clips(ledger, settings_of(), ["prompts"], ["a", "b"]).fetched == keys("a")
     clock.turn(40)
     assert daemon.run(daemon.tick("poll_sensor").request, VIDEOS_JOB).success
     assert failing(published(daemon, clock)) == {}
     delivered = standing(ledger, "a").delivered
     assert delivered is not None
-    assert (tmp_path / "out" / (delivered.file_name or "")).read_bytes() == whole
+    assert Path(video_of(delivered).uri).read_bytes() == whole
     if damage == "changed":
         assert file.read_bytes() != whole, "what lies there is nobody's to overwrite"
     assert sandbox.billed == 2
@@ -139,7 +143,7 @@ def test_manifest_that_was_tampered_with_is_found(
     produce: Callable[[Rows], Checks], daemon: Daemon, tmp_path: Path
 ) -> None:
     produce(rows_of(a="a fox", b="an owl"))
-    path = tmp_path / "out" / "metadata.parquet"
+    path = tmp_path / "out" / "prompts" / "metadata.parquet"
     table = pq.read_table(path)
     pq.write_table(table.slice(0, 1), path)
     assert failing(looked_at(daemon)) == {health.ROWS: ERROR, health.SPEND: ERROR}

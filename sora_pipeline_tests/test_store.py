@@ -8,7 +8,8 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from sora_pipeline.store import ABANDONED_S, OutputStore, StoreProblem
+from sora_pipeline.advice import explained
+from sora_pipeline.store import ABANDONED_S, OutputStore, StoreError
 
 
 @pytest.fixture(params=["local", "memory"])
@@ -171,7 +172,7 @@ def test_a_crash_while_replacing_keeps_the_old_version(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(StoreProblem, match="no space left"):
+    with pytest.raises(StoreError, match="no space left"):
         local_store.replace_bytes("metadata.parquet", b"new")
 
     assert local_store.read_bytes("metadata.parquet") == b"old"
@@ -224,7 +225,7 @@ def test_of_many_writers_of_one_name_exactly_one_wins(local_store: OutputStore, 
         (errno.ENOSPC, "no space left. Free some space"),
         (errno.EDQUOT, "quota is used up"),
         (errno.EACCES, "permission is denied. Give this user the right"),
-        (errno.EROFS, "read-only. Set SORA_OUTPUT"),
+        (errno.EROFS, "read-only. Name a place"),
     ],
 )
 def test_problems_say_which_output_what_failed_and_what_to_do(
@@ -234,11 +235,11 @@ def test_problems_say_which_output_what_failed_and_what_to_do(
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(os, "fsync", fail)
-    with pytest.raises(StoreProblem) as caught:
+    with pytest.raises(StoreError) as caught:
         local_store.put_file(finished, "videos/a.mp4")
 
     assert local_store.uri_of("videos/a.mp4") in caught.value.message
-    assert said in caught.value.message
+    assert said in explained(caught.value)
 
 
 @pytest.mark.parametrize("occupied", ["output", "output/videos"])
@@ -248,7 +249,7 @@ def test_a_file_in_the_place_of_a_folder_does_not_pass_for_an_existing_output(
     (tmp_path / occupied).parent.mkdir(exist_ok=True)
     (tmp_path / occupied).write_text("in the way")
 
-    with pytest.raises(StoreProblem, match="is a file, not a folder"):
+    with pytest.raises(StoreError, match="is a file, not a folder"):
         OutputStore(str(tmp_path / "output")).put_file(finished, "videos/a.mp4")
 
 
@@ -257,15 +258,14 @@ def test_a_missing_driver_is_named(monkeypatch: pytest.MonkeyPatch):
         raise ImportError("Install s3fs to access S3")
 
     monkeypatch.setattr("sora_pipeline.store.url_to_fs", no_driver)
-    with pytest.raises(
-        StoreProblem, match=r"s3://bucket/out could not be opened: Install s3fs.*install\s+it"
-    ):
+    with pytest.raises(StoreError, match=r"s3://bucket/out could not be opened: Install s3fs.*install\s+it"):
         OutputStore("s3://bucket/out")
 
 
 def test_an_unknown_protocol_says_what_a_uri_looks_like():
-    with pytest.raises(StoreProblem, match=r"Protocol not known: floppy.*SORA_OUTPUT"):
+    with pytest.raises(StoreError, match=r"Protocol not known: floppy") as caught:
         OutputStore("floppy://a/b")
+    assert "SORA_OUTPUT" in explained(caught.value)
 
 
 def test_a_remote_failure_is_a_problem_with_its_own_words(finished: Path, monkeypatch: pytest.MonkeyPatch):
@@ -278,10 +278,9 @@ def test_a_remote_failure_is_a_problem_with_its_own_words(finished: Path, monkey
         raise NoCredentialsError("Unable to locate credentials")
 
     monkeypatch.setattr(store._fs, "put_file", refuse, raising=False)
-    with pytest.raises(
-        StoreProblem, match=r"NoCredentialsError: Unable to locate credentials.*the credentials"
-    ):
+    with pytest.raises(StoreError, match="NoCredentialsError: Unable to locate credentials") as caught:
         store.put_file(finished, "videos/refused.mp4")
+    assert "the credentials" in explained(caught.value)
 
 
 def test_a_storage_without_conditional_writes_is_written_to_plainly(

@@ -1,42 +1,13 @@
 """What the two assets that have a partition for every clip share."""
 
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import dagster as dg
 
 from sora_pipeline.assets.metadata import Done, ended
 from sora_pipeline.ledger import Ledger
-from sora_pipeline.names import BATCH_TAG, CLIPS, GROUP, PARENT_RUN_TAG, REQUESTED_BY_TAG, RETRY_NUMBER_TAG
-
-clip_partitions = dg.DynamicPartitionsDefinition(name=CLIPS)
-
-RETRIES = 3
-retry_policy = dg.RetryPolicy(
-    max_retries=RETRIES, delay=10, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS
-)
-"""For what hits a whole run: a ledger that is locked, a network that is down. Clips have rules of their own."""
-
-
-def clip_asset(
-    *, kind: str, after: dg.AssetsDefinition
-) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
-    """Decorate an asset that has a partition for every clip, serves ranges in one run, and succeeds in part."""
-    with warnings.catch_warnings():
-        # Backfill policies are marked beta; every process would print that, and no user can do anything about it.
-        warnings.simplefilter("ignore", dg.BetaWarning)
-        return dg.asset(
-            group_name=GROUP,
-            kinds={kind},
-            partitions_def=clip_partitions,
-            deps=[after],
-            backfill_policy=dg.BackfillPolicy.single_run(),
-            output_required=False,
-            retry_policy=retry_policy,
-            code_version="1",
-        )
+from sora_pipeline.names import BATCH_TAG, PARENT_RUN_TAG, REQUESTED_BY_TAG, RETRY_NUMBER_TAG
 
 
 class ClipsConfig(dg.Config):
@@ -54,12 +25,12 @@ class Order:
     """What a run was asked to do.
 
     Attributes:
-        clip_ids: Its partitions, in the definition's order.
+        keys: Its partitions, which are clip keys, in the definition's order.
         batch_id: The batch whose reservations it may use.
         by_person: Whether a person asked, and not a sensor: only then it may begin attempts by itself.
     """
 
-    clip_ids: Sequence[str]
+    keys: Sequence[str]
     batch_id: str
     by_person: bool
 
@@ -69,7 +40,7 @@ class Order:
         tags = context.run.tags
         by_person = asked_by_person(tags)
         batch_id = context.run.run_id if by_person else tags.get(BATCH_TAG, context.run.run_id)
-        return cls(clip_ids=context.partition_keys, batch_id=batch_id, by_person=by_person)
+        return cls(keys=context.partition_keys, batch_id=batch_id, by_person=by_person)
 
 
 def asked_by_person(tags: Mapping[str, str]) -> bool:
@@ -92,19 +63,19 @@ def materializations(
     """
     everything = set(done) == set(context.partition_keys)
     if everything and len(selected(context)) > 1:
-        for clip_id, each in done.items():
-            context.add_asset_metadata(dict(each.metadata), partition_key=clip_id)
+        for key, clip in done.items():
+            context.add_asset_metadata(dict(clip.metadata), partition_key=key)
         yield dg.MaterializeResult()
         return
-    for clip_id, each in done.items():
-        yield materialization(context.asset_key, clip_id, each)
+    for key, clip in done.items():
+        yield materialization(context.asset_key, key, clip)
 
 
-def materialization(key: dg.AssetKey, clip_id: str, done: Done) -> dg.AssetMaterialization:
+def materialization(asset: dg.AssetKey, partition: str, done: Done) -> dg.AssetMaterialization:
     """One clip's materialization, with a data version of its own."""
     return dg.AssetMaterialization(
-        key,
-        partition=clip_id,
+        asset,
+        partition=partition,
         metadata=dict(done.metadata),
         tags={"dagster/data_version": done.data_version, "dagster/data_version_is_user_provided": "true"},
     )
@@ -120,23 +91,23 @@ def observations(
     context: dg.AssetExecutionContext, ledger: Ledger, failed: Mapping[str, str]
 ) -> Iterator[dg.AssetObservation]:
     """Why each clip failed, where people look: among the events of its own partition."""
-    newest = {attempt.clip_id: attempt for attempt in ledger.attempts.of_clips(list(failed))}
-    for clip_id, reason in failed.items():
-        told = {"failed": reason, **ended(newest.get(clip_id))}
-        yield dg.AssetObservation(context.asset_key, partition=clip_id, description=reason, metadata=told)
+    newest = {attempt.clip_key: attempt for attempt in ledger.attempts.of_clips(list(failed))}
+    for key, reason in failed.items():
+        facts = {"failed": reason, **ended(newest.get(key))}
+        yield dg.AssetObservation(context.asset_key, partition=key, description=reason, metadata=facts)
 
 
 def waits(context: dg.AssetExecutionContext, waiting: Mapping[str, str]) -> Iterator[dg.AssetObservation]:
     """Why each clip was left to a later run; also says for ever that this one did not submit it."""
-    for clip_id, reason in waiting.items():
+    for key, reason in waiting.items():
         yield dg.AssetObservation(
-            context.asset_key, partition=clip_id, description=reason, metadata={"waiting": reason}
+            context.asset_key, partition=key, description=reason, metadata={"waiting": reason}
         )
 
 
 def failure(what: str, failed: Mapping[str, str]) -> dg.Failure:
     """The end of a run in which clips failed: their partitions turn red, all others stay as they are."""
-    table = "\n".join(f"| {clip_id} | {_cell(reason)} |" for clip_id, reason in failed.items())
+    table = "\n".join(f"| {key} | {_cell(reason)} |" for key, reason in failed.items())
     first = next(iter(failed.items()))
     more = f" (and {len(failed) - 1} more, see the metadata)" if len(failed) > 1 else ""
     return dg.Failure(

@@ -1,19 +1,29 @@
 """The asset ``prompt_manifest``: a CSV or Parquet file becomes checked rows and one partition a clip."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import dagster as dg
 
-from sora_pipeline.ledger import Production
+from sora_pipeline.advice import explained
+from sora_pipeline.assets.decorators import manifest_asset
+from sora_pipeline.clip import clip_key
+from sora_pipeline.errors import SoraPipelineError
+from sora_pipeline.ledger import Ledger, Production
 from sora_pipeline.ledger.spending import Spending
-from sora_pipeline.manifest.problems import ManifestProblem
 from sora_pipeline.manifest.snapshot import Snapshot
-from sora_pipeline.names import CLIPS, GROUP
-from sora_pipeline.production.reading import Estimate, estimate, read_snapshot, register
-from sora_pipeline.resources import DeskResource
-from sora_pipeline.settings import SettingsProblem
-from sora_pipeline.store import StoreProblem
+from sora_pipeline.production.intake import (
+    Estimate,
+    estimate,
+    open_production,
+    read_snapshot,
+    register,
+    require_affordable,
+)
+from sora_pipeline.production.naming import Asked
+from sora_pipeline.runtime import PipelineRuntime
 from sora_pipeline.uris import absolute_uri
 
 SHOWN_ROWS = 200
@@ -23,52 +33,96 @@ class ManifestConfig(dg.Config):
     """Which manifest is read, and where its videos go.
 
     Attributes:
-        manifest: Path or fsspec URI; empty: ``SORA_MANIFEST``.
-        output: Path or fsspec URI; empty: ``SORA_OUTPUT``.
-        budget_usd: US dollars this production may cost, as text; empty: ``SORA_BUDGET_USD``.
+        production: The production's name; empty: the pipeline's, else the manifest's file name.
+        manifest: Path or fsspec URI; empty: the pipeline's, or ``SORA_MANIFEST``.
+        output: Path or fsspec URI; empty: as it was, or else a folder of its own below ``SORA_OUTPUT``.
+        budget_usd: US dollars this production may cost, as text; empty: as it was, or else ``SORA_BUDGET_USD``.
     """
 
+    production: str = ""
     manifest: str = ""
     output: str = ""
     budget_usd: str = ""
 
 
-@dg.asset(group_name=GROUP, kinds={"csv", "parquet"}, code_version="1")
-def prompt_manifest(
-    context: dg.AssetExecutionContext, config: ManifestConfig, desk: DeskResource
-) -> dg.MaterializeResult[None]:
-    """The input manifest: every row checked, one clip partition for each valid row and take.
+def build_prompt_manifest(runtime: PipelineRuntime, options: Mapping[str, Any]) -> dg.AssetsDefinition:
+    """The asset of a pipeline that reads its manifests."""
+    names = runtime.names
 
-    Rows that cannot be used are listed in the metadata and in the output manifest; the others go on.
-    """
-    settings, ledger, catalogue = desk.settings.read(), desk.ledger.open(), desk.catalogue()
-    uri = absolute_uri(config.manifest) if config.manifest else settings.manifest
-    output = absolute_uri(config.output) if config.output else settings.output
-    if uri is None:
+    @manifest_asset(names, names.prompt_manifest, options=options)
+    def prompt_manifest(
+        context: dg.AssetExecutionContext, config: ManifestConfig
+    ) -> dg.MaterializeResult[None]:
+        """The input manifest: every row checked, one clip partition for each valid row and take.
+
+        Rows that cannot be used are listed in the metadata and in the output manifest; the others go on.
+        """
+        asked, ledger = _asked(config, runtime), runtime.ledger
+        try:
+            read = _read(context, asked, runtime)
+        except SoraPipelineError as error:
+            sentence = explained(error)
+            _record_problem(ledger, names.name, asked, sentence)
+            raise dg.Failure(sentence, allow_retries=False) from None
+        spending = ledger.money.of_production(read.production.production_id)
+        return dg.MaterializeResult(
+            metadata=_metadata(read, spending), data_version=dg.DataVersion(read.snapshot.snapshot_sha256)
+        )
+
+    return prompt_manifest
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """A manifest that was read for a production, or that only amends rows of it."""
+
+    production: Production
+    amends: bool
+    ledger_id: str
+    snapshot: Snapshot
+    costs: Estimate
+
+
+def _read(context: dg.AssetExecutionContext, asked: Asked, runtime: PipelineRuntime) -> _Read:
+    """Read and check the manifest, and make its clips what the ledger wants."""
+    settings, ledger, catalogue = runtime.settings, runtime.ledger, runtime.catalogue
+    began_at = ledger.now()
+    intake = open_production(ledger, settings, runtime.names.name, asked)
+    snapshot = read_snapshot(intake.file, settings, catalogue)
+    require_affordable(ledger, intake.decided, snapshot)
+    for problem in snapshot.problems[:SHOWN_ROWS]:
+        context.log.warning(problem.sentence(snapshot.manifest_uri))
+    identity = intake.decided.plan.production_id
+    # In bulk and before the ledger wants them: the dispatch sensor requests only partitions that exist.
+    keys = [clip_key(identity, clip.clip_id) for clip in snapshot.clips]
+    context.instance.add_dynamic_partitions(runtime.names.clips, keys)
+    costs = estimate(snapshot.clips, ledger, identity, catalogue)
+    production = register(snapshot, intake.decided, ledger, began_at)
+    return _Read(production, intake.decided.amends, ledger.ledger_id, snapshot, costs)
+
+
+def _record_problem(ledger: Ledger, pipeline: str, asked: Asked, error: str) -> None:
+    """Let people see why a manifest could not be read, where its production is known."""
+    known = [each.production_id for each in ledger.productions.of_manifest(asked.manifest, pipeline)]
+    for name in [asked.name] if asked.name else known:
+        ledger.productions.record_problem(name, error)
+
+
+def _asked(config: ManifestConfig, runtime: PipelineRuntime) -> Asked:
+    """Manifest, name, output and budget: the run's, else the pipeline's."""
+    manifest = config.manifest or runtime.settings.manifest
+    if not manifest:
         raise dg.Failure(
-            "no manifest is named: set SORA_MANIFEST, or give `manifest` in the run's config",
+            "no manifest is named: set SORA_MANIFEST, give the pipeline a `manifest`, or name one in the run's config",
             allow_retries=False,
         )
-    budget = _budget(config.budget_usd) if config.budget_usd else settings.budget_usd
-    began_at = ledger.now()
-    try:
-        snapshot = read_snapshot(uri, settings, catalogue)
-    except (ManifestProblem, SettingsProblem) as error:
-        ledger.productions.record_problem(uri, output, str(error))
-        raise dg.Failure(str(error), allow_retries=False) from None
-    for problem in snapshot.problems[:SHOWN_ROWS]:
-        context.log.warning(problem.sentence(uri))
-    # In bulk and before the ledger wants them: the dispatch sensor requests only partitions that exist.
-    context.instance.add_dynamic_partitions(CLIPS, [clip.clip_id for clip in snapshot.clips])
-    costs = estimate(snapshot.clips, ledger, catalogue)
-    try:
-        production = register(snapshot, output, budget, ledger, began_at)
-    except StoreProblem as error:
-        ledger.productions.record_problem(uri, output, str(error))
-        raise dg.Failure(str(error), allow_retries=False) from None
-    return dg.MaterializeResult(
-        metadata=_metadata(snapshot, costs, production, ledger.money.of_production(production.production_id)),
-        data_version=dg.DataVersion(snapshot.snapshot_sha256),
+    # A pipeline's own name and output are those of its own manifest.
+    own = not config.manifest
+    return Asked(
+        manifest=absolute_uri(manifest),
+        name=config.production or (runtime.production if own else ""),
+        output=config.output,
+        budget_usd=_budget(config.budget_usd) if config.budget_usd else None,
     )
 
 
@@ -84,9 +138,8 @@ def _budget(text: str) -> Decimal:
     return budget
 
 
-def _metadata(
-    snapshot: Snapshot, costs: Estimate, production: Production, spending: Spending
-) -> dict[str, Any]:
+def _metadata(read: _Read, spending: Spending) -> dict[str, Any]:
+    production, snapshot, costs = read.production, read.snapshot, read.costs
     shown = "\n".join(
         f"| {clip.clip_id} | {clip.prompt[:80].replace('|', ' ')} | {clip.duration} s | {clip.size} | {clip.model} |"
         for clip in snapshot.clips[:20]
@@ -103,6 +156,12 @@ def _metadata(
         "manifest_sha256": snapshot.manifest_sha256,
         "output": dg.MetadataValue.path(production.output_uri),
         "production": production.production_id,
+        "pipeline": production.pipeline,
+        "ledger_id": read.ledger_id,
+        "amends": read.amends,
+        "budget_given": production.budget_given,
+        "account": production.account or "",
+        "simulated": production.simulated,
         "preview": dg.MetadataValue.md(
             f"| clip | prompt | duration | size | model |\n|---|---|---|---|---|\n{shown}"
         ),

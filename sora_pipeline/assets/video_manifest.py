@@ -1,79 +1,84 @@
 """The asset ``video_manifest``: one table of what became of every row, published atomically."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import dagster as dg
 
-from sora_pipeline.assets.videos import videos
-from sora_pipeline.ledger import Ledger
+from sora_pipeline.admission.holds import still_to_pay_usd
+from sora_pipeline.assets.decorators import manifest_asset
+from sora_pipeline.ledger import Ledger, Production
 from sora_pipeline.ledger.spending import CostLine
-from sora_pipeline.names import GROUP
-from sora_pipeline.production.holding import still_to_pay_usd
-from sora_pipeline.production.publishing import CSV, GALLERY, PARQUET, Published, publish
-from sora_pipeline.provider.catalogue import Catalogue
-from sora_pipeline.resources import DeskResource
-from sora_pipeline.settings import Settings
+from sora_pipeline.production.publishing import CSV, GALLERY, PARQUET, Survey, publish
+from sora_pipeline.runtime import PipelineRuntime
 
 
 class PublishConfig(dg.Config):
     """Which production is published.
 
     Attributes:
-        production: Its id; empty: every production whose output manifest is out of date, or else the newest.
+        production: Its name; empty: every production whose output manifest is out of date, or else the newest.
     """
 
     production: str = ""
 
 
-@dg.asset(group_name=GROUP, kinds={"parquet", "csv"}, deps=[videos], code_version="1")
-def video_manifest(
-    context: dg.AssetExecutionContext, config: PublishConfig, desk: DeskResource
-) -> dg.MaterializeResult[None]:
-    """The output manifest: ``metadata.parquet``, its CSV twin, the failed rows and a gallery."""
-    ledger, settings = desk.ledger.open(), desk.settings.read()
-    wanted = [config.production] if config.production else _out_of_date(desk)
-    if not wanted:
-        raise dg.Failure(
-            "no manifest was read so far; materialize prompt_manifest first", allow_retries=False
-        )
-    published = [
-        done
-        for production in wanted
-        if (done := publish(ledger, production, settings, context.run.run_id)) is not None
-    ]
-    if not published:
-        context.log.info("another run is publishing at this moment, or did")
-        return dg.MaterializeResult(metadata={"published": 0})
-    return dg.MaterializeResult(metadata=_metadata(published[-1], ledger, settings, desk.catalogue()))
+def build_video_manifest(runtime: PipelineRuntime, options: Mapping[str, Any]) -> dg.AssetsDefinition:
+    """The asset of a pipeline that publishes its output manifests."""
+    names = runtime.names
+
+    @manifest_asset(names, names.video_manifest, options=options)
+    def video_manifest(
+        context: dg.AssetExecutionContext, config: PublishConfig
+    ) -> dg.MaterializeResult[None]:
+        """The output manifest: ``metadata.parquet``, its CSV twin, the failed rows and a gallery."""
+        ledger, settings = runtime.ledger, runtime.settings
+        wanted = [config.production] if config.production else _out_of_date(ledger, names.name)
+        if not wanted:
+            raise dg.Failure(
+                "no manifest was read so far; materialize prompt_manifest first", allow_retries=False
+            )
+        published = {
+            identity: survey
+            for identity in wanted
+            if (survey := publish(ledger, identity, settings, context.run.run_id)) is not None
+        }
+        if not published:
+            context.log.info("another run is publishing at this moment, or did")
+            return dg.MaterializeResult(metadata={"published": 0})
+        identity, survey = list(published.items())[-1]
+        production = ledger.productions.get(identity)
+        return dg.MaterializeResult(metadata=_metadata(production, survey, runtime))
+
+    return video_manifest
 
 
-def _out_of_date(desk: DeskResource) -> list[str]:
-    productions = desk.ledger.open().productions
-    stale = [production.production_id for production in productions.unpublished()]
-    return stale or [each.production_id for each in productions.all() if each.snapshot_path][:1]
+def _out_of_date(ledger: Ledger, pipeline: str) -> list[str]:
+    productions = ledger.productions
+    stale = [production.production_id for production in productions.unpublished(pipeline)]
+    read = [production.production_id for production in productions.all(pipeline) if production.snapshot_path]
+    return stale or read[:1]
 
 
-def _metadata(
-    published: Published, ledger: Ledger, settings: Settings, catalogue: Catalogue
-) -> dict[str, Any]:
-    production = published.production
+def _metadata(production: Production, survey: Survey, runtime: PipelineRuntime) -> dict[str, Any]:
+    ledger, settings, catalogue = runtime.ledger, runtime.settings, runtime.catalogue
     spending = ledger.money.of_production(production.production_id)
     to_pay = still_to_pay_usd(ledger, production, settings, catalogue)
     budget = {} if production.budget_usd is None else {"budget_usd": float(production.budget_usd)}
     output = production.output_uri.rstrip("/")
     rows = "\n".join(
         f"| {outcome.clip_id} | {outcome.status} | {(outcome.error_message or outcome.file_name or '')[:160]} |"
-        for outcome in published.outcomes[:50]
+        for outcome in survey.outcomes[:50]
     )
-    counts = {f"clips_{status}": count for status, count in sorted(published.counts.items())}
+    counts = {f"clips_{status}": count for status, count in sorted(survey.counts.items())}
     return {
-        "clips": len(published.outcomes),
+        "clips": len(survey.outcomes),
         **counts,
         "spent_usd": float(spending.spent_usd),
         "committed_usd": float(spending.committed_usd),
         "still_to_pay_usd": float(to_pay),
         **budget,
-        "costs": _costs(ledger.money.report(("day", "model"), production.production_id)),
+        "costs": _costs(ledger.money.report(("day", "model"), [production.production_id])),
         "manifest": dg.MetadataValue.path(f"{output}/{PARQUET}"),
         "csv": dg.MetadataValue.path(f"{output}/{CSV}"),
         "gallery": dg.MetadataValue.path(f"{output}/{GALLERY}"),

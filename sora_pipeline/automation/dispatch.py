@@ -5,12 +5,16 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from sora_pipeline.assets.generations import generations
-from sora_pipeline.automation.jobs import generations_job
-from sora_pipeline.automation.planning import Stretch, plan_dispatch, plan_recovery, stretches
+from sora_pipeline.admission.breaker import stop_sentence
+from sora_pipeline.admission.costs import cost_micros
+from sora_pipeline.admission.holds import Admission, unread_sentence
+from sora_pipeline.admission.limits import limits_of
+from sora_pipeline.automation.jobs import Job
+from sora_pipeline.automation.planning import PartitionRange, contiguous_ranges, plan_dispatch, plan_recovery
 from sora_pipeline.automation.requests import (
-    bury_expired_runs,
-    bury_killed_runs,
+    fail_expired_runs,
+    fail_killed_runs,
+    partition_order,
     range_request,
     requested_lease_s,
     waiting_runs,
@@ -18,14 +22,10 @@ from sora_pipeline.automation.requests import (
 from sora_pipeline.checks import breaker_sentence
 from sora_pipeline.ledger import Attempt, AttemptState, Ledger
 from sora_pipeline.ledger.breakers import Breaker
-from sora_pipeline.names import BATCH_TAG, CLIPS, GENERATIONS_JOB, SUBMITS_ALLOWED
-from sora_pipeline.production.context import limits_of
-from sora_pipeline.production.costs import cost_micros
-from sora_pipeline.production.holding import Holds
-from sora_pipeline.production.stopping import stop_sentence
+from sora_pipeline.names import BATCH_TAG, SUBMITS_ALLOWED, PipelineNames
+from sora_pipeline.production.progress import elsewhere_sentence
 from sora_pipeline.production.submitting import park_lost
-from sora_pipeline.resources import DeskResource
-from sora_pipeline.settings import Settings
+from sora_pipeline.runtime import PipelineRuntime
 
 MOST_TRIES = 3
 MOST_PROBED = 20
@@ -33,97 +33,121 @@ MOST_PROBED = 20
 NAME = "dispatch_sensor"
 
 
-@dg.sensor(
-    name=NAME,
-    job=generations_job,
-    minimum_interval_seconds=1,  # the daemon looks every 5 seconds, and would skip every other look at 5
-    default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Submits pending clips in batches, within slots and budget.",
-)
-def dispatch_sensor(context: dg.SensorEvaluationContext, desk: DeskResource) -> dg.SensorResult:
-    """Recover what dead runs left behind, then reserve the next batch and request its run."""
-    settings, ledger = desk.settings.read(), desk.ledger.open()
-    bury_killed_runs(context.instance)
-    requests = list(_recovered(context.instance, ledger, settings))
-    planned, why_none = _planned(context.instance, desk, ledger, settings)
-    requests += planned
-    # Asked last: whatever was found open or closed on the way is what people are told.
-    breaker = ledger.breakers.get(settings.provider)
+def build_dispatch_sensor(runtime: PipelineRuntime, job: Job) -> dg.SensorDefinition:
+    """The sensor of a pipeline that decides what is submitted."""
+
+    @dg.sensor(
+        name=runtime.names.of(NAME),
+        job=job,
+        minimum_interval_seconds=1,  # the daemon looks every 5 seconds, and would skip every other look at 5
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Submits pending clips in batches, within slots and budget.",
+    )
+    def dispatch_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        """Recover what dead runs left behind, then reserve the next batch and request its run."""
+        runtime.show_settings()
+        location = context.code_location_origin
+        fail_killed_runs(context.instance, runtime, location.location_name if location else None)
+        requests = list(_recovered(context.instance, runtime))
+        planned, why_none = _planned(context.instance, runtime)
+        requests += planned
+        # Asked last: whatever was found open or closed on the way is what people are told.
+        breaker = runtime.ledger.breakers.get(runtime.account.name)
+        state = _breaker_state(context.instance, runtime.names, breaker)
+        changed = [] if context.cursor == state else [_submits_allowed(runtime.names, breaker)]
+        return dg.SensorResult(
+            run_requests=requests,
+            skip_reason=None if requests else why_none,
+            asset_events=changed,
+            cursor=state,
+        )
+
+    return dispatch_sensor
+
+
+def _breaker_state(instance: dg.DagsterInstance, names: PipelineNames, breaker: Breaker | None) -> str:
+    """What the check was last reported of: the sensor's cursor."""
     state = "closed" if breaker is None else breaker.opened_at.isoformat()
     # Dagster shows a check as not evaluated once its asset has a newer materialization.
-    latest = context.instance.get_latest_materialization_event(generations.key)
-    state += f" {latest.timestamp if latest else 0}"
-    changed = [] if context.cursor == state else [_submits_allowed(breaker)]
-    return dg.SensorResult(
-        run_requests=requests,
-        skip_reason=None if requests else why_none,
-        asset_events=changed,
-        cursor=state,
-    )
+    latest = instance.get_latest_materialization_event(names.generations)
+    return f"{state} {latest.timestamp if latest else 0}"
 
 
-def _submits_allowed(breaker: Breaker | None) -> dg.AssetCheckEvaluation:
+def _submits_allowed(names: PipelineNames, breaker: Breaker | None) -> dg.AssetCheckEvaluation:
     """The check of ``generations`` that shows the breaker; needs no run to change its colour."""
     return dg.AssetCheckEvaluation(
-        asset_key=generations.key,
+        asset_key=names.generations,
         check_name=SUBMITS_ALLOWED,
         passed=breaker is None,
         description=breaker_sentence(breaker),
     )
 
 
-def _planned(
-    instance: dg.DagsterInstance, desk: DeskResource, ledger: Ledger, settings: Settings
-) -> tuple[list[dg.RunRequest], str]:
+def _planned(instance: dg.DagsterInstance, runtime: PipelineRuntime) -> tuple[list[dg.RunRequest], str]:
     """The next runs, or why there are none."""
-    pending = ledger.clips.pending(settings.max_attempts)
-    order = {key: at for at, key in enumerate(instance.get_dynamic_partitions(CLIPS))}
-    breaker = ledger.breakers.get(settings.provider)
+    settings, ledger, account = runtime.settings, runtime.ledger, runtime.account
+    pending = ledger.clips.pending(settings.max_attempts, pipeline=runtime.names.name, account=account.name)
+    order = partition_order(instance, runtime.names, pending)
+    breaker = ledger.breakers.get(account.name)
     if breaker is not None:
-        return _probe(desk, ledger, breaker, pending, order), stop_sentence(breaker)
-    free = settings.max_in_flight - ledger.attempts.slots_taken()
+        return _probe(runtime, breaker, pending, order), stop_sentence(breaker)
+    free = settings.max_in_flight - ledger.attempts.slots_taken(account.name)
     held: set[str] = set()
-    while stretch := plan_dispatch(
-        [clip_id for clip_id in pending if clip_id not in held],
+    while planned := plan_dispatch(
+        [key for key in pending if key not in held],
         order,
         free_slots=free,
         batch_size=settings.batch_size,
         max_in_flight=settings.max_in_flight,
     ):
-        if reserved := _reserve(desk, ledger, stretch, _new_batch()):
-            return list(_batch_requests(ledger, reserved, order, settings.batch_size)), ""
-        held.update(stretch.keys)  # no money is left for these; others may belong to another production
+        if reserved := _reserve(runtime, planned, _new_batch()):
+            return list(_batch_requests(runtime, reserved, order, settings.batch_size)), ""
+        held.update(planned.keys)  # no money is left for these; others may belong to another production
     if held:
-        return [], _why_held(desk, ledger, next(each for each in pending if each in held), len(held))
-    return [], _why_nothing(len(pending), free, unknown=sum(clip_id not in order for clip_id in pending))
+        reason = _why_held(runtime, next(key for key in pending if key in held), len(held))
+    else:
+        reason = _why_nothing(len(pending), free)
+    return [], "; ".join([reason, *_elsewhere(runtime)])
 
 
-def _why_held(desk: DeskResource, ledger: Ledger, first: str, held: int) -> str:
+def _elsewhere(runtime: PipelineRuntime) -> Iterator[str]:
+    """What waits for another account than the one that is configured now."""
+    settings, ledger, account = runtime.settings, runtime.ledger, runtime.account
+    for open_account, count in ledger.attempts.open_accounts(pipeline=runtime.names.name).items():
+        if open_account.name != account.name:
+            yield elsewhere_sentence(open_account, count)
+    for production in ledger.productions.all(runtime.names.name):
+        if (unread := unread_sentence(production, account)) is None:
+            continue
+        if waiting := len(ledger.clips.pending(settings.max_attempts, production.production_id)):
+            yield f"{waiting} clips wait: {unread}"
+
+
+def _why_held(runtime: PipelineRuntime, first: str, held: int) -> str:
+    ledger = runtime.ledger
     standing = ledger.clips.standings([first])[first]
-    holds = Holds(ledger, ledger.productions.get(standing.production_id), desk.settings.read())
-    hold = holds.of(cost_micros(standing.clip, desk.catalogue()))
+    holds = Admission(ledger, ledger.productions.get(standing.production_id), runtime.settings)
+    hold = holds.of(cost_micros(standing.clip, runtime.catalogue))
     return f"{held} clips are pending: {hold.sentence if hold else 'no money was left for them just now'}"
 
 
 def _probe(
-    desk: DeskResource, ledger: Ledger, breaker: Breaker, pending: list[str], order: dict[str, int]
+    runtime: PipelineRuntime, breaker: Breaker, pending: list[str], order: dict[str, int]
 ) -> list[dg.RunRequest]:
     """Now and then one clip, to see whether submits may go on: it is wanted anyway, and refused it costs nothing."""
-    candidates = [clip_id for clip_id in pending if clip_id in order][:MOST_PROBED]
+    candidates = pending[:MOST_PROBED]
     batch_id = _new_batch()
-    if not candidates or not ledger.breakers.begin_probe(breaker.provider, batch_id):
+    if not candidates or not runtime.ledger.breakers.begin_probe(breaker.account, batch_id):
         return []
-    for clip_id in candidates:  # the first that a budget has room for
-        if reserved := _reserve(desk, ledger, Stretch((clip_id,)), batch_id):
-            return list(_batch_requests(ledger, reserved, order, 1))
+    for key in candidates:  # the first that a budget has room for
+        if reserved := _reserve(runtime, PartitionRange((key,)), batch_id):
+            return list(_batch_requests(runtime, reserved, order, 1))
     return []
 
 
-def _why_nothing(pending: int, free: int, *, unknown: int) -> str:
+def _why_nothing(pending: int, free: int) -> str:
     if not pending:
         return "no clip is pending"
-    if unknown == pending:
-        return f"{pending} clips are pending, but have no partition in Dagster; materialize prompt_manifest again"
     return f"{pending} clips are pending; waiting for slots ({max(free, 0)} free)"
 
 
@@ -131,63 +155,67 @@ def _new_batch() -> str:
     return uuid.uuid4().hex[:12]
 
 
-def _reserve(desk: DeskResource, ledger: Ledger, stretch: Stretch, batch_id: str) -> list[Attempt]:
-    settings, catalogue = desk.settings.read(), desk.catalogue()
-    standings = ledger.clips.standings(stretch.keys)
-    costs = {
-        clip_id: cost_micros(clip, catalogue)
-        for clip_id, clip in ((clip_id, standings[clip_id].clip) for clip_id in stretch.keys)
-    }
+def _reserve(runtime: PipelineRuntime, planned: PartitionRange, batch_id: str) -> list[Attempt]:
+    settings, ledger, catalogue = runtime.settings, runtime.ledger, runtime.catalogue
+    standings = ledger.clips.standings(planned.keys)
     return ledger.attempts.reserve(
-        costs, batch_id=batch_id, limits=limits_of(settings), lease_s=requested_lease_s(settings)
+        {key: cost_micros(standings[key].clip, catalogue) for key in planned.keys},
+        account=runtime.account,
+        batch_id=batch_id,
+        limits=limits_of(settings),
+        lease_s=requested_lease_s(settings),
     ).reserved
 
 
 def _batch_requests(
-    ledger: Ledger, reserved: list[Attempt], order: dict[str, int], longest: int
+    runtime: PipelineRuntime, reserved: list[Attempt], order: dict[str, int], longest: int
 ) -> Iterator[dg.RunRequest]:
     """One run for each contiguous part of a batch; mostly that is the whole of it."""
     if not reserved:
         return
     batch_id = reserved[0].batch_id
-    number = ledger.batches.next_try(batch_id)
-    for stretch in stretches([attempt.clip_id for attempt in reserved], order, longest):
+    number = runtime.ledger.batches.next_try(batch_id)
+    for planned in contiguous_ranges([attempt.clip_key for attempt in reserved], order, longest):
         yield range_request(
-            stretch,
-            job_name=GENERATIONS_JOB,
-            run_key=f"submit:{batch_id}:{number}:{stretch.first}",
-            sensor=NAME,
+            planned,
+            job_name=runtime.names.generations_job,
+            run_key=f"submit:{batch_id}:{number}:{planned.first}",
+            sensor=runtime.names.of(NAME),
             tags={BATCH_TAG: batch_id},
         )
 
 
-def _recovered(instance: dg.DagsterInstance, ledger: Ledger, settings: Settings) -> Iterator[dg.RunRequest]:
+def _recovered(instance: dg.DagsterInstance, runtime: PipelineRuntime) -> Iterator[dg.RunRequest]:
     """Pick up what runs that died, or never began, left in the ledger."""
-    attempts = ledger.attempts.live(AttemptState.RESERVED, AttemptState.SUBMITTING)
+    settings, ledger = runtime.settings, runtime.ledger
+    attempts = ledger.attempts.live(
+        AttemptState.RESERVED, AttemptState.SUBMITTING, pipeline=runtime.names.name
+    )
     recovery = plan_recovery(attempts, ledger.now())
     for attempt in recovery.lost:
         park_lost(ledger, attempt)
-        bury_expired_runs(instance, GENERATIONS_JOB, BATCH_TAG, attempt.batch_id)
-    order: dict[str, int] = {}
+        fail_expired_runs(instance, runtime, BATCH_TAG, attempt.batch_id)
     lease_s = requested_lease_s(settings)
     for batch_id, reserved in recovery.unclaimed.items():
         ids = [attempt.attempt_id for attempt in reserved]
-        if waiting_runs(instance, GENERATIONS_JOB, BATCH_TAG, batch_id):
+        if waiting_runs(instance, runtime.names.generations_job, BATCH_TAG, batch_id):
             ledger.attempts.extend(ids, lease_s)
             continue
-        bury_expired_runs(instance, GENERATIONS_JOB, BATCH_TAG, batch_id)
+        fail_expired_runs(instance, runtime, BATCH_TAG, batch_id)
         tries = ledger.batches.tries(batch_id)
         if tries >= MOST_TRIES:
             _give_up(ledger, reserved)
             continue
-        if tries == 0 and any(attempt.owner for attempt in reserved):
-            # A person's run: what it still wanted is planned like everything that is pending.
+        persons = tries == 0 and any(attempt.lease.owner for attempt in reserved)
+        if persons or any(attempt.account != runtime.account for attempt in reserved):
+            # What a person's run still wanted, or another account was to submit, is planned like everything pending.
             for attempt in reserved:
                 ledger.attempts.release(attempt.attempt_id)
             continue
         ledger.attempts.extend(ids, lease_s)
-        order = order or {key: at for at, key in enumerate(instance.get_dynamic_partitions(CLIPS))}
-        yield from _batch_requests(ledger, reserved, order, settings.batch_size)
+        keys = [attempt.clip_key for attempt in reserved]
+        order = partition_order(instance, runtime.names, keys)
+        yield from _batch_requests(runtime, reserved, order, settings.batch_size)
 
 
 def _give_up(ledger: Ledger, reserved: list[Attempt]) -> None:

@@ -1,28 +1,58 @@
 """One job an asset: what sensors, schedules and people launch."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
 import dagster as dg
 
-from sora_pipeline.assets.generations import generations
-from sora_pipeline.assets.prompt_manifest import prompt_manifest
-from sora_pipeline.assets.video_manifest import video_manifest
-from sora_pipeline.assets.videos import videos
-from sora_pipeline.checks import production_health
-from sora_pipeline.names import GENERATIONS_JOB, MANIFEST_JOB, PUBLISH_JOB, VIDEOS_JOB
+from sora_pipeline.names import PipelineNames
 
-manifest_job = dg.define_asset_job(
-    MANIFEST_JOB, [prompt_manifest], description="Read the input manifest and register its clips."
-)
-# Without checks: they look at whole productions, and belong to the run that publishes one.
-generations_job = dg.define_asset_job(
-    GENERATIONS_JOB, dg.AssetSelection.assets(generations).without_checks(), description="Submit clips."
-)
-videos_job = dg.define_asset_job(
-    VIDEOS_JOB,
-    dg.AssetSelection.assets(videos).without_checks(),
-    description="Download and check rendered clips.",
-)
-publish_job = dg.define_asset_job(
-    PUBLISH_JOB,
-    dg.AssetSelection.assets(video_manifest) | dg.AssetSelection.checks(production_health),
-    description="Publish the output manifest and the gallery, and look at the production's health.",
-)
+Job = Any
+"""What ``dg.define_asset_job`` returns; Dagster has no public name for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineJobs:
+    """The jobs of one pipeline.
+
+    Attributes:
+        manifest: Reads the input manifest.
+        generations: Submits clips.
+        videos: Fetches videos.
+        publish: Publishes the output manifest and evaluates the checks.
+    """
+
+    manifest: Job
+    generations: Job
+    videos: Job
+    publish: Job
+
+    def all(self) -> Sequence[Job]:
+        """In the order of the work."""
+        return [self.manifest, self.generations, self.videos, self.publish]
+
+
+def build_jobs(
+    names: PipelineNames, production_health: dg.AssetChecksDefinition, executor: dg.ExecutorDefinition
+) -> PipelineJobs:
+    """The jobs of a pipeline. They have an executor of their own, so that a project's other jobs keep theirs."""
+
+    def job(name: str, selection: dg.AssetSelection, description: str) -> Job:
+        return dg.define_asset_job(name, selection, description=description, executor_def=executor)
+
+    # Without checks: they look at whole productions, and belong to the run that publishes one.
+    manifest, generations, videos, video_manifest = (
+        dg.AssetSelection.assets(key).without_checks()
+        for key in (names.prompt_manifest, names.generations, names.videos, names.video_manifest)
+    )
+    return PipelineJobs(
+        manifest=job(names.manifest_job, manifest, "Read the input manifest and register its clips."),
+        generations=job(names.generations_job, generations, "Submit clips."),
+        videos=job(names.videos_job, videos, "Download and check rendered clips."),
+        publish=job(
+            names.publish_job,
+            video_manifest | dg.AssetSelection.checks(production_health),
+            "Publish the output manifest and the gallery, and look at the production's health.",
+        ),
+    )

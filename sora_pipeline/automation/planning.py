@@ -15,7 +15,7 @@ NEARLY_SETTLED = 0.8
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
+class PartitionRange:
     """Neighbouring partitions, in the order in which Dagster keeps them: what one range run can serve."""
 
     keys: tuple[str, ...]
@@ -31,7 +31,7 @@ class Stretch:
         return self.keys[-1]
 
 
-def stretches(wanted: Iterable[str], order: Mapping[str, int], longest: int) -> list[Stretch]:
+def contiguous_ranges(wanted: Iterable[str], order: Mapping[str, int], longest: int) -> list[PartitionRange]:
     """Cut keys into maximal runs of neighbours, none longer than ``longest``.
 
     Args:
@@ -45,12 +45,12 @@ def stretches(wanted: Iterable[str], order: Mapping[str, int], longest: int) -> 
             found[-1].append(key)
         else:
             found.append([key])
-    return [Stretch(tuple(keys)) for keys in found]
+    return [PartitionRange(tuple(keys)) for keys in found]
 
 
 def plan_dispatch(
     pending: Sequence[str], order: Mapping[str, int], *, free_slots: int, batch_size: int, max_in_flight: int
-) -> Stretch | None:
+) -> PartitionRange | None:
     """The next clips that one run submits, or None to wait.
 
     A run costs seconds, so a trickle of free slots is not handed out one by one: a quarter of all slots has to be
@@ -59,7 +59,7 @@ def plan_dispatch(
     worth_a_run = min(len(pending), batch_size, ceil(max_in_flight / 4))
     if not pending or free_slots < worth_a_run:
         return None
-    cut = stretches(pending, order, min(batch_size, free_slots))
+    cut = contiguous_ranges(pending, order, min(batch_size, free_slots))
     return max(cut, key=lambda each: len(each.keys)) if cut else None
 
 
@@ -71,7 +71,7 @@ def plan_collect(
     now: datetime,
     batch_size: int,
     attempts_left: Mapping[int, bool],
-) -> list[Stretch]:
+) -> list[PartitionRange]:
     """Which clips are fetched (or shown as failed) now, as ranges.
 
     Args:
@@ -93,21 +93,21 @@ def plan_collect(
     shown = [attempt for attempt in ended if not attempts_left.get(attempt.attempt_id, False)]
     first_end: dict[str, datetime] = {}
     for attempt in shown:
-        end = attempt.completed_at or now
+        end = attempt.result.completed_at or now
         first_end[attempt.batch_id] = min(end, first_end.get(attempt.batch_id, end))
     for attempt in shown:
         batch = attempt.batch_id
         settled = 1 - open_by_batch.get(batch, 0) / max(total_by_batch.get(batch, 1), 1)
         # An end that is still to come was noted by a clock that ran ahead.
         waited = not timedelta(0) <= now - first_end[batch] < COLLECT_WAIT
-        if settled >= NEARLY_SETTLED or waited or attempt.collect_tries:
-            ready.append(attempt.clip_id)
-    return stretches(ready, order, batch_size)
+        if settled >= NEARLY_SETTLED or waited or attempt.result.collect_tries:
+            ready.append(attempt.clip_key)
+    return contiguous_ranges(ready, order, batch_size)
 
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
-    """What has to be done about attempts that no living run holds.
+    """What has to be done about attempts that no run_lock run holds.
 
     Attributes:
         lost: Submits whose run died before it recorded the answer.
@@ -122,7 +122,7 @@ def plan_recovery(attempts: Iterable[Attempt], now: datetime) -> Recovery:
     """Sort reservations and submits whose lease has run out."""
     recovery = Recovery([], {})
     for attempt in attempts:
-        if attempt.lease_until is not None and not is_over(attempt.lease_until, now):
+        if attempt.lease.until is not None and not is_over(attempt.lease.until, now):
             continue
         if attempt.state is AttemptState.SUBMITTING:
             recovery.lost.append(attempt)

@@ -1,18 +1,21 @@
 """The poll sensor: one tick asks about everything in flight, and requests the runs that fetch what is done."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import dagster as dg
 
-from sora_pipeline.automation.jobs import videos_job
-from sora_pipeline.automation.planning import plan_collect
-from sora_pipeline.automation.requests import range_request, requested_lease_s, waiting_clips
+from sora_pipeline.automation.jobs import Job
+from sora_pipeline.automation.planning import PartitionRange, plan_collect
+from sora_pipeline.automation.requests import (
+    partition_order,
+    range_request,
+    requested_lease_s,
+    waiting_clips,
+)
 from sora_pipeline.ledger import Attempt, AttemptState, Ledger
-from sora_pipeline.names import CLIPS, VIDEOS_JOB
-from sora_pipeline.production.polling import Swept, sweep
-from sora_pipeline.resources import DeskResource
-from sora_pipeline.settings import Settings
+from sora_pipeline.production.polling import Swept, sweep, time_out_elsewhere
+from sora_pipeline.runtime import PipelineRuntime
 
 NAME = "poll_sensor"
 TICK_BUDGET_S = 35.0
@@ -21,79 +24,100 @@ MOST_POLLS = 5_000
 MOST_TRIES = 5
 
 
-@dg.sensor(
-    name=NAME,
-    job=videos_job,
-    minimum_interval_seconds=1,  # the daemon looks every 5 seconds, and would skip every other look at 5
-    default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Polls predictions in flight and has finished videos fetched.",
-)
-def poll_sensor(context: dg.SensorEvaluationContext, desk: DeskResource) -> dg.SensorResult | dg.SkipReason:
-    """Poll everything that is due, then request ranges of what has ended."""
-    settings, ledger = desk.settings.read(), desk.ledger.open()
-    due = ledger.attempts.due(MOST_POLLS)
-    swept = asyncio.run(_sweep(desk, due, context)) if due else Swept()
-    unreported = ledger.attempts.unreported()
+def build_poll_sensor(runtime: PipelineRuntime, job: Job) -> dg.SensorDefinition:
+    """The sensor of a pipeline that asks what became of its predictions."""
+
+    @dg.sensor(
+        name=runtime.names.of(NAME),
+        job=job,
+        minimum_interval_seconds=1,  # the daemon looks every 5 seconds, and would skip every other look at 5
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Polls predictions in flight and has finished videos fetched.",
+    )
+    def poll_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        """Poll everything that is due, then request ranges of what has ended."""
+        ledger, account, pipeline = runtime.ledger, runtime.account.name, runtime.names.name
+        due = ledger.attempts.due(MOST_POLLS, account=account, pipeline=pipeline)
+        swept = asyncio.run(_sweep(runtime, due, context)) if due else Swept()
+        if given_up := time_out_elsewhere(ledger, account, pipeline):
+            swept.found["timed out at an account that is not configured now"] += given_up
+        requests = list(_requests(context.instance, runtime))
+        if not requests:
+            return dg.SkipReason(swept.sentence())
+        context.log.info(swept.sentence())
+        return dg.SensorResult(run_requests=requests)
+
+    return poll_sensor
+
+
+def _requests(instance: dg.DagsterInstance, runtime: PipelineRuntime) -> Iterator[dg.RunRequest]:
+    """The runs that fetch, or show as failed, what has ended."""
+    settings, ledger, names = runtime.settings, runtime.ledger, runtime.names
+    unreported = ledger.attempts.unreported(names.name)
     if not unreported:
-        return dg.SkipReason(swept.sentence())
-    order = {key: at for at, key in enumerate(context.instance.get_dynamic_partitions(CLIPS))}
-    ended = _worth_a_run(ledger, _without_waiting(context.instance, ledger, settings, unreported, order))
+        return
+    order = partition_order(instance, names, (attempt.clip_key for attempt in unreported))
+    ended = _worth_a_run(ledger, _without_waiting(instance, runtime, unreported, order))
     if not ended:
-        return dg.SkipReason(swept.sentence())
-    standings = ledger.clips.standings([attempt.clip_id for attempt in ended])
-    ranges = plan_collect(
+        return
+    by_clip = {attempt.clip_key: attempt for attempt in ended}
+    for partitions in _ranges(runtime, ended, order):
+        mine = [by_clip[key] for key in partitions.keys]
+        ledger.attempts.expect_collect([attempt.attempt_id for attempt in mine], requested_lease_s(settings))
+        tries = sum(attempt.result.collect_tries for attempt in mine)
+        # With the batch: in another ledger on the same home, the same numbers mean other attempts.
+        run_key = f"collect:{mine[0].batch_id}:{mine[0].attempt_id}-{mine[-1].attempt_id}:{len(mine)}:{tries}"
+        yield range_request(
+            partitions, job_name=names.videos_job, run_key=run_key, sensor=names.of(NAME), tags={}
+        )
+
+
+def _ranges(
+    runtime: PipelineRuntime, ended: Sequence[Attempt], order: Mapping[str, int]
+) -> list[PartitionRange]:
+    settings, ledger = runtime.settings, runtime.ledger
+    standings = ledger.clips.standings([attempt.clip_key for attempt in ended])
+    return plan_collect(
         ended,
         ledger.attempts.of_batches({attempt.batch_id for attempt in ended}),
         order,
         now=ledger.now(),
         batch_size=settings.batch_size,
         attempts_left={
-            attempt.attempt_id: standings[attempt.clip_id].pending(settings.max_attempts) for attempt in ended
+            attempt.attempt_id: standings[attempt.clip_key].pending(settings.max_attempts)
+            for attempt in ended
         },
     )
-    by_clip = {attempt.clip_id: attempt for attempt in ended}
-    requests = []
-    for stretch in ranges:
-        mine = [by_clip[clip_id] for clip_id in stretch.keys]
-        ledger.attempts.expect_collect([attempt.attempt_id for attempt in mine], requested_lease_s(settings))
-        tries = sum(attempt.collect_tries for attempt in mine)
-        # With the batch: in another ledger on the same home, the same numbers mean other attempts.
-        key = f"collect:{mine[0].batch_id}:{mine[0].attempt_id}-{mine[-1].attempt_id}:{len(mine)}:{tries}"
-        requests.append(range_request(stretch, job_name=VIDEOS_JOB, run_key=key, sensor=NAME, tags={}))
-    context.log.info(swept.sentence())
-    return dg.SensorResult(run_requests=requests) if requests else dg.SkipReason(swept.sentence())
 
 
-async def _sweep(desk: DeskResource, due: Sequence[Attempt], context: dg.SensorEvaluationContext) -> Swept:
-    async with desk.open(NAME, context.log.info) as tools:
-        return await sweep(tools, due, budget_s=TICK_BUDGET_S)
+async def _sweep(
+    runtime: PipelineRuntime, due: Sequence[Attempt], context: dg.SensorEvaluationContext
+) -> Swept:
+    async with runtime.open(runtime.names.of(NAME), context.log.info) as run_context:
+        return await sweep(run_context, due, budget_s=TICK_BUDGET_S)
 
 
 def _without_waiting(
-    instance: dg.DagsterInstance,
-    ledger: Ledger,
-    settings: Settings,
-    ended: list[Attempt],
-    order: Mapping[str, int],
+    instance: dg.DagsterInstance, runtime: PipelineRuntime, ended: list[Attempt], order: Mapping[str, int]
 ) -> list[Attempt]:
     """Leave those out whose run is still queued, and give it more time: another one would only queue behind it."""
-    if not any(attempt.collect_tries for attempt in ended):
+    if not any(attempt.result.collect_tries for attempt in ended):
         return ended
-    waiting = waiting_clips(instance, VIDEOS_JOB, order)
-    queued = [a.attempt_id for a in ended if a.collect_tries and a.clip_id in waiting]
+    waiting = waiting_clips(instance, runtime.names.videos_job, order)
+    queued = [a.attempt_id for a in ended if a.result.collect_tries and a.clip_key in waiting]
     if queued:
-        ledger.attempts.extend(queued, requested_lease_s(settings))
+        runtime.ledger.attempts.extend(queued, requested_lease_s(runtime.settings))
     return [attempt for attempt in ended if attempt.attempt_id not in queued]
 
 
 def _worth_a_run(ledger: Ledger, ended: list[Attempt]) -> list[Attempt]:
     """Leave out what was tried often enough; the video stays fetchable by `sora-pipeline retry`."""
-    tired = [attempt for attempt in ended if attempt.collect_tries >= MOST_TRIES]
+    tired = [attempt for attempt in ended if attempt.result.collect_tries >= MOST_TRIES]
     for attempt in tired:
-        if attempt.state is AttemptState.SUCCEEDED and attempt.error_message is None:
+        if attempt.state is AttemptState.SUCCEEDED and attempt.failure is None:
             ledger.attempts.note_problem(
                 attempt.attempt_id, "run_failed", f"{MOST_TRIES} runs ended before they fetched it"
             )
     if tired:
         ledger.attempts.report([attempt.attempt_id for attempt in tired])
-    return [attempt for attempt in ended if attempt.collect_tries < MOST_TRIES]
+    return [attempt for attempt in ended if attempt.result.collect_tries < MOST_TRIES]

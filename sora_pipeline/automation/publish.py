@@ -1,16 +1,17 @@
 """The publish sensor: requests a new output manifest when a production has changed and has calmed down."""
 
 import json
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 import dagster as dg
 
-from sora_pipeline.automation.jobs import publish_job
+from sora_pipeline.automation.jobs import Job
 from sora_pipeline.automation.requests import waiting_runs
 from sora_pipeline.ledger import Production
-from sora_pipeline.names import PRODUCTION_TAG, PUBLISH_JOB, REQUESTED_BY_TAG
+from sora_pipeline.names import PRODUCTION_TAG, REQUESTED_BY_TAG, PipelineNames, op_of
 from sora_pipeline.production.progress import progress_of
-from sora_pipeline.resources import DeskResource
+from sora_pipeline.runtime import PipelineRuntime
 
 NAME = "publish_sensor"
 WHILE_WORKING = timedelta(minutes=2)
@@ -19,32 +20,42 @@ GIVEN_UP_AFTER = timedelta(minutes=2)
 """How long a requested run may take before it is requested again."""
 
 
-@dg.sensor(
-    name=NAME,
-    job=publish_job,
-    minimum_interval_seconds=1,  # the daemon looks every 5 seconds, and would skip every other look at 5
-    default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Publishes the output manifest when something changed.",
-)
-def publish_sensor(
-    context: dg.SensorEvaluationContext, desk: DeskResource
-) -> dg.SensorResult | dg.SkipReason:
-    """Request one run for each production that is out of date and calm."""
-    settings, ledger = desk.settings.read(), desk.ledger.open()
-    now, catalogue = ledger.now(), desk.catalogue()
-    asked = _Asked(context.cursor)
-    requests = []
-    for production in ledger.productions.unpublished():
+def build_publish_sensor(runtime: PipelineRuntime, job: Job) -> dg.SensorDefinition:
+    """The sensor of a pipeline that has its output manifests published."""
+
+    @dg.sensor(
+        name=runtime.names.of(NAME),
+        job=job,
+        minimum_interval_seconds=1,  # the daemon looks every 5 seconds, and would skip every other look at 5
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Publishes the output manifest when something changed.",
+    )
+    def publish_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        """Request one run for each production that is out of date and calm."""
+        asked = _Asked(context.cursor)
+        requests = list(_requests(context.instance, runtime, asked))
+        if not requests:
+            return dg.SkipReason(
+                "every output manifest is up to date, or will be when its clips have settled"
+            )
+        return dg.SensorResult(run_requests=requests, cursor=asked.cursor())
+
+    return publish_sensor
+
+
+def _requests(
+    instance: dg.DagsterInstance, runtime: PipelineRuntime, asked: "_Asked"
+) -> Iterator[dg.RunRequest]:
+    settings, ledger, catalogue = runtime.settings, runtime.ledger, runtime.catalogue
+    now = ledger.now()
+    for production in ledger.productions.unpublished(runtime.names.name):
         settled = progress_of(ledger, production, settings, catalogue).settled
         if not is_due(production, settled=settled, now=now):
             continue
-        if waiting_runs(context.instance, PUBLISH_JOB, PRODUCTION_TAG, production.production_id):
+        if waiting_runs(instance, runtime.names.publish_job, PRODUCTION_TAG, production.production_id):
             continue  # it will read the state of its own time
         if asked.may_ask(production, now):
-            requests.append(_request(production, now))
-    if not requests:
-        return dg.SkipReason("every output manifest is up to date, or will be when its clips have settled")
-    return dg.SensorResult(run_requests=requests, cursor=asked.cursor())
+            yield _request(runtime.names, production, now)
 
 
 def is_due(production: Production, *, settled: bool, now: datetime) -> bool:
@@ -59,12 +70,12 @@ def is_due(production: Production, *, settled: bool, now: datetime) -> bool:
     return last is None or not timedelta(0) <= now - last < WHILE_WORKING
 
 
-def _request(production: Production, now: datetime) -> dg.RunRequest:
+def _request(names: PipelineNames, production: Production, now: datetime) -> dg.RunRequest:
     identity = production.production_id
     return dg.RunRequest(
         run_key=f"publish:{identity}:{production.change_seq}:{now.timestamp():.0f}",
-        run_config={"ops": {"video_manifest": {"config": {"production": identity}}}},
-        tags={PRODUCTION_TAG: identity, REQUESTED_BY_TAG: NAME},
+        run_config={"ops": {op_of(names.video_manifest): {"config": {"production": identity}}}},
+        tags={PRODUCTION_TAG: identity, REQUESTED_BY_TAG: names.of(NAME)},
     )
 
 

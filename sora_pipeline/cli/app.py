@@ -9,8 +9,10 @@ import types
 import typer
 
 from sora_pipeline import __version__
-from sora_pipeline.cli import check, costs, dev, doctor, ledger, models, retry, run, sandbox, status
+from sora_pipeline.advice import explained
+from sora_pipeline.cli import adopt, check, costs, dev, doctor, ledger, models, retry, run, sandbox, status
 from sora_pipeline.cli.output import BAD_INPUT, problem
+from sora_pipeline.errors import SoraPipelineError
 
 app = typer.Typer(
     name="sora-pipeline",
@@ -28,6 +30,7 @@ app.command("costs")(costs.costs)
 app.command("models")(models.models)
 app.command("doctor")(doctor.doctor)
 app.command("dev")(dev.dev)
+app.command("adopt")(adopt.adopt)
 app.add_typer(ledger.app, name="ledger")
 app.command("sandbox", help=sandbox.HELP)(sandbox.command())
 
@@ -47,32 +50,13 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         app()
-    except _expected_problems() as error:
-        problem(str(error))
+    except (
+        SoraPipelineError
+    ) as error:  # what a user can cause and mend; all else is a bug and keeps its traceback
+        problem(explained(error))
         sys.exit(BAD_INPUT)
 
 
 def _interrupt(_number: int, _frame: types.FrameType | None) -> None:
     """A polite kill is like Ctrl-C: our daemon is stopped in order."""
     raise KeyboardInterrupt
-
-
-def _expected_problems() -> tuple[type[Exception], ...]:
-    """What a user can cause and mend; everything else is a bug and keeps its traceback."""
-    from sora_pipeline.headless.daemon import DaemonProblem
-    from sora_pipeline.ledger.database import LedgerProblem
-    from sora_pipeline.manifest.problems import ManifestProblem
-    from sora_pipeline.provider.catalogue import CatalogueError
-    from sora_pipeline.sandbox.embedded import SandboxStartError
-    from sora_pipeline.settings import SettingsProblem
-    from sora_pipeline.store import StoreProblem
-
-    return (
-        SettingsProblem,
-        LedgerProblem,
-        ManifestProblem,
-        CatalogueError,
-        StoreProblem,
-        DaemonProblem,
-        SandboxStartError,
-    )

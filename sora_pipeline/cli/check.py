@@ -3,38 +3,59 @@
 import typer
 
 from sora_pipeline.cli.money import Outlook
-from sora_pipeline.cli.output import BAD_INPUT, OK, console, print_json, row_problems
+from sora_pipeline.cli.output import (
+    BAD_INPUT,
+    BUILT_IN,
+    OK,
+    console,
+    note,
+    print_json,
+    reading_notes,
+    row_problems,
+)
 
 
 def check(
-    manifest: str = typer.Argument(help="CSV or Parquet file: path or fsspec URI."),
+    manifest: str = typer.Argument(help="CSV, Excel or Parquet file: path or fsspec URI."),
+    name: str = typer.Option("", help="Name of the production. Default: the manifest's file name."),
+    output: str = typer.Option("", help="Where its videos would go. Default: a folder below SORA_OUTPUT."),
     as_json: bool = typer.Option(False, "--json", help="One JSON object on standard output."),
 ) -> None:
     """Check every row of a manifest and estimate what it costs. Submits nothing."""
     from sora_pipeline.headless.home import prepare_home
     from sora_pipeline.ledger import Ledger
-    from sora_pipeline.production.reading import estimate, read_snapshot
+    from sora_pipeline.production.intake import (
+        estimate,
+        open_production,
+        read_snapshot,
+        require_affordable,
+        with_amendments,
+    )
+    from sora_pipeline.production.naming import Asked
     from sora_pipeline.provider.catalogue import load_catalogue
     from sora_pipeline.settings import Settings, ledger_url
     from sora_pipeline.uris import absolute_uri
 
     settings = Settings.from_env()
     catalogue = load_catalogue(settings.catalogue)
-    snapshot = read_snapshot(absolute_uri(manifest), settings, catalogue)
     ledger = Ledger(ledger_url(settings, prepare_home()))
-    outlook = Outlook.of(
-        ledger,
-        settings,
-        estimate(snapshot.clips, ledger, catalogue),
-        manifest=snapshot.manifest_uri,
-        output=settings.output,
-        budget_usd=settings.budget_usd,
-    )
+    asked = Asked(manifest=absolute_uri(manifest), name=name, output=output)
+    intake = open_production(ledger, settings, BUILT_IN, asked)
+    read = read_snapshot(intake.file, settings, catalogue)
+    snapshot = with_amendments(ledger, intake.decided, read)
+    decided = intake.decided
+    require_affordable(ledger, decided, snapshot)
+    costs = estimate(snapshot.clips, ledger, decided.plan.production_id, catalogue)
+    outlook = Outlook.of(ledger, settings, costs, decided=decided)
     code = BAD_INPUT if snapshot.problems else OK
     if as_json:
         print_json(
             {
+                "production": decided.plan.production_id,
                 "manifest": snapshot.manifest_uri,
+                "output": decided.plan.output_uri,
+                "amends": decided.amends,
+                "ignored_columns": list(snapshot.ignored_columns),
                 "clips": len(snapshot.clips),
                 "invalid_rows": len(snapshot.invalid),
                 **outlook.as_json(),
@@ -52,6 +73,8 @@ def check(
         )
         raise typer.Exit(code)
     row_problems(snapshot)
+    for sentence in reading_notes(snapshot, decided):
+        note(sentence)
     verdict = f"{len(snapshot.clips)} clips are fine"
     if snapshot.invalid:
         verdict += f", {len(snapshot.invalid)} rows are not (the fine ones can be produced all the same)"

@@ -1,9 +1,16 @@
 """``sora-pipeline costs``: where the money went."""
 
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import typer
 from rich.table import Table
 
 from sora_pipeline.cli.output import console, plain, print_json
+from sora_pipeline.cli.productions import PRODUCTION, selected
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def costs(
@@ -11,46 +18,74 @@ def costs(
         ["day", "model"],
         "--by",
         metavar="WHAT",
-        help="day (UTC), model, provider, production, or a column of your manifests (campaign, for one); may be given often.",
+        help="day (UTC), model, provider, account, production, or a column of your manifests (campaign, for one); may be "
+        "given often.",
+    ),
+    production: list[str] = PRODUCTION,
+    csv: Path | None = typer.Option(
+        None, "--csv", metavar="FILE", help="Write the table to this file, for a spreadsheet."
     ),
     as_json: bool = typer.Option(False, "--json", help="One JSON object on standard output."),
 ) -> None:
     """Sum up what was billed: every submit that was accepted, or may have been. Asks the ledger only."""
-    from sora_pipeline.headless.home import prepare_home
-    from sora_pipeline.ledger import Ledger
-    from sora_pipeline.settings import Settings, ledger_url
+    from sora_pipeline.cli.opening import open_ledger
+    from sora_pipeline.production.cost_table import cost_table
 
-    settings = Settings.from_env()
-    ledger = Ledger(ledger_url(settings, prepare_home()))
+    ledger, _, _ = open_ledger()
     by = list(dict.fromkeys(by))
-    lines = ledger.money.report(by)
-    total = sum(float(line.spent_usd) for line in lines)
+    table = cost_table(ledger, by, [each.production_id for each in selected(ledger, production)])
+    real, simulated = (
+        table[table.simulated == made_up].drop(columns="simulated") for made_up in (False, True)
+    )
+    if csv is not None:
+        _write(table, by, csv)
     if as_json:
-        rows = [
+        print_json(
             {
-                **dict(zip(by, line.keys, strict=True)),
-                "clips": line.clips,
-                "attempts": line.attempts,
-                "delivered": line.delivered,
-                "spent_usd": float(line.spent_usd),
+                "by": by,
+                "lines": real.to_dict("records"),
+                "spent_usd": _total(real),
+                "simulated_lines": simulated.to_dict("records"),
+                "simulated_usd": _total(simulated),
             }
-            for line in lines
-        ]
-        print_json({"by": by, "lines": rows, "spent_usd": round(total, 4)})
+        )
         return
-    if not lines:
+    if table.empty:
         console.print("nothing was billed so far")
-        return
+    for lines, unit in ((real, "USD"), (simulated, "sandbox USD")):
+        if not lines.empty:
+            console.print(_shown(by, lines, unit))
+
+
+def _write(table: "pd.DataFrame", by: list[str], csv: Path) -> None:
+    from sora_pipeline.manifest.output_csv import harmless
+    from sora_pipeline.production.cost_table import SUMS
+
+    keys = [(harmless(name), table[name].map(harmless)) for name in table.columns[: len(by)]]
+    try:
+        table.assign(**dict(keys))[[name for name, _ in keys] + list(SUMS)].to_csv(
+            csv, index=False, encoding="utf-8-sig"
+        )
+    except OSError as error:
+        raise typer.BadParameter(
+            f"{csv} cannot be written: {error.strerror}. Name a file in a folder that is there",
+            param_hint="--csv",
+        ) from None
+
+
+def _total(lines: "pd.DataFrame") -> float:
+    return round(float(lines.spent_usd.sum()), 4)
+
+
+def _shown(by: "list[str]", lines: "pd.DataFrame", unit: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold", show_footer=True)
-    for name in by:
+    for name in lines.columns[: len(by)]:
         table.add_column(plain(name), footer="")
     table.add_column("clips", justify="right")
-    table.add_column("billed", justify="right", footer=str(sum(line.attempts for line in lines)))
-    table.add_column("delivered", justify="right", footer=str(sum(line.delivered for line in lines)))
-    table.add_column("USD", justify="right", footer=f"{total:.2f}")
-    for line in lines:
-        numbers = (line.clips, line.attempts, line.delivered)
-        table.add_row(
-            *(plain(key) or "(none)" for key in line.keys), *map(str, numbers), f"{line.spent_usd:.2f}"
-        )
-    console.print(table)
+    table.add_column("billed", justify="right", footer=str(lines.attempts.sum()))
+    table.add_column("delivered", justify="right", footer=str(lines.delivered.sum()))
+    table.add_column(unit, justify="right", footer=f"{_total(lines):.2f}")
+    for *keys, clips, attempts, delivered, spent_usd in lines.itertuples(index=False, name=None):
+        numbers = map(str, (clips, attempts, delivered))
+        table.add_row(*(plain(key) or "(none)" for key in keys), *numbers, f"{spent_usd:.2f}")
+    return table

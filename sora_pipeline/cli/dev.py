@@ -1,5 +1,6 @@
 """``sora-pipeline dev``: the Dagster UI and daemon on the project's own home."""
 
+import importlib.util
 import os
 import signal
 import subprocess
@@ -22,6 +23,9 @@ def dev(
     from sora_pipeline.settings import Settings
 
     Settings.from_env()
+    if importlib.util.find_spec("dagster_webserver") is None:
+        problem("the Dagster UI is not installed: pip install 'sora-pipeline[ui]'")
+        raise typer.Exit(BAD_INPUT)
     home = prepare_home()
     with dg.DagsterInstance.get() as instance:
         if daemon_is_alive(instance, home):

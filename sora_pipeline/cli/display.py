@@ -8,18 +8,22 @@ from rich.live import Live
 from rich.text import Text
 
 from sora_pipeline.cli.output import errors
+from sora_pipeline.ledger.types import AttemptState
+from sora_pipeline.status import ClipStatus
 
 if TYPE_CHECKING:
     from sora_pipeline.production.progress import Progress
 
-_ORDER = (
-    ("delivered", "green"),
-    ("fetching", "cyan"),
-    ("rendering", "blue"),
-    ("submitting", "blue"),
-    ("pending", "dim"),
-    ("failed", "red"),
-    ("ambiguous", "yellow"),
+_ENDS = (
+    (ClipStatus.DELIVERED, "green"),
+    (ClipStatus.FAILED, "red"),
+    (ClipStatus.AMBIGUOUS, "yellow"),
+)
+_WORK = (
+    (AttemptState.SUCCEEDED, "fetching", "cyan"),
+    (AttemptState.IN_FLIGHT, "rendering", "blue"),
+    (AttemptState.SUBMITTING, "submitting", "blue"),
+    (AttemptState.RESERVED, "reserved", "blue"),
 )
 _BAR = 28
 
@@ -47,9 +51,12 @@ class ProgressDisplay:
         if progress is None:
             return Text("the Dagster daemon starts and reads the manifest", style="dim")
         words = Text()
-        for name, style in _ORDER:
-            if progress.counts[name]:
-                words.append(f"{progress.counts[name]} {name}  ", style=style)
+        waiting = progress.counts[ClipStatus.PENDING] - progress.at_work[AttemptState.RESERVED]
+        parts = [(progress.counts[status], str(status), style) for status, style in _ENDS]
+        parts[1:1] = [(progress.at_work[state], word, style) for state, word, style in _WORK]
+        for count, word, style in (*parts, (waiting, str(ClipStatus.PENDING), "dim")):
+            if count:
+                words.append(f"{count} {word}  ", style=style)
         if progress.settled and not progress.published:
             words.append("publishing  ", style="cyan")
         words.append(f"{progress.spending.committed_usd:.2f} USD", style="dim")
@@ -61,7 +68,7 @@ class ProgressDisplay:
         bar = Text(f"{self._clock()} ", style="dim")
         if progress is None or not progress.clips:
             return bar
-        done = progress.counts["delivered"] + progress.counts["failed"] + progress.counts["ambiguous"]
+        done = sum(progress.counts[status] for status, _ in _ENDS)
         cells = round(_BAR * done / progress.clips)
         bar.append("━" * cells, style="green").append("━" * (_BAR - cells), style="bright_black")
         return bar.append(f" {done}/{progress.clips}  ", style="bold")

@@ -14,7 +14,7 @@ def doctor(
     import asyncio
 
     from sora_pipeline.headless.doctor import examine
-    from sora_pipeline.resources import provider_config
+    from sora_pipeline.runtime import provider_config
 
     findings = asyncio.run(examine(provider_config))
     if as_json:

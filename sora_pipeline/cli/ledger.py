@@ -1,6 +1,6 @@
 """``sora-pipeline ledger``: what can be done about the ledger itself."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.table import Table
@@ -9,6 +9,7 @@ from sora_pipeline.cli.output import BAD_INPUT, console, note, plain, print_json
 
 if TYPE_CHECKING:
     from sora_pipeline.production.progress import Progress
+    from sora_pipeline.recovery.rebuild import Recovered
 
 app = typer.Typer(help="Rebuild a ledger that was lost.", no_args_is_help=True)
 
@@ -31,12 +32,13 @@ def rebuild(
     """Rebuild a lost ledger from Dagster's event log and the outputs. Submits nothing, pays nothing. Exit 0 or 2."""
     import dagster as dg
 
-    from sora_pipeline.headless.history import read_history
     from sora_pipeline.headless.home import daemon_is_alive, prepare_home
     from sora_pipeline.ledger import Ledger
     from sora_pipeline.production.progress import progress_of
-    from sora_pipeline.production.rebuilding import RebuildProblem, recover
-    from sora_pipeline.provider.catalogue import UnknownModel, load_catalogue
+    from sora_pipeline.provider.catalogue import UnknownModelError, load_catalogue
+    from sora_pipeline.recovery.dagster_events import pipelines_in, read_history
+    from sora_pipeline.recovery.evidence import History
+    from sora_pipeline.recovery.rebuild import RebuildError, recover, restore
     from sora_pipeline.settings import Settings, ledger_url
     from sora_pipeline.uris import absolute_uri
 
@@ -44,7 +46,7 @@ def rebuild(
     catalogue = load_catalogue(settings.catalogue)
     home = prepare_home()
     ledger = Ledger(ledger_url(settings, home))
-    ledger.rebuilding.require_empty()
+    ledger.restore.require_empty()
     with dg.DagsterInstance.get() as instance:
         if daemon_is_alive(instance, home):
             problem(
@@ -52,47 +54,53 @@ def rebuild(
                 "(one that was killed counts as alive for 75 seconds)"
             )
             raise typer.Exit(BAD_INPUT)
-        history = read_history(instance)
+        history = History.of_all(read_history(instance, assets) for assets in pipelines_in(instance))
     try:
-        recovered = recover(
-            history, [absolute_uri(each) for each in output], settings, catalogue, ledger.now()
-        )
-    except (RebuildProblem, UnknownModel) as error:
+        recovered = recover(history, [absolute_uri(uri) for uri in output], settings, catalogue, ledger.now())
+    except (RebuildError, UnknownModelError) as error:
         problem(str(error))
         raise typer.Exit(BAD_INPUT) from None
-    ledger.rebuilding.insert(recovered.found)
-    looks = [progress_of(ledger, each, settings, catalogue) for each in ledger.productions.all()]
-    spent = sum(float(look.spending.spent_usd) for look in looks)
+    restore(ledger, recovered)
+    productions = [progress_of(ledger, each, settings, catalogue) for each in ledger.productions.all()]
     if as_json:
-        print_json(
-            {
-                "productions": [production_facts(look) for look in looks],
-                "attempts": len(recovered.found.attempts),
-                "spent_usd": spent,
-                "notes": recovered.notes,
-            }
-        )
+        print_json(recovered_facts(productions, recovered))
         return
-    console.print(_table(looks))
-    console.print(
-        f"\n{len(looks)} productions, {len(recovered.found.attempts)} attempts, {spent:.2f} USD billed; "
-        "`sora-pipeline run MANIFEST` goes on from here and pays for nothing of it again"
-    )
+    show_recovered(productions, recovered)
+    console.print("`sora-pipeline run MANIFEST` goes on from here and pays for nothing of it again")
     for sentence in recovered.notes:
         note(sentence)
 
 
-def _table(looks: "list[Progress]") -> Table:
+def recovered_facts(productions: "list[Progress]", recovered: "Recovered") -> dict[str, Any]:
+    """What came into the ledger, as JSON-able values."""
+    return {
+        "productions": [production_facts(progress) for progress in productions],
+        "attempts": len(recovered.found.attempts),
+        "spent_usd": _spent_usd(productions),
+        "notes": recovered.notes,
+    }
+
+
+def show_recovered(productions: "list[Progress]", recovered: "Recovered") -> None:
+    """What came into the ledger, as a table and a sentence."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("manifest", "output", "clips", "USD"):
+    for name in ("production", "manifest", "output", "clips", "USD"):
         table.add_column(name, overflow="fold", justify="right" if name == "USD" else "left")
-    for look in looks:
-        counts = ", ".join(f"{count} {what}" for what, count in sorted(look.counts.items()) if count)
-        production = look.production
+    for progress in productions:
+        counts = ", ".join(f"{clips} {status}" for status, clips in sorted(progress.counts.items()) if clips)
+        production = progress.production
         table.add_row(
+            production.production_id,
             plain(production.manifest_uri),
             plain(production.output_uri),
             counts or "none",
-            f"{look.spending.spent_usd:.2f}",
+            f"{progress.spending.spent_usd:.2f}",
         )
-    return table
+    console.print(table)
+    console.print(
+        f"\n{len(productions)} productions, {len(recovered.found.attempts)} attempts, {_spent_usd(productions):.2f} USD billed"
+    )
+
+
+def _spent_usd(productions: "list[Progress]") -> float:
+    return float(sum(progress.spending.spent_usd for progress in productions))

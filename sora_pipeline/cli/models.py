@@ -3,14 +3,15 @@
 import typer
 from rich.table import Table
 
-from sora_pipeline.cli.output import console, print_json
+from sora_pipeline.cli.output import console, plain, print_json
 
 
 def models(
     as_json: bool = typer.Option(False, "--json", help="One JSON object on standard output."),
 ) -> None:
-    """List the models of the catalogue: wire formats, durations, sizes and prices."""
+    """List the installed providers and the models of the catalogue: durations, sizes and prices."""
     from sora_pipeline.provider.catalogue import load_catalogue
+    from sora_pipeline.provider.registry import installed
     from sora_pipeline.settings import Settings
 
     catalogue = load_catalogue(Settings.from_env().catalogue)
@@ -18,6 +19,9 @@ def models(
     if as_json:
         print_json(
             {
+                "providers": [
+                    {"name": name, "problem": catalogue.problems.get(name)} for name in installed()
+                ],
                 "models": [
                     {
                         "name": model.name,
@@ -31,16 +35,19 @@ def models(
                         "expected_render_s": model.expected_render_s,
                     }
                     for model in known
-                ]
+                ],
             }
         )
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("model", "formats", "seconds", "sizes and USD a second"):
+    for name in ("model", "providers", "seconds", "sizes and USD a second"):
         table.add_column(name, overflow="fold")
     for model in known:
         prices = ", ".join(f"{size} {model.usd_per_second[size]}" for size in model.sizes)
         durations = ", ".join(str(seconds) for seconds in model.durations)
         table.add_row(model.name, ", ".join(model.formats), durations, prices)
     console.print(table)
+    console.print(f"installed providers: {', '.join(installed())}", style="dim")
+    for problem in catalogue.problems.values():
+        console.print(plain(problem), style="yellow")
     console.print("more models, or other prices: a TOML file named by SORA_CATALOGUE", style="dim")

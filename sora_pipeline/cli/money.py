@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sora_pipeline.ledger import Ledger
-    from sora_pipeline.production.reading import Estimate
+    from sora_pipeline.production.intake import Estimate
+    from sora_pipeline.production.naming import Decided
     from sora_pipeline.settings import Settings
 
 
@@ -19,7 +20,7 @@ class Outlook:
         budget_usd: What the production may cost; None: no limit.
         daily_usd: What a day may cost; None: no limit.
         committed_usd: What the production has spent or reserved.
-        today_usd: What today has spent or reserved, all productions together.
+        today_usd: What today has spent or reserved at the account, all productions together.
     """
 
     costs: "Estimate"
@@ -35,19 +36,21 @@ class Outlook:
         settings: "Settings",
         costs: "Estimate",
         *,
-        manifest: str,
-        output: str,
-        budget_usd: Decimal | None,
+        decided: "Decided",
     ) -> "Outlook":
         """Look at the ledger."""
-        production = ledger.productions.find(manifest, output)
+        production, plan = decided.known, decided.plan
+        kept = production is not None and production.budget_given and not plan.budget_given
+        budget_usd = (
+            production.budget_usd if production and (kept or plan.budget_usd is None) else plan.budget_usd
+        )
         committed = ledger.money.of_production(production.production_id).committed_usd if production else None
         return cls(
             costs=costs,
             budget_usd=budget_usd,
             daily_usd=settings.budget_daily_usd,
             committed_usd=committed or Decimal(0),
-            today_usd=ledger.money.of_today(settings.provider).committed_usd,
+            today_usd=ledger.money.of_today(settings.account_name).committed_usd,
         )
 
     @property

@@ -8,12 +8,16 @@ from rich.console import Console
 from rich.table import Table
 
 from sora_pipeline.manifest.snapshot import Snapshot
-from sora_pipeline.outcome import ClipOutcome, ClipStatus
+from sora_pipeline.outcome import ClipOutcome
+from sora_pipeline.status import ClipStatus
 
 if TYPE_CHECKING:
+    from sora_pipeline.production.naming import Decided
     from sora_pipeline.production.progress import Progress
 
 OK, SOME_FAILED, BAD_INPUT, STOPPED = 0, 1, 2, 3
+BUILT_IN = ""
+"""The name of the pipeline that commands work for: that of ``sora_pipeline.definitions``."""
 
 _WIDE = 200
 """Columns where nobody looks: a log or a file has no edge at which to break lines."""
@@ -58,6 +62,21 @@ def row_problems(snapshot: Snapshot) -> None:
         errors.print(f"[red]✗[/] {plain(each.sentence(snapshot.manifest_uri))}")
 
 
+def reading_notes(snapshot: Snapshot, decided: "Decided") -> list[str]:
+    """What people should know about how a manifest was understood."""
+    said = []
+    if decided.amends:
+        said.append(
+            f"{snapshot.manifest_uri} mends rows of the production {decided.plan.production_id}; its other rows stay as they are"
+        )
+    ignored = [name for name in snapshot.ignored_columns if not (decided.amends and name != "account")]
+    if ignored:
+        said.append(
+            f"left out, since the output manifest writes columns of these names itself: {', '.join(ignored)}"
+        )
+    return said
+
+
 def outcome_rows(snapshot: Snapshot, outcomes: list[ClipOutcome]) -> list[dict[str, Any]]:
     """One JSON-able row a clip, invalid rows included."""
     rows = [
@@ -93,7 +112,11 @@ def production_facts(look: "Progress") -> dict[str, Any]:
         "manifest": look.production.manifest_uri,
         "output": look.production.output_uri,
         "clips": look.clips,
-        "counts": dict(look.counts),
+        "pipeline": look.production.pipeline,
+        "account": look.production.account,
+        "simulated": look.production.simulated,
+        "counts": {str(status): count for status, count in look.counts.items()},
+        "at_work": {str(state): count for state, count in look.at_work.items()},
         "spent_usd": float(look.spending.spent_usd),
     }
 

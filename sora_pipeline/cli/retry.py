@@ -2,33 +2,46 @@
 
 import typer
 
-from sora_pipeline.cli.output import BAD_INPUT, OK, console, note, problem
+from sora_pipeline.cli.opening import open_ledger, require_same_settings
+from sora_pipeline.cli.output import BAD_INPUT, BUILT_IN, OK, console, note, problem
+from sora_pipeline.cli.productions import PRODUCTION, selected
 
 
 def retry(
     clip: list[str] = typer.Option(
         [], "--clip", metavar="ID", help="A clip to try again; may be given often."
     ),
+    production: list[str] = PRODUCTION,
 ) -> None:
     """Try failed clips again: those named, or all. The daemon (`sora-pipeline run` or `dev`) then does the work."""
-    from sora_pipeline.headless.home import prepare_home
-    from sora_pipeline.ledger import Ledger
+    from sora_pipeline.clip import split_clip_key
     from sora_pipeline.production.retrying import retry_clips
-    from sora_pipeline.settings import Settings, ledger_url
 
-    settings = Settings.from_env()
-    ledger = Ledger(ledger_url(settings, prepare_home()))
-    retried = retry_clips(ledger, settings, clip)
-    for clip_id in retried.unknown:
+    ledger, settings, home = open_ledger()
+    productions = selected(ledger, production)
+    # Those of other pipelines are their own code location's: its settings are in its code.
+    if any(each.pipeline == BUILT_IN for each in productions):
+        require_same_settings(ledger, settings, home)
+    retried = retry_clips(ledger, settings, [each.production_id for each in productions], clip)
+    for name in retried.unknown:
         problem(
-            f"--clip {clip_id}: no manifest that was read names this clip; `sora-pipeline status` lists them"
+            f"--clip {name}: no manifest that was read names this clip; `sora-pipeline status` lists them"
         )
-    for clip_id in retried.fine if clip else []:
-        note(f"{clip_id} needs no retry: it is delivered, pending or under way")
-    for clip_id in retried.held:
+    for key in retried.fine if clip else []:
+        note(f"{key} needs no retry: it is delivered, pending or under way")
+    for key in retried.held:
+        production_id, clip_id = split_clip_key(key)
         note(
-            f"{clip_id} is held: its submit lost its answer and may have been billed. Look at the provider's "
-            f"dashboard; `sora-pipeline retry --clip {clip_id}` pays for another"
+            f"{key} is held: its submit lost its answer and may have been billed. Look at the provider's dashboard; "
+            f"`sora-pipeline retry --production {production_id} --clip {clip_id}` pays for another"
+        )
+    for key, account in retried.elsewhere.items():
+        production_id, clip_id = split_clip_key(key)
+        note(
+            f"{key} is held: it was submitted to the account {account}, which its production is no longer made by, and nobody "
+            "has asked for it until its deadline. With that account's settings, `sora-pipeline run` of its manifest and "
+            f"this command fetch it at no cost; `sora-pipeline retry --production {production_id} --clip {clip_id}` pays for "
+            "another"
         )
     if retried.fetched:
         console.print(f"fetched again, at no cost: {', '.join(retried.fetched)}")
@@ -43,12 +56,14 @@ def retry(
     raise typer.Exit(BAD_INPUT if retried.unknown else OK)
 
 
-def resume() -> None:
+def resume(production: list[str] = PRODUCTION) -> None:
     """Let submits go on after a bad key, an empty balance or a retired model stopped them."""
-    from sora_pipeline.headless.home import prepare_home
-    from sora_pipeline.ledger import Ledger
-    from sora_pipeline.settings import Settings, ledger_url
-
-    settings = Settings.from_env()
-    closed = Ledger(ledger_url(settings, prepare_home())).breakers.close(settings.provider)
-    console.print("submits go on" if closed else "submits were not stopped")
+    ledger, settings, home = open_ledger()
+    productions = selected(ledger, production)
+    if not production or any(each.pipeline == BUILT_IN for each in productions):
+        require_same_settings(ledger, settings, home)
+    accounts = {each.account for each in productions if each.account}
+    if not production:
+        accounts.add(settings.account_name)
+    closed = [account for account in sorted(accounts) if ledger.breakers.close(account)]
+    console.print(f"submits go on: {', '.join(closed)}" if closed else "submits were not stopped")

@@ -8,8 +8,10 @@ import typer
 
 from sora_pipeline.cli.display import ProgressDisplay
 from sora_pipeline.cli.money import Outlook, dollars
+from sora_pipeline.cli.opening import open_ledger, require_same_settings
 from sora_pipeline.cli.output import (
     BAD_INPUT,
+    BUILT_IN,
     OK,
     SOME_FAILED,
     STOPPED,
@@ -18,24 +20,35 @@ from sora_pipeline.cli.output import (
     outcome_rows,
     print_json,
     problem,
+    reading_notes,
     row_problems,
     summary_table,
 )
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from sora_pipeline.headless.run import Ended
-    from sora_pipeline.ledger import Ledger, Production
+    from sora_pipeline.ledger import Ledger, Plan, Production
+    from sora_pipeline.production.naming import Asked
     from sora_pipeline.provider.catalogue import Catalogue
     from sora_pipeline.settings import Settings
 
 
 def run(
-    manifest: str = typer.Argument(help="CSV or Parquet file: path or fsspec URI."),
+    manifest: str = typer.Argument(help="CSV, Excel or Parquet file: path or fsspec URI."),
+    name: str = typer.Option(
+        "",
+        help="Name of the production. Default: the manifest's file name. A daily manifest under one name is said with it.",
+    ),
     output: str = typer.Option(
-        "", help="Where videos and manifests go: path or fsspec URI. Default: SORA_OUTPUT."
+        "",
+        help="Where its videos and manifests go: path or fsspec URI. Default: a folder of its own below SORA_OUTPUT.",
     ),
     budget: str = typer.Option(
-        "", metavar="USD", help="US dollars that may be spent. Default: SORA_BUDGET_USD."
+        "",
+        metavar="USD",
+        help="US dollars that it may cost; holds until another is given, or none. Default: SORA_BUDGET_USD.",
     ),
     timeout: float = typer.Option(0, min=0, metavar="SECONDS", help="Stop watching after so long; 0: never."),
     as_json: bool = typer.Option(
@@ -46,67 +59,114 @@ def run(
 
     Exit code: 0 all clips delivered, 1 some failed, 2 bad input or configuration, 3 stopped early.
     """
-    import os
-
-    import dagster as dg
-
-    from sora_pipeline.headless.home import prepare_home
-    from sora_pipeline.headless.run import HeadlessRun
-    from sora_pipeline.ledger import Ledger
-    from sora_pipeline.production.reading import estimate, read_snapshot
+    from sora_pipeline.production.naming import Asked
     from sora_pipeline.provider.catalogue import load_catalogue
-    from sora_pipeline.sandbox.embedded import ensure_sandbox, stop_sandbox
-    from sora_pipeline.settings import Settings, ledger_url
+    from sora_pipeline.sandbox.embedded import check_installed
     from sora_pipeline.uris import absolute_uri
 
-    settings = Settings.from_env()
+    ledger, settings, home = open_ledger()
+    require_same_settings(ledger, settings, home)
+    if _embeds_sandbox(settings):
+        check_installed()
     catalogue = load_catalogue(settings.catalogue)
-    budget_usd = _budget(budget) if budget else settings.budget_usd
-    home, uri = prepare_home(), absolute_uri(manifest)
-    target = absolute_uri(output) if output else settings.output
-    ledger = Ledger(ledger_url(settings, home))
-    # Before any daemon starts: what is wrong with the file is said at once, and costs nothing.
-    snapshot = read_snapshot(uri, settings, catalogue)
-    costs = estimate(snapshot.clips, ledger, catalogue)
-    if not as_json:
-        row_problems(snapshot)
-    if not snapshot.clips:
-        problem(f"{uri} has no valid row; nothing was submitted")
-        raise typer.Exit(BAD_INPUT)
-    note(
-        f"{len(snapshot.clips)} clips into {target}"
-        f"{' (in sandbox dollars)' if settings.provider == 'sandbox' else ''}"
+    lifted = budget.strip().lower() == "none"
+    asked = Asked(
+        manifest=absolute_uri(manifest),
+        name=name,
+        output=output,
+        budget_usd=_budget(budget) if budget and not lifted else None,
     )
-    outlook = Outlook.of(ledger, settings, costs, manifest=uri, output=target, budget_usd=budget_usd)
-    for sentence in outlook.sentences:
-        note(sentence)
+    # Before any daemon starts: what is wrong with the file is said at once, and costs nothing.
+    plan = _plan(ledger, settings, catalogue, asked, quiet=as_json)
     # The daemon would only log why it cannot load the code location, and everybody would wait for ever.
     import sora_pipeline.definitions  # noqa: F401
 
-    sandbox_started = False
-    if settings.provider == "sandbox" and settings.base_url is None:
-        sandbox_started = ensure_sandbox(home / "sandbox").started
     # A person who runs it again has dealt with what stopped it.
-    ledger.breakers.close(settings.provider)
-    requested = ledger.productions.request(uri, target, budget_usd)
-    os.environ["SORA_OUTPUT"] = target
+    ledger.breakers.close(settings.account_name)
+    requested = ledger.productions.request(plan, asked.manifest)
+    if lifted:
+        ledger.productions.lift_budget(requested.production_id)
+    ended = _produce(ledger, settings, catalogue, requested, home, timeout or None)
+    code = _finish(ledger, settings, requested, ended, as_json=as_json)
+    if settings.notify_url:
+        # Our daemon has ended, and with it the sensor that tells.
+        _notify(ledger, settings, catalogue, requested)
+    raise typer.Exit(code)
+
+
+def _plan(
+    ledger: "Ledger", settings: "Settings", catalogue: "Catalogue", asked: "Asked", *, quiet: bool
+) -> "Plan":
+    """Read and check the manifest, and say what it comes to."""
+    from sora_pipeline.production.intake import (
+        amendable,
+        estimate,
+        open_production,
+        read_snapshot,
+        require_affordable,
+        with_amendments,
+    )
+
+    intake = open_production(ledger, settings, BUILT_IN, asked)
+    decided, plan = intake.decided, intake.decided.plan
+    read = read_snapshot(intake.file, settings, catalogue)
+    snapshot = with_amendments(ledger, decided, read)
+    require_affordable(ledger, decided, snapshot)
+    costs = estimate(snapshot.clips, ledger, plan.production_id, catalogue)
+    if not quiet:
+        row_problems(snapshot)
+    if not snapshot.clips:
+        problem(f"{asked.manifest} has no valid row; nothing was submitted")
+        raise typer.Exit(BAD_INPUT)
+    for sentence in reading_notes(snapshot, decided):
+        note(sentence)
+    if decided.amends and (strangers := amendable(snapshot, decided, ledger)[1]):
+        problem(
+            f"not rows of {plan.production_id}, and left out: {', '.join(strangers[:10])}. A file of mended rows amends those "
+            "that are there; put new ones into the campaign's manifest"
+        )
+    dollars_meant = " (in sandbox dollars)" if plan.account.simulated else ""
+    note(
+        f"production {plan.production_id}: {len(snapshot.clips)} clips into {plan.output_uri}{dollars_meant}"
+    )
+    for sentence in Outlook.of(ledger, settings, costs, decided=decided).sentences:
+        note(sentence)
+    return plan
+
+
+def _produce(
+    ledger: "Ledger",
+    settings: "Settings",
+    catalogue: "Catalogue",
+    requested: "Production",
+    home: "Path",
+    timeout_s: float | None,
+) -> "Ended":
+    """Watch the production until nothing changes any more; the embedded sandbox lives as long."""
+    import dagster as dg
+
+    from sora_pipeline.headless.run import HeadlessRun
+    from sora_pipeline.sandbox.embedded import ensure_sandbox, stop_sandbox
+
+    sandbox_started = False
+    if _embeds_sandbox(settings):
+        sandbox_started = ensure_sandbox(home / "sandbox").started
     try:
         with ProgressDisplay() as display, dg.DagsterInstance.get() as instance:
             headless = HeadlessRun(
-                instance, home, ledger, settings, catalogue, timeout_s=timeout or None, show=display.show
+                instance, home, ledger, settings, catalogue, timeout_s=timeout_s, show=display.show
             )
-            ended = headless.produce(requested)
+            return headless.produce(requested)
     except KeyboardInterrupt:  # also a polite kill
         problem("stopped; nothing is lost, the same command goes on")
         raise typer.Exit(STOPPED) from None
     finally:
         if sandbox_started:
             stop_sandbox(home / "sandbox")
-    code = _finish(ledger, settings, requested, ended, as_json=as_json)
-    if settings.notify_url:
-        # Our daemon has ended, and with it the sensor that tells.
-        _tell(ledger, settings, catalogue, requested)
-    raise typer.Exit(code)
+
+
+def _embeds_sandbox(settings: "Settings") -> bool:
+    return settings.provider == "sandbox" and settings.base_url is None
 
 
 def _budget(text: str) -> Decimal:
@@ -121,17 +181,18 @@ def _budget(text: str) -> Decimal:
     return budget
 
 
-def _tell(ledger: "Ledger", settings: "Settings", catalogue: "Catalogue", requested: "Production") -> None:
+def _notify(ledger: "Ledger", settings: "Settings", catalogue: "Catalogue", requested: "Production") -> None:
     """Tell the webhook what became of the production; where that fails, a daemon does it later."""
-    from sora_pipeline.production.notifying import NotificationProblem, tell_if_settled
-    from sora_pipeline.store import StoreProblem
+    from sora_pipeline.names import PipelineNames
+    from sora_pipeline.notifications.webhook import NotificationError, notify_if_settled
+    from sora_pipeline.store import StoreError
 
     production = ledger.productions.get(requested.production_id)
     if production.snapshot_path is None:
         return
     try:
-        tell_if_settled(ledger, production, settings, catalogue)
-    except (NotificationProblem, StoreProblem) as error:
+        notify_if_settled(ledger, production, settings, catalogue, PipelineNames().video_manifest.path)
+    except (NotificationError, StoreError) as error:
         note(f"{error}; the next daemon tries again")
 
 
@@ -139,7 +200,14 @@ def _finish(
     ledger: "Ledger", settings: "Settings", requested: "Production", ended: "Ended", *, as_json: bool
 ) -> int:
     """Print what became of everything, and say it in the exit code."""
-    from sora_pipeline.production.publishing import FAILED, GALLERY, PARQUET, is_published, publish, survey
+    from sora_pipeline.production.publishing import (
+        GALLERY,
+        PARQUET,
+        is_published,
+        newest_failed,
+        publish,
+        survey,
+    )
 
     if ended.problem is not None:
         problem(ended.problem)
@@ -150,29 +218,30 @@ def _finish(
         return STOPPED
     if not is_published(production):
         publish(ledger, production.production_id, settings, f"sora-pipeline run {uuid.uuid4().hex[:8]}")
-    snapshot, outcomes = survey(ledger, production, settings)
+    found = survey(ledger, production, settings)
+    snapshot, outcomes = found.snapshot, found.outcomes
     undelivered = [each for each in outcomes if each.status != "delivered"]
     code = OK if not undelivered and not snapshot.invalid else SOME_FAILED
     if ended.stopped is not None:
         code = STOPPED
     spending = ledger.money.of_production(production.production_id)
     if as_json:
-        counts: dict[str, int] = {}
-        for row in (rows := outcome_rows(snapshot, outcomes)):
-            counts[row["status"]] = counts.get(row["status"], 0) + 1
         print_json(
             {
                 "exit_code": code,
                 "stopped": ended.stopped,
+                "production": production.production_id,
+                "account": production.account,
+                "simulated": production.simulated,
                 "manifest": production.manifest_uri,
                 "output": production.output_uri,
                 "metadata": f"{production.output_uri}/{PARQUET}",
                 "gallery": f"{production.output_uri}/{GALLERY}",
-                "counts": counts,
+                "counts": dict(found.counts),
                 "spent_usd": float(spending.spent_usd),
                 "committed_usd": float(spending.committed_usd),
                 "budget_usd": dollars(production.budget_usd),
-                "clips": rows,
+                "clips": outcome_rows(snapshot, outcomes),
             }
         )
         return code
@@ -186,7 +255,7 @@ def _finish(
         problem(ended.stopped)
     elif code == SOME_FAILED:
         note(
-            f"failed rows are in {production.output_uri}/{FAILED}: mend and run that file, "
+            f"failed rows are in {newest_failed(production)}: mend and run that file, "
             "or `sora-pipeline retry` to try the same once more"
         )
     return code

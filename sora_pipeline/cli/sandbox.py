@@ -46,7 +46,10 @@ def command() -> Callable[..., None]:
 
 
 def _serve(given: dict[str, str | None]) -> None:
-    from sora_pipeline.sandbox.server import SandboxInUseError, serve
+    from sora_pipeline.sandbox.embedded import check_installed
+
+    check_installed()
+    from sora_pipeline.sandbox.server import serve
 
     said = {f"{ENVIRONMENT_PREFIX}{name.upper()}": text for name, text in given.items() if text is not None}
     environment: dict[str, Any] = {**os.environ, **said}
@@ -56,6 +59,6 @@ def _serve(given: dict[str, str | None]) -> None:
         for each in error.errors():
             problem(f"{ENVIRONMENT_PREFIX}{str(each['loc'][0]).upper()}={each['input']}: {each['msg']}")
         raise typer.Exit(BAD_INPUT) from None
-    except (ValueError, SandboxInUseError, OSError) as error:
+    except (ValueError, OSError) as error:
         problem(str(error))
         raise typer.Exit(BAD_INPUT) from None

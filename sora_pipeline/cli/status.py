@@ -1,5 +1,7 @@
 """``sora-pipeline status``: how far every production is."""
 
+from typing import TYPE_CHECKING, Any
+
 import typer
 
 from sora_pipeline.cli.money import dollars
@@ -12,87 +14,148 @@ from sora_pipeline.cli.output import (
     production_facts,
     summary_table,
 )
+from sora_pipeline.cli.productions import PRODUCTION, selected
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from decimal import Decimal
+
+    from sora_pipeline.ledger import Ledger
+    from sora_pipeline.ledger.breakers import Breaker
+    from sora_pipeline.production.progress import Progress
+    from sora_pipeline.production.publishing import Survey
+    from sora_pipeline.settings import Settings
 
 
 def status(
+    production: list[str] = PRODUCTION,
     as_json: bool = typer.Option(False, "--json", help="One JSON object on standard output."),
-    clips: bool = typer.Option(True, help="List the clips of the newest production."),
+    clips: bool = typer.Option(True, help="List the clips of the newest production, or of those named."),
 ) -> None:
     """Say how far the productions of this Dagster home are. Asks the ledger only; costs nothing."""
+    from sora_pipeline.admission.holds import still_to_pay_usd
     from sora_pipeline.headless.home import prepare_home
     from sora_pipeline.ledger import Ledger
-    from sora_pipeline.production.holding import still_to_pay_usd
     from sora_pipeline.production.progress import progress_of
     from sora_pipeline.production.publishing import survey
-    from sora_pipeline.production.stopping import stop_sentence
     from sora_pipeline.provider.catalogue import load_catalogue
     from sora_pipeline.settings import Settings, ledger_url
 
     settings = Settings.from_env()
     catalogue = load_catalogue(settings.catalogue)
     ledger = Ledger(ledger_url(settings, prepare_home()))
-    productions = ledger.productions.all()
+    productions = selected(ledger, production)
     looks = [progress_of(ledger, each, settings, catalogue) for each in productions]
     to_pay = {each.production_id: still_to_pay_usd(ledger, each, settings, catalogue) for each in productions}
-    today = ledger.money.of_today(settings.provider)
-    breaker = ledger.breakers.get(settings.provider)
-    newest = next((each for each in productions if each.snapshot_path), None)
-    found = survey(ledger, newest, settings) if newest else None
+    read = [each for each in productions if each.snapshot_path]
+    listed = read if production else read[:1]
+    surveys = {each.production_id: survey(ledger, each, settings) for each in listed if clips}
+    breakers = ledger.breakers.all_open()
     if as_json:
-        print_json(
-            {
-                "productions": [
-                    {
-                        **production_facts(look),
-                        "committed_usd": float(look.spending.committed_usd),
-                        "still_to_pay_usd": float(to_pay[look.production.production_id]),
-                        "budget_usd": dollars(look.production.budget_usd),
-                        "published": look.published,
-                        "stopped": look.stopped,
-                        "error": look.production.error,
-                    }
-                    for look in looks
-                ],
-                "today": {
-                    "provider": settings.provider,
-                    "spent_usd": float(today.spent_usd),
-                    "committed_usd": float(today.committed_usd),
-                    "budget_usd": dollars(settings.budget_daily_usd),
-                },
-                "breaker": None
-                if breaker is None
-                else {
+        _print_json(ledger, settings, looks, to_pay, breakers, surveys)
+    else:
+        _print(ledger, settings, looks, to_pay, breakers, surveys)
+    raise typer.Exit(OK)
+
+
+def _print_json(
+    ledger: "Ledger",
+    settings: "Settings",
+    looks: "list[Progress]",
+    to_pay: "Mapping[str, Decimal]",
+    breakers: "list[Breaker]",
+    surveys: "Mapping[str, Survey]",
+) -> None:
+    today = ledger.money.of_today(settings.account_name)
+    rows = [
+        {"production": name, **row}
+        for name, survey in surveys.items()
+        for row in outcome_rows(survey.snapshot, survey.outcomes)
+    ]
+    print_json(
+        {
+            "productions": [_facts(look, to_pay[look.production.production_id]) for look in looks],
+            "today": {
+                "account": settings.account_name,
+                "spent_usd": float(today.spent_usd),
+                "committed_usd": float(today.committed_usd),
+                "budget_usd": dollars(settings.budget_daily_usd),
+            },
+            "breakers": [
+                {
+                    "account": breaker.account,
                     "kind": breaker.kind,
                     "message": breaker.message,
                     "opened_at": breaker.opened_at.isoformat(),
                     "probe_at": breaker.probe_at.isoformat(),
-                },
-                "clips": outcome_rows(*found) if found and clips else [],
-            }
-        )
-        raise typer.Exit(OK)
+                }
+                for breaker in breakers
+            ],
+            "clips": rows,
+        }
+    )
+
+
+def _facts(look: "Progress", to_pay: "Decimal") -> dict[str, Any]:
+    return {
+        **production_facts(look),
+        "committed_usd": float(look.spending.committed_usd),
+        "still_to_pay_usd": float(to_pay),
+        "budget_usd": dollars(look.production.budget_usd),
+        "published": look.published,
+        "stopped": look.stopped,
+        "error": look.production.error,
+        "open_elsewhere": {account.name: count for account, count in look.elsewhere.items()},
+    }
+
+
+def _print(
+    ledger: "Ledger",
+    settings: "Settings",
+    looks: "list[Progress]",
+    to_pay: "Mapping[str, Decimal]",
+    breakers: "list[Breaker]",
+    surveys: "Mapping[str, Survey]",
+) -> None:
+    from sora_pipeline.admission.breaker import stop_sentence
+
     if not looks:
         console.print("nothing was produced so far; begin with `sora-pipeline run MANIFEST`")
-        raise typer.Exit(OK)
+        return
     for look in looks:
-        counts = ", ".join(f"{count} {what}" for what, count in sorted(look.counts.items())) or "not read yet"
-        money = [f"{look.spending.spent_usd:.2f} USD billed"]
-        if reserved := look.spending.committed_usd - look.spending.spent_usd:
-            money.append(f"{reserved:.2f} reserved")
-        if unpaid := to_pay[look.production.production_id]:
-            money.append(f"{unpaid:.2f} still to pay")
-        if (budget := look.production.budget_usd) is not None:
-            money.append(f"budget {budget:.2f}")
-        console.print(f"[bold]{look.production.manifest_uri}[/] → {look.production.output_uri}")
-        console.print(f"  {counts}; {', '.join(money)}")
-        for trouble in filter(None, [look.production.error, look.stopped]):
-            problem(trouble)
+        _print_production(look, to_pay[look.production.production_id])
     if settings.budget_daily_usd is not None:
+        today = ledger.money.of_today(settings.account_name)
         spent = f"{today.committed_usd:.2f} of {settings.budget_daily_usd:.2f} USD"
-        console.print(f"today (UTC), all productions: {spent} spent or reserved")
-    if breaker is not None and not any(look.stopped for look in looks):
-        problem(stop_sentence(breaker))
-    if found and clips:
-        console.print()
-        console.print(summary_table(*found))
-    raise typer.Exit(OK)
+        console.print(f"today (UTC), all productions at {settings.account_name}: {spent} spent or reserved")
+    for breaker in breakers:
+        sentence = stop_sentence(breaker)
+        if all(look.stopped != sentence for look in looks):
+            problem(sentence)
+    for name, survey in surveys.items():
+        console.print(f"\n[bold]{name}[/]" if len(surveys) > 1 else "")
+        console.print(summary_table(survey.snapshot, survey.outcomes))
+
+
+def _print_production(look: "Progress", to_pay: "Decimal") -> None:
+    from sora_pipeline.production.progress import elsewhere_sentence
+
+    production = look.production
+    counts = ", ".join(f"{count} {status}" for status, count in sorted(look.counts.items()))
+    unit = "sandbox USD" if production.simulated else "USD"
+    money = [f"{look.spending.spent_usd:.2f} {unit} billed"]
+    if reserved := look.spending.committed_usd - look.spending.spent_usd:
+        money.append(f"{reserved:.2f} reserved")
+    if to_pay:
+        money.append(f"{to_pay:.2f} still to pay")
+    if production.budget_usd is not None:
+        money.append(f"budget {production.budget_usd:.2f}")
+    account = f" by {production.account}" if production.account else ""
+    console.print(
+        f"[bold]{production.production_id}[/]{account}  {production.manifest_uri} → {production.output_uri}"
+    )
+    console.print(f"  {counts or 'not read yet'}; {', '.join(money)}")
+    for trouble in filter(None, [production.error, look.stopped]):
+        problem(trouble)
+    for elsewhere, count in look.elsewhere.items():
+        problem(elsewhere_sentence(elsewhere, count))

@@ -7,12 +7,13 @@ from types import TracebackType
 
 import dagster as dg
 
+from sora_pipeline.errors import SoraPipelineError
 from sora_pipeline.headless.home import daemon_is_alive, note_daemon_stopped
 
 STOP_TIMEOUT_S = 30.0
 
 
-class DaemonProblem(Exception):
+class DaemonError(SoraPipelineError):
     """Raised where the daemon ended by itself; the text names its log and holds the last lines."""
 
 
@@ -39,11 +40,11 @@ class DaemonKeeper:
         """Start a daemon unless one lives.
 
         Raises:
-            DaemonProblem: the one that we started has ended.
+            DaemonError: the one that we started has ended.
         """
         if self._process is not None:
             if self._process.poll() is not None:
-                raise DaemonProblem(
+                raise DaemonError(
                     f"the Dagster daemon ended; see {self._log}. Its last lines:\n{self._tail()}"
                 )
             return

@@ -5,21 +5,25 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from sora_pipeline.advice import explained
 from sora_pipeline.headless.home import daemon_is_alive, prepare_home
 from sora_pipeline.ledger import Ledger
-from sora_pipeline.production.notifying import webhook_host
-from sora_pipeline.provider.catalogue import Catalogue, UnknownModel, load_catalogue
+from sora_pipeline.notifications.webhook import webhook_host
+from sora_pipeline.production.progress import elsewhere_sentence
+from sora_pipeline.provider.catalogue import Catalogue, UnknownModelError, load_catalogue
 from sora_pipeline.provider.config import ProviderConfig
 from sora_pipeline.provider.errors import ErrorKind
-from sora_pipeline.provider.factory import make_provider
+from sora_pipeline.provider.registry import make_provider
 from sora_pipeline.settings import Settings, ledger_url
 from sora_pipeline.store import OutputStore
 
+if TYPE_CHECKING:
+    import dagster as dg
+
 LITTLE_SPACE = 5 * 1024**3
 OLD_DAGSTER = (1, 13, 21)
-SURVIVAL = (("run_queue", "max_user_code_failure_retries"), ("run_monitoring", "enabled"))
-"""What a dagster.yaml has to say so that runs outlast a code server, and dead ones are noticed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +66,11 @@ def _settings(findings: list[Finding]) -> Settings | None:
         findings.append(Finding("settings", False, str(error)))
         return None
     findings.append(
-        Finding("settings", True, f"SORA_PROVIDER={settings.provider}, SORA_MODEL={settings.model}")
+        Finding(
+            "settings",
+            True,
+            f"SORA_PROVIDER={settings.provider}, account {settings.account_name}, SORA_MODEL={settings.model}",
+        )
     )
     return settings
 
@@ -71,9 +79,11 @@ def _catalogue(settings: Settings, findings: list[Finding]) -> Catalogue | None:
     try:
         catalogue = load_catalogue(settings.catalogue)
         model = catalogue.model(settings.model)
-    except (ValueError, UnknownModel) as error:
+    except (ValueError, UnknownModelError) as error:
         findings.append(Finding("catalogue", False, f"{error}. Mend SORA_CATALOGUE or SORA_MODEL"))
         return None
+    # Of other providers: the settings refuse their own.
+    findings += [Finding("plug-in", None, problem) for problem in catalogue.problems.values()]
     if settings.provider not in model.formats:
         sentence = f"{model.name} is not reached by {settings.provider}, only by {', '.join(model.formats)}"
         findings.append(Finding("catalogue", False, f"{sentence}. Change SORA_MODEL or SORA_PROVIDER"))
@@ -93,11 +103,7 @@ def _local(settings: Settings, home: Path) -> Iterator[Finding]:
         yield Finding("dagster", True, dg.__version__)
     with dg.DagsterInstance.get() as instance:
         alive = daemon_is_alive(instance, home)
-        missing = [
-            f"{section}.{name}"
-            for section, name in SURVIVAL
-            if not (instance.get_settings(section) or {}).get(name)
-        ]
+        missing = list(_missing(instance))
     told = "a daemon is at work" if alive else "no daemon; `sora-pipeline run` starts its own, `dev` too"
     yield Finding("home", True if alive else None, f"{home}: {told}")
     if missing:
@@ -112,16 +118,35 @@ def _local(settings: Settings, home: Path) -> Iterator[Finding]:
     yield _webhook(settings)
 
 
+def _missing(instance: "dg.DagsterInstance") -> Iterator[str]:
+    """What a dagster.yaml has to say so that runs outlast a code server, and dead ones are noticed; and does not."""
+    run_queue = instance.get_concurrency_config().run_queue_config
+    if run_queue is None or not run_queue.max_user_code_failure_retries:
+        yield "run_queue.max_user_code_failure_retries"
+    if not (instance.get_settings("run_monitoring") or {}).get("enabled"):
+        yield "run_monitoring.enabled"
+
+
 def _ledger(settings: Settings, home: Path) -> Finding:
     try:
         ledger = Ledger(ledger_url(settings, home))
-        breaker = ledger.breakers.get(settings.provider)
+        breaker = ledger.breakers.get(settings.account_name)
         productions = len(ledger.productions.all())
+        elsewhere = {
+            account: count
+            for account, count in ledger.attempts.open_accounts().items()
+            if account.name != settings.account_name
+        }
     except Exception as error:  # a database driver may raise anything
-        return Finding("ledger", False, f"{error}. Look at SORA_LEDGER_URL and DAGSTER_HOME")
+        return Finding(
+            "ledger", False, f"{explained(error).rstrip('.')}. Look at SORA_LEDGER_URL and DAGSTER_HOME"
+        )
     if breaker is not None:
-        reason = f"submits are stopped since {breaker.opened_at:%Y-%m-%d %H:%M} UTC ({breaker.kind}): {breaker.message}"
+        reason = f"submits to {breaker.account} are stopped since {breaker.opened_at:%Y-%m-%d %H:%M} UTC ({breaker.kind}): {breaker.message}"
         return Finding("ledger", False, f"{reason}. When that is mended, `sora-pipeline resume`")
+    if elsewhere:
+        said = "; ".join(elsewhere_sentence(account, count) for account, count in elsewhere.items())
+        return Finding("ledger", None, f"{ledger.database.shown_url}, {productions} productions; {said}")
     return Finding("ledger", True, f"{ledger.database.shown_url}, {productions} productions")
 
 
@@ -138,7 +163,7 @@ def _output(settings: Settings) -> Finding:
             if free < LITTLE_SPACE:
                 return Finding("output", None, f"{store.uri}: only {free / 1024**3:.1f} GB free")
     except Exception as error:  # a store's driver may raise anything
-        return Finding("output", False, f"{error}. Look at SORA_OUTPUT")
+        return Finding("output", False, f"{explained(error).rstrip('.')}. Look at SORA_OUTPUT")
     return Finding("output", True, f"{store.uri} can be written")
 
 

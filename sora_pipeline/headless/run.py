@@ -72,7 +72,7 @@ class HeadlessRun:
         """Watch a requested production until nothing changes any more.
 
         Raises:
-            DaemonProblem: the daemon that we started ended by itself.
+            DaemonError: the daemon that we started ended by itself.
         """
         assert requested.requested_at is not None
         with DaemonKeeper(self._instance, self._home) as daemon:
@@ -115,7 +115,7 @@ class HeadlessRun:
         """
         if not self._ledger.attempts.live(AttemptState.RESERVED, AttemptState.SUBMITTING):
             return
-        self._ledger.pauses.pause(self._settings.provider, LAST_ANSWERS_S)
+        self._ledger.pauses.pause(self._settings.account_name, LAST_ANSWERS_S)
         give_up = time.monotonic() + LAST_ANSWERS_S
         while self._ledger.attempts.live(AttemptState.SUBMITTING) and time.monotonic() < give_up:
             time.sleep(0.1)

@@ -4,13 +4,24 @@ It is the only state outside Dagster. Knows nothing of Dagster, HTTP or media.
 """
 
 from sora_pipeline.ledger.ledger import Ledger
+from sora_pipeline.ledger.productions import Plan, Reading
 from sora_pipeline.ledger.types import (
+    Account,
     Attempt,
     AttemptState,
     ClipStanding,
     Limits,
     Production,
-    StoredVideo,
 )
 
-__all__ = ["Attempt", "AttemptState", "ClipStanding", "Ledger", "Limits", "Production", "StoredVideo"]
+__all__ = [
+    "Account",
+    "Attempt",
+    "AttemptState",
+    "ClipStanding",
+    "Ledger",
+    "Limits",
+    "Plan",
+    "Production",
+    "Reading",
+]

@@ -4,28 +4,29 @@ The database decides races: each transition names the states it may leave, and s
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ClauseElement, ColumnElement, Connection, case, func, or_, select, update
 
-from sora_pipeline.ledger.clips import note_outcomes, standings_in
+from sora_pipeline.ledger.attempt_queries import AttemptQueries, slots_taken_in
+from sora_pipeline.ledger.clips import note_settled, standings_in
 from sora_pipeline.ledger.clocks import over
 from sora_pipeline.ledger.database import patient
 from sora_pipeline.ledger.productions import mark_changed
-from sora_pipeline.ledger.questions import AttemptQuestions, slots_taken_in
-from sora_pipeline.ledger.rows import attempt_of
-from sora_pipeline.ledger.schema import LIVE, attempts, batches, clips
-from sora_pipeline.ledger.spending import Purse
+from sora_pipeline.ledger.rows import attempt_of, video_columns
+from sora_pipeline.ledger.schema import LIVE, attempts, batches, clips, productions
+from sora_pipeline.ledger.spending import BudgetRoom
 from sora_pipeline.ledger.types import (
     LIVE_STATES,
+    Account,
     Attempt,
     AttemptState,
     ClipStanding,
     Limits,
-    StoredVideo,
 )
+from sora_pipeline.video import StoredVideo
 
 RESERVED, SUBMITTING, IN_FLIGHT = AttemptState.RESERVED, AttemptState.SUBMITTING, AttemptState.IN_FLIGHT
 SUCCEEDED, COLLECTED, FAILED = AttemptState.SUCCEEDED, AttemptState.COLLECTED, AttemptState.FAILED
@@ -34,22 +35,23 @@ AMBIGUOUS, TIMED_OUT = AttemptState.AMBIGUOUS, AttemptState.TIMED_OUT
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """What a call of ``reserve`` got.
+    """What a call of ``reserve`` got, by clip key.
 
     Attributes:
         reserved: New attempts, in the order asked for.
-        no_slot: Clips for which the provider has no free slot now.
         no_budget: Clips that no longer fit their production's budget, or the day's.
         unwanted: Clips that the manifest no longer names.
+        elsewhere: Clips of productions that another account submits for, or that were read for one of the other kind (real,
+            simulated).
     """
 
     reserved: list[Attempt]
-    no_slot: list[str]
     no_budget: list[str]
     unwanted: list[str]
+    elsewhere: list[str]
 
 
-class Attempts(AttemptQuestions):
+class Attempts(AttemptQueries):
     """Transitions of attempts; the questions about them are inherited."""
 
     # ---- planning
@@ -59,6 +61,7 @@ class Attempts(AttemptQuestions):
         self,
         costs_micros: Mapping[str, int],
         *,
+        account: Account,
         batch_id: str,
         limits: Limits,
         lease_s: float,
@@ -67,10 +70,12 @@ class Attempts(AttemptQuestions):
     ) -> Reservation:
         """Begin attempts for these clips, as far as slots and budgets go, in one transaction.
 
-        Clips that want no attempt (live, delivered, failed for good) are passed over.
+        Clips that want no attempt (live, delivered, failed for good) are passed over, and so are those for which the
+        account has no free slot now.
 
         Args:
-            costs_micros: What each clip would cost, in millionths of a US dollar; also the order.
+            costs_micros: What each clip would cost, by key, in millionths of a US dollar; also the order.
+            account: Who is to submit, poll and pay them.
             batch_id: The batch that the new attempts belong to.
             limits: Slots and attempts allowed.
             lease_s: Seconds until somebody else may take the reservation over.
@@ -78,72 +83,44 @@ class Attempts(AttemptQuestions):
             force: Begin one although the clip is delivered or failed for good.
         """
         with self._database.exclusive() as connection:
-            free = limits.max_in_flight - slots_taken_in(connection)
+            free = limits.max_in_flight - slots_taken_in(connection, account.name)
             standings = standings_in(connection, list(costs_micros))
-            purse = Purse(connection, limits.daily_micros, self._now())
+            served = _served_by(connection, account)
+            budgets = BudgetRoom(connection, limits.daily_micros, self._now())
             found = Reservation([], [], [], [])
-            wanted = [standings[clip_id] for clip_id in costs_micros if clip_id in standings]
-            for standing in wanted:
-                clip_id = standing.clip.clip_id
+            for key in (each for each in costs_micros if each in standings):
+                standing = standings[key]
                 if standing.latest and standing.latest.live:
                     continue
                 if not standing.active:
-                    found.unwanted.append(clip_id)
+                    found.unwanted.append(key)
+                elif standing.production_id not in served or standing.clip.simulated != account.simulated:
+                    found.elsewhere.append(key)
+                elif free <= 0 or not (force or standing.pending(limits.max_attempts)):
                     continue
-                if not (force or standing.pending(limits.max_attempts)):
-                    continue
-                if free <= 0:
-                    found.no_slot.append(clip_id)
-                elif not purse.take(standing.production_id, standing.clip.provider, costs_micros[clip_id]):
-                    found.no_budget.append(clip_id)
+                elif not budgets.take(standing.production_id, account, costs_micros[key]):
+                    found.no_budget.append(key)
                 else:
                     free -= 1
-                    found.reserved.append(
-                        self._insert(connection, standing, costs_micros[clip_id], batch_id, owner, lease_s)
-                    )
+                    new = _new_attempt(standing, costs_micros[key], account, batch_id, owner)
+                    found.reserved.append(self._insert(connection, new, lease_s))
             if found.reserved:
-                _ensure_batch(connection, batch_id, found.reserved[0].production_id, self._now())
+                _ensure_batch(connection, batch_id, self._now())
                 if force:
-                    note_outcomes(connection, clips.c.clip_id.in_([each.clip_id for each in found.reserved]))
+                    note_settled(connection, clips.c.clip_key.in_([each.clip_key for each in found.reserved]))
         return found
 
-    def _insert(
-        self,
-        connection: Connection,
-        standing: ClipStanding,
-        cost_micros: int,
-        batch_id: str,
-        owner: str | None,
-        lease_s: float,
-    ) -> Attempt:
+    def _insert(self, connection: Connection, new: dict[str, Any], lease_s: float) -> Attempt:
         now = self._now()
-        latest = standing.latest
-        row = connection.execute(
-            attempts.insert()
-            .values(
-                clip_id=standing.clip.clip_id,
-                production_id=standing.production_id,
-                number=latest.number + 1 if latest else 1,
-                round=standing.round,
-                fingerprint=standing.clip.fingerprint,
-                state=RESERVED,
-                batch_id=batch_id,
-                provider=standing.clip.provider,
-                model=standing.clip.model,
-                cost_micros=cost_micros,
-                reserved_at=now,
-                owner=owner,
-                lease_until=now + timedelta(seconds=lease_s),
-            )
-            .returning(attempts)
-        )
+        times = {"reserved_at": now, "lease_until": now + timedelta(seconds=lease_s)}
+        row = connection.execute(attempts.insert().values(**new, **times).returning(attempts))
         return attempt_of(row.mappings().one())
 
     # ---- submitting
 
     @patient
     def claim(self, attempt_ids: Iterable[int], owner: str, lease_s: float) -> None:
-        """Take reservations over that no living run holds."""
+        """Take reservations over that no run_lock run holds."""
         with self._database.exclusive() as connection:
             connection.execute(
                 update(attempts)
@@ -168,7 +145,7 @@ class Attempts(AttemptQuestions):
                 )
             return True
 
-        # One that failed for a lock would be the run's last, and a living run taken for dead.
+        # One that failed for a lock would be the run's last, and a run_lock run taken for dead.
         self._database.surely(transact, landed=lambda: False)
 
     def begin_submit(
@@ -404,7 +381,7 @@ class Attempts(AttemptQuestions):
             attempt_id,
             [SUCCEEDED],
             COLLECTED,
-            **asdict(video),
+            **video_columns(video),
             stored_at=self._now(),
             reported_at=self._now(),
             run_id=run_id,
@@ -423,7 +400,7 @@ class Attempts(AttemptQuestions):
             attempt_id,
             [SUCCEEDED],
             FAILED,
-            **asdict(video),
+            **video_columns(video),
             stored_at=self._now(),
             reported_at=self._now(),
             run_id=run_id,
@@ -524,39 +501,63 @@ class Attempts(AttemptQuestions):
                         attempts.c.attempt_id == attempt_id, attempts.c.state.in_(list(leaving)), *conditions
                     )
                     .values(state=entering, **values)
-                    .returning(attempts.c.production_id, attempts.c.clip_id, attempts.c.number)
+                    .returning(attempts.c.production_id, attempts.c.clip_key, attempts.c.number)
                 ).first()
                 if moved is not None:
                     # Production before clip, as whoever reads a manifest does: two orders could lock each other out.
                     mark_changed(connection, moved.production_id, self._now())
                     if entering == IN_FLIGHT:
-                        self._bury_earlier(connection, moved.clip_id, moved.number)
+                        self._retire_earlier(connection, moved.clip_key, moved.number)
                     if {COLLECTED, FAILED} & {entering, *leaving}:
-                        note_outcomes(connection, clips.c.clip_id == moved.clip_id)
+                        note_settled(connection, clips.c.clip_key == moved.clip_key)
             return moved is not None
 
         def landed() -> bool:
-            found = self.get(attempt_id)
+            found = self._row(attempt_id)
             plain = {name: value for name, value in values.items() if not isinstance(value, ClauseElement)}
-            return found.state is entering and all(
-                getattr(found, name) == value for name, value in plain.items()
-            )
+            return found["state"] == entering and all(found[name] == value for name, value in plain.items())
 
         return self._database.surely(transact, landed)
 
-    def _bury_earlier(self, connection: Connection, clip_id: str, number: int) -> None:
+    def _retire_earlier(self, connection: Connection, key: str, number: int) -> None:
         """Failures that an accepted attempt has followed are nobody's to show, nor to be looked through for ever."""
         connection.execute(
             update(attempts)
-            .where(attempts.c.clip_id == clip_id, attempts.c.number < number)
+            .where(attempts.c.clip_key == key, attempts.c.number < number)
             .where(attempts.c.reported_at.is_(None))
             .values(reported_at=self._now())
         )
 
 
-def _ensure_batch(connection: Connection, batch_id: str, production_id: str, now: datetime) -> None:
+def _served_by(connection: Connection, account: Account) -> set[str]:
+    """Productions that an account submits for; simulated clips never reach a real one, nor the other way round."""
+    mine = select(productions.c.production_id).where(
+        productions.c.account == account.name, productions.c.simulated == account.simulated
+    )
+    return set(connection.scalars(mine))
+
+
+def _new_attempt(
+    standing: ClipStanding, cost_micros: int, account: Account, batch_id: str, owner: str | None
+) -> dict[str, Any]:
+    return {
+        "clip_key": standing.key,
+        "production_id": standing.production_id,
+        "number": standing.latest.number + 1 if standing.latest else 1,
+        "round": standing.round,
+        "fingerprint": standing.clip.fingerprint,
+        "state": RESERVED,
+        "batch_id": batch_id,
+        "account": account.name,
+        "provider": account.provider,
+        "simulated": account.simulated,
+        "model": standing.clip.model,
+        "cost_micros": cost_micros,
+        "owner": owner,
+    }
+
+
+def _ensure_batch(connection: Connection, batch_id: str, now: datetime) -> None:
     known = connection.execute(select(batches.c.batch_id).where(batches.c.batch_id == batch_id)).first()
     if known is None:
-        connection.execute(
-            batches.insert().values(batch_id=batch_id, production_id=production_id, created_at=now)
-        )
+        connection.execute(batches.insert().values(batch_id=batch_id, created_at=now))

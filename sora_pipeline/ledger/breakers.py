@@ -1,8 +1,9 @@
-"""Breakers: why nothing is submitted to a provider at the moment, known to every process."""
+"""Breakers: why nothing is submitted to an account at the moment, known to every process."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import select, update
 
@@ -18,7 +19,7 @@ class Breaker:
     """An open breaker: submits stop, but for a probe now and then; polling and collecting go on.
 
     Attributes:
-        provider: The provider it stops.
+        account: The account it stops.
         kind: The error kind that opened it, for example ``no_balance``.
         message: The provider's words, for people.
         opened_at: Since when.
@@ -27,7 +28,7 @@ class Breaker:
         probes: How many were tried.
     """
 
-    provider: str
+    account: str
     kind: str
     message: str
     opened_at: datetime
@@ -44,8 +45,8 @@ class Breakers:
         self._now = now
 
     @patient
-    def open(self, provider: str, kind: str, message: str) -> None:
-        """Stop submits to a provider; one that is open keeps its time and shows the newest reason."""
+    def open(self, account: str, kind: str, message: str) -> None:
+        """Stop submits to an account; one that is open keeps its time and shows the newest reason."""
         now = self._now()
         reason = {"kind": kind, "message": message}
         fresh = {
@@ -57,35 +58,33 @@ class Breakers:
             "probe_batch": None,
         }
         with self._database.exclusive() as connection:
-            known = connection.execute(select(breakers).where(breakers.c.provider == provider)).first()
+            known = connection.execute(select(breakers).where(breakers.c.account == account)).first()
             if known is None:
-                connection.execute(breakers.insert().values(provider=provider, **fresh))
+                connection.execute(breakers.insert().values(account=account, **fresh))
                 return
             values = reason if known.closed_at is None else fresh
-            connection.execute(update(breakers).where(breakers.c.provider == provider).values(**values))
+            connection.execute(update(breakers).where(breakers.c.account == account).values(**values))
 
     @patient
-    def get(self, provider: str) -> Breaker | None:
-        """The provider's open breaker, if any."""
+    def get(self, account: str) -> Breaker | None:
+        """The account's open breaker, if any."""
         with self._database.read() as connection:
             row = connection.execute(
-                select(breakers).where(breakers.c.provider == provider, breakers.c.closed_at.is_(None))
+                select(breakers).where(breakers.c.account == account, breakers.c.closed_at.is_(None))
             ).first()
-        if row is None:
-            return None
-        return Breaker(
-            provider=row.provider,
-            kind=row.kind,
-            message=row.message,
-            opened_at=row.opened_at,
-            # A ledger from before there were probes has none planned.
-            probe_at=row.probe_at or row.opened_at,
-            probe_batch=row.probe_batch,
-            probes=row.probes,
-        )
+        return None if row is None else _breaker_of(row)
 
     @patient
-    def begin_probe(self, provider: str, batch_id: str) -> bool:
+    def all_open(self) -> list[Breaker]:
+        """Every open breaker, by account."""
+        with self._database.read() as connection:
+            rows = connection.execute(
+                select(breakers).where(breakers.c.closed_at.is_(None)).order_by(breakers.c.account)
+            ).all()
+        return [_breaker_of(row) for row in rows]
+
+    @patient
+    def begin_probe(self, account: str, batch_id: str) -> bool:
         """Let one batch through to see whether the reason is gone; False: somebody else does, or it is too early.
 
         Each probe is followed by a longer pause than the one before, until one is accepted.
@@ -93,7 +92,7 @@ class Breakers:
         now = self._now()
         with self._database.exclusive() as connection:
             row = connection.execute(
-                select(breakers).where(breakers.c.provider == provider, breakers.c.closed_at.is_(None))
+                select(breakers).where(breakers.c.account == account, breakers.c.closed_at.is_(None))
             ).first()
             if row is None:
                 return False
@@ -104,30 +103,43 @@ class Breakers:
             wait_s = _probe_wait_s(row.probes + 1)
             connection.execute(
                 update(breakers)
-                .where(breakers.c.provider == provider)
+                .where(breakers.c.account == account)
                 .values(probes=row.probes + 1, probe_batch=batch_id, probe_at=now + timedelta(seconds=wait_s))
             )
         return True
 
     @patient
-    def close(self, provider: str) -> bool:
+    def close(self, account: str) -> bool:
         """Let submits go on; whether there was anything to close."""
         with self._database.write() as connection:
             closed = connection.execute(
                 update(breakers)
-                .where(breakers.c.provider == provider, breakers.c.closed_at.is_(None))
+                .where(breakers.c.account == account, breakers.c.closed_at.is_(None))
                 .values(closed_at=self._now())
             )
         return closed.rowcount > 0
 
     @patient
-    def closed_at(self, provider: str) -> datetime | None:
-        """When the provider's breaker was closed last; None: it is open, or was never open."""
+    def closed_at(self, account: str) -> datetime | None:
+        """When the account's breaker was closed last; None: it is open, or was never open."""
         with self._database.read() as connection:
             found: datetime | None = connection.scalar(
-                select(breakers.c.closed_at).where(breakers.c.provider == provider)
+                select(breakers.c.closed_at).where(breakers.c.account == account)
             )
         return found
+
+
+def _breaker_of(row: Any) -> Breaker:
+    return Breaker(
+        account=row.account,
+        kind=row.kind,
+        message=row.message,
+        opened_at=row.opened_at,
+        # A ledger from before there were probes has none planned.
+        probe_at=row.probe_at or row.opened_at,
+        probe_batch=row.probe_batch,
+        probes=row.probes,
+    )
 
 
 def _probe_wait_s(probes: int) -> float:

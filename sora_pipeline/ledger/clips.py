@@ -1,7 +1,8 @@
 """Clips: what the manifests ask for, and which of it still wants an attempt."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -19,11 +20,13 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-from sora_pipeline.clip import Clip
+from sora_pipeline.clip import Clip, clip_key
 from sora_pipeline.ledger.database import Database, patient
+from sora_pipeline.ledger.migrations.earlier_fingerprints import fingerprint_0002
 from sora_pipeline.ledger.rows import attempt_of, clip_of, spec_of
-from sora_pipeline.ledger.schema import DELIVERED, LIVE, OPEN, attempts, clips, productions
-from sora_pipeline.ledger.types import Attempt, AttemptState, ClipCounts, ClipStanding, Outcome
+from sora_pipeline.ledger.schema import DELIVERED, LIVE, OPEN, among_live, attempts, clips, productions
+from sora_pipeline.ledger.types import Attempt, AttemptState, ClipCounts, ClipStanding
+from sora_pipeline.status import ClipStatus
 
 _CHUNK = 500  # parameters of one IN list; every database takes that many
 
@@ -36,81 +39,135 @@ class Clips:
         self._now = now
 
     @patient
-    def standings(self, clip_ids: Iterable[str]) -> dict[str, ClipStanding]:
-        """How far each of these clips is; unknown ids are left out."""
+    def standings(self, keys: Iterable[str]) -> dict[str, ClipStanding]:
+        """How far each of these clips is, by key; unknown ones are left out."""
         with self._database.read() as connection:
-            return standings_in(connection, list(clip_ids))
+            return standings_in(connection, list(keys))
 
     @patient
     def standings_of(self, production_id: str) -> dict[str, ClipStanding]:
         """How far each clip is that a production wants at present, in the manifest's order."""
         with self._database.read() as connection:
-            wanted = and_(clips.c.production_id == production_id, clips.c.active)
-            return _standings(connection, wanted)
+            return _standings(connection, _wanted_by(production_id))
 
     @patient
-    def wanted(self) -> dict[str, ClipStanding]:
-        """How far each clip is that still wants something: one not delivered, or being made once more."""
+    def unsettled(self, production_id: str) -> dict[str, ClipStanding]:
+        """How far each clip of a production is that is not delivered, or is being made once more."""
+        mine = _wanted_by(production_id)
         with self._database.read() as connection:
-            found = _standings(
-                connection, and_(clips.c.active, clips.c.outcome.is_distinct_from(Outcome.DELIVERED))
+            found = _standings(connection, and_(mine, clips.c.settled.is_distinct_from(ClipStatus.DELIVERED)))
+            under_way = select(attempts.c.clip_key).where(
+                LIVE, among_live(attempts.c.production_id) == production_id
             )
-            under_way = connection.scalars(select(attempts.c.clip_id).where(LIVE)).all()
-            again = standings_in(connection, [each for each in under_way if each not in found])
-            return found | {clip_id: each for clip_id, each in again.items() if each.active}
+            again = [key for key in connection.scalars(under_way) if key not in found]
+            standings = standings_in(connection, again)
+            return found | {key: standing for key, standing in standings.items() if standing.active}
 
-    def specs(self, clip_ids: Sequence[str]) -> Iterator[list[Clip]]:
-        """What the manifests ask for, some hundred clips at a time; unknown ids are left out."""
-        for chunk in chunks(list(clip_ids)):
+    @patient
+    def of_production(self, production_id: str) -> list[Clip]:
+        """What a production wants at present, in the manifest's order."""
+        query = select(clips.c.clip_id, clips.c.spec).where(_wanted_by(production_id))
+        with self._database.read() as connection:
+            rows = connection.execute(query.order_by(clips.c.position))
+            return [clip_of(row.clip_id, row.spec) for row in rows]
+
+    def specs(self, keys: Sequence[str]) -> Iterator[list[Clip]]:
+        """What the manifests ask for, some hundred clips at a time; unknown keys are left out."""
+        for chunk in chunks(list(keys)):
             yield self._specs(chunk)
 
     @patient
-    def _specs(self, clip_ids: list[str]) -> list[Clip]:
-        query = select(clips.c.clip_id, clips.c.spec).where(clips.c.clip_id.in_(clip_ids))
+    def _specs(self, keys: list[str]) -> list[Clip]:
+        query = select(clips.c.clip_id, clips.c.spec).where(clips.c.clip_key.in_(keys))
         with self._database.read() as connection:
             return [clip_of(row.clip_id, row.spec) for row in connection.execute(query)]
 
     @patient
-    def pending(self, max_attempts: int, production_id: str | None = None) -> list[str]:
-        """Clips that may begin an attempt now, by production and manifest order.
-
-        Args:
-            max_attempts: Attempts a clip may have by itself.
-            production_id: Only this production's; None: everybody's.
-        """
-        query = _pending(max_attempts).order_by(clips.c.production_id, clips.c.position)
-        if production_id is not None:
-            query = query.where(clips.c.production_id == production_id)
+    def named(self, clip_id: str, pipeline: str | None = None) -> list[str]:
+        """Keys of the clips with this id, in whichever productions."""
+        query = select(clips.c.clip_key).where(clips.c.clip_id == clip_id).order_by(clips.c.clip_key)
+        if pipeline is not None:
+            query = query.where(clips.c.production_id.in_(productions_of(pipeline)))
         with self._database.read() as connection:
             return list(connection.scalars(query))
 
     @patient
+    def pending(
+        self,
+        max_attempts: int,
+        production_id: str | None = None,
+        *,
+        pipeline: str | None = None,
+        account: str | None = None,
+    ) -> list[str]:
+        """Keys of clips that may begin an attempt now, by production and manifest order.
+
+        Args:
+            max_attempts: Attempts a clip may have by itself.
+            production_id: Only this production's; None: everybody's.
+            pipeline: Only those of productions that this pipeline serves.
+            account: Only those of productions that this account submits for.
+        """
+        query = _pending(max_attempts).order_by(clips.c.production_id, clips.c.position)
+        if production_id is not None:
+            query = query.where(clips.c.production_id == production_id)
+        if pipeline is not None:
+            query = query.where(clips.c.production_id.in_(productions_of(pipeline, account)))
+        with self._database.read() as connection:
+            return list(connection.scalars(query))
+
+    @patient
+    def made_elsewhere(self, production_id: str, pipeline: str, wanted: Sequence[Clip]) -> dict[str, int]:
+        """Other productions of a pipeline that have paid for the very same clips (id and fingerprint), and for how many.
+
+        An open attempt counts as well: it is, or may be, paid for.
+        """
+        fingerprints = {clip.clip_id: clip.fingerprint for clip in wanted}
+        found: Counter[str] = Counter()
+        paid = or_(DELIVERED, LIVE)
+        with self._database.read() as connection:
+            for chunk in chunks(list(fingerprints)):
+                query = (
+                    select(clips.c.clip_id, clips.c.production_id, attempts.c.fingerprint)
+                    .join(attempts, attempts.c.clip_key == clips.c.clip_key)
+                    .where(clips.c.clip_id.in_(chunk), clips.c.production_id != production_id, paid)
+                    .where(clips.c.production_id.in_(productions_of(pipeline)))
+                    .distinct()
+                )
+                found.update(
+                    row.production_id
+                    for row in connection.execute(query)
+                    if fingerprints[row.clip_id] == row.fingerprint
+                )
+        return dict(found)
+
+    @patient
     def counts(self, production_id: str, max_attempts: int) -> ClipCounts:
         """How many clips a production wants at present, by what they are at."""
-        mine = and_(clips.c.production_id == production_id, clips.c.active)
+        mine = _wanted_by(production_id)
         given_up = attempts.c.reported_at.is_not(None).label("given_up")
         live = (
-            select(attempts.c.state, given_up, clips.c.outcome, func.count().label("clips"))
-            .join(clips, clips.c.clip_id == attempts.c.clip_id)
+            select(attempts.c.state, given_up, clips.c.settled, func.count().label("clips"))
+            .join(clips, clips.c.clip_key == attempts.c.clip_key)
             .where(LIVE, mine)
-            .group_by(attempts.c.state, given_up, clips.c.outcome)
+            .group_by(attempts.c.state, given_up, clips.c.settled)
         )
-        by_outcome = (
-            select(clips.c.outcome, func.count().label("clips")).where(mine).group_by(clips.c.outcome)
+        by_settled = (
+            select(clips.c.settled, func.count().label("clips")).where(mine).group_by(clips.c.settled)
         )
         pending = select(func.count()).select_from(
             _pending(max_attempts).where(clips.c.production_id == production_id).subquery()
         )
         with self._database.read() as connection:
             under_way = connection.execute(live).all()
-            ended = Counter({row.outcome: row.clips for row in connection.execute(by_outcome)})
+            ended = Counter({row.settled: row.clips for row in connection.execute(by_settled)})
             waiting = connection.scalar(pending) or 0
         by_state: Counter[tuple[AttemptState, bool]] = Counter()
         for row in under_way:
             by_state[AttemptState(row.state), row.given_up] += row.clips
         # Some that are being made once more were delivered before.
-        delivered = ended[Outcome.DELIVERED] - sum(
-            row.clips for row in under_way if row.outcome == Outcome.DELIVERED
+        delivered = ended[ClipStatus.DELIVERED] - sum(
+            row.clips for row in under_way if row.settled == ClipStatus.DELIVERED
         )
         return ClipCounts(
             clips=ended.total(),
@@ -121,14 +178,14 @@ class Clips:
         )
 
     @patient
-    def new_round(self, clip_ids: Iterable[str]) -> None:
+    def new_round(self, keys: Iterable[str]) -> None:
         """Let these clips be attempted anew, as a person asks for it after a failure."""
         with self._database.exclusive() as connection:
-            for chunk in chunks(list(clip_ids)):
+            for chunk in chunks(list(keys)):
                 connection.execute(
-                    update(clips).where(clips.c.clip_id.in_(chunk)).values(round=clips.c.round + 1)
+                    update(clips).where(clips.c.clip_key.in_(chunk)).values(round=clips.c.round + 1)
                 )
-                note_outcomes(connection, clips.c.clip_id.in_(chunk))
+                note_settled(connection, clips.c.clip_key.in_(chunk))
 
 
 def register(connection: Connection, production_id: str, wanted: Sequence[Clip]) -> None:
@@ -137,28 +194,69 @@ def register(connection: Connection, production_id: str, wanted: Sequence[Clip])
     A clip whose fingerprint changed begins a new round: its attempts count anew. Clips that the manifest no longer
     names stay known, with their attempts, but are not submitted any more.
     """
+    connection.execute(update(clips).where(clips.c.production_id == production_id).values(active=False))
+    write_clips(connection, production_id, list(enumerate(wanted)))
+    note_settled(connection, clips.c.production_id == production_id)
+
+
+def write_clips(connection: Connection, production_id: str, wanted: Sequence[tuple[int, Clip]]) -> None:
+    """Want these clips, each at its position in the manifest, within the caller's transaction."""
     rows = [
         {
-            "clip_id": clip.clip_id,
+            "clip_key": clip_key(production_id, clip.clip_id),
             "production_id": production_id,
+            "clip_id": clip.clip_id,
             "active": True,
             "position": position,
             "round": 1,
             "fingerprint": clip.fingerprint,
             "spec": spec_of(clip),
         }
-        for position, clip in enumerate(wanted)
+        for position, clip in wanted
     ]
-    connection.execute(update(clips).where(clips.c.production_id == production_id).values(active=False))
     if rows:
+        _recognise(connection, {clip_key(production_id, clip.clip_id): clip for _, clip in wanted})
         connection.execute(_upsert(connection), rows)
-    note_outcomes(connection, clips.c.production_id == production_id)
 
 
-def note_outcomes(connection: Connection, whose: ColumnElement[bool]) -> None:
+def _recognise(connection: Connection, wanted: Mapping[str, Clip]) -> None:
+    """Give attempts that know one of these clips by its fingerprint of an earlier version the one of this version.
+
+    The migration could do so only for rows that it knew: not for those of a production that another had taken them from,
+    nor for rows that were changed, and are now changed back.
+    """
+    columns = (attempts.c.clip_key, attempts.c.fingerprint, attempts.c.provider, attempts.c.simulated)
+    for chunk in chunks(list(wanted)):
+        query = select(*columns).where(attempts.c.clip_key.in_(chunk)).distinct()
+        for row in connection.execute(query).all():
+            clip = wanted[row.clip_key]
+            if row.fingerprint == clip.fingerprint or row.fingerprint != fingerprint_0002(
+                spec_of(clip), row.provider
+            ):
+                continue
+            present = replace(clip, simulated=row.simulated).fingerprint
+            for table in (attempts, clips):
+                connection.execute(
+                    update(table)
+                    .where(table.c.clip_key == row.clip_key, table.c.fingerprint == row.fingerprint)
+                    .values(fingerprint=present)
+                )
+
+
+def productions_of(pipeline: str, account: str | None = None) -> Select[tuple[str]]:
+    """Ids of the productions that a pipeline serves, or of those among them that an account submits for."""
+    query = select(productions.c.production_id).where(productions.c.pipeline == pipeline)
+    return query if account is None else query.where(productions.c.account == account)
+
+
+def _wanted_by(production_id: str) -> ColumnElement[bool]:
+    return and_(clips.c.production_id == production_id, clips.c.active)
+
+
+def note_settled(connection: Connection, whose: ColumnElement[bool]) -> None:
     """Note how these clips ended, or that they did not, within the transaction of the caller that changed it."""
     later = attempts.alias("later")
-    mine = attempts.c.clip_id == clips.c.clip_id
+    mine = attempts.c.clip_key == clips.c.clip_key
     delivered = (
         select(1)
         .where(mine, DELIVERED, attempts.c.fingerprint == clips.c.fingerprint)
@@ -171,35 +269,35 @@ def note_outcomes(connection: Connection, whose: ColumnElement[bool]) -> None:
         .where(attempts.c.retryable.is_not(True))
         .where(
             ~select(1)
-            .where(later.c.clip_id == attempts.c.clip_id, later.c.number > attempts.c.number)
+            .where(later.c.clip_key == attempts.c.clip_key, later.c.number > attempts.c.number)
             .exists()
         )
         .correlate(clips)
         .exists()
     )
-    outcome = case((delivered, Outcome.DELIVERED), (failed, Outcome.FAILED))
+    settled = case((delivered, ClipStatus.DELIVERED), (failed, ClipStatus.FAILED))
     connection.execute(
-        update(clips).where(whose, clips.c.outcome.is_distinct_from(outcome)).values(outcome=outcome)
+        update(clips).where(whose, clips.c.settled.is_distinct_from(settled)).values(settled=settled)
     )
 
 
-def standings_in(connection: Connection, clip_ids: list[str]) -> dict[str, ClipStanding]:
+def standings_in(connection: Connection, keys: list[str]) -> dict[str, ClipStanding]:
     """How far each of these clips is, within the caller's transaction."""
     found: dict[str, ClipStanding] = {}
-    for chunk in chunks(clip_ids):
-        found |= _standings(connection, clips.c.clip_id.in_(chunk))
+    for chunk in chunks(keys):
+        found |= _standings(connection, clips.c.clip_key.in_(chunk))
     return found
 
 
 def _pending(max_attempts: int) -> Select[tuple[str]]:
-    """Ids of clips that may begin an attempt now, the rule of ``ClipStanding.pending`` in SQL."""
-    live = select(1).where(attempts.c.clip_id == clips.c.clip_id, LIVE).correlate(clips).exists()
+    """Keys of clips that may begin an attempt now, the rule of ``ClipStanding.pending`` in SQL."""
+    live = select(1).where(attempts.c.clip_key == clips.c.clip_key, LIVE).correlate(clips).exists()
     tried = attempts.alias("tried")
-    in_round = and_(tried.c.clip_id == clips.c.clip_id, tried.c.round == clips.c.round)
+    in_round = and_(tried.c.clip_key == clips.c.clip_key, tried.c.round == clips.c.round)
     times = select(func.count()).select_from(tried).where(in_round).correlate(clips).scalar_subquery()
     newest = select(tried.c.retryable).where(in_round).order_by(tried.c.number.desc()).limit(1)
     may_again = newest.correlate(clips).scalar_subquery()
-    return select(clips.c.clip_id).where(OPEN, ~live, or_(times == 0, and_(times < max_attempts, may_again)))
+    return select(clips.c.clip_key).where(OPEN, ~live, or_(times == 0, and_(times < max_attempts, may_again)))
 
 
 def _upsert(connection: Connection) -> Any:
@@ -207,9 +305,8 @@ def _upsert(connection: Connection) -> Any:
     statement = insert(clips)
     new = statement.excluded
     statement = statement.on_conflict_do_update(
-        index_elements=[clips.c.clip_id],
+        index_elements=[clips.c.clip_key],
         set_={
-            "production_id": new.production_id,
             "active": new.active,
             "position": new.position,
             # Literals, since a statement of many rows can hold no parameter outside them.
@@ -220,7 +317,7 @@ def _upsert(connection: Connection) -> Any:
         },
     )
     # psycopg2 sends many rows in one statement only where something is returned.
-    return statement.returning(clips.c.clip_id) if connection.dialect.name == "postgresql" else statement
+    return statement.returning(clips.c.clip_key) if connection.dialect.name == "postgresql" else statement
 
 
 def _standings(connection: Connection, wanted: Any) -> dict[str, ClipStanding]:
@@ -233,13 +330,13 @@ def _standings(connection: Connection, wanted: Any) -> dict[str, ClipStanding]:
     made: dict[str, list[Attempt]] = {}
     query = (
         select(attempts)
-        .join(clips, clips.c.clip_id == attempts.c.clip_id)
+        .join(clips, clips.c.clip_key == attempts.c.clip_key)
         .where(wanted)
         .order_by(attempts.c.number)
     )
     for row in connection.execute(query).mappings():
-        made.setdefault(row["clip_id"], []).append(attempt_of(row))
-    return {row.clip_id: _standing(row, made.get(row.clip_id, [])) for row in clip_rows}
+        made.setdefault(row["clip_key"], []).append(attempt_of(row))
+    return {row.clip_key: _standing(row, made.get(row.clip_key, [])) for row in clip_rows}
 
 
 def _standing(row: Any, made: list[Attempt]) -> ClipStanding:

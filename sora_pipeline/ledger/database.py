@@ -12,9 +12,10 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 
+from sora_pipeline.errors import SoraPipelineError
 from sora_pipeline.ledger.schema import VERSION_TABLE
 
-SCHEMA_VERSION = "0002"
+SCHEMA_VERSION = "0003"
 BUSY_S = 60.0
 """How long an SQLite writer waits for the others."""
 OUTAGE_S = 120.0
@@ -23,28 +24,32 @@ LOOK_AGAIN_S = 0.25
 _ADVISORY_LOCK = 0x50_4A_7A  # one writer at a time where a sum decides (slots, budget)
 
 
-class LedgerProblem(Exception):
-    """Raised where the ledger cannot be opened; the text is for people and never holds a password."""
+class LedgerError(SoraPipelineError):
+    """Raised where the ledger cannot be opened or used; the text is for people and never holds a password."""
+
+    def __init__(self, message: str, code: str = "") -> None:
+        super().__init__(message)
+        self.code = code
 
 
 Answer = TypeVar("Answer")
 _Arguments = ParamSpec("_Arguments")
 
 
-class _Room(Protocol):
+class _Table(Protocol):
     _database: "Database"
 
 
-_RoomType = TypeVar("_RoomType", bound=_Room)
+_TableType = TypeVar("_TableType", bound=_Table)
 
 
 def patient(
-    method: Callable[Concatenate[_RoomType, _Arguments], Answer],
-) -> Callable[Concatenate[_RoomType, _Arguments], Answer]:
+    method: Callable[Concatenate[_TableType, _Arguments], Answer],
+) -> Callable[Concatenate[_TableType, _Arguments], Answer]:
     """Let a question, or a transition that may as well happen twice, outlast a restart of the database."""
 
     @functools.wraps(method)
-    def asked(room: _RoomType, /, *args: _Arguments.args, **kwargs: _Arguments.kwargs) -> Answer:
+    def asked(room: _TableType, /, *args: _Arguments.args, **kwargs: _Arguments.kwargs) -> Answer:
         return room._database.patiently(lambda: method(room, *args, **kwargs))  # noqa: SLF001
 
     return asked
@@ -66,7 +71,7 @@ class Database:
         try:
             self.engine: Engine = create_engine(parsed, pool_pre_ping=not self._sqlite, **arguments)
         except (ImportError, ArgumentError) as error:
-            raise LedgerProblem(
+            raise LedgerError(
                 f"the ledger at {self.shown_url} needs a driver that is not installed: {error}"
             ) from None
         if self._sqlite:
@@ -155,13 +160,13 @@ class Database:
             if version == SCHEMA_VERSION:
                 return
             if version is not None and version > SCHEMA_VERSION:
-                raise LedgerProblem(
+                raise LedgerError(
                     f"the ledger at {self.shown_url} has schema {version}, newer than the {SCHEMA_VERSION} "
                     "this version of sora-pipeline knows. Install the newer sora-pipeline; nothing was changed."
                 )
             self._upgrade()
         except DBAPIError as error:
-            raise LedgerProblem(f"the ledger at {self.shown_url} cannot be opened: {error.orig}") from None
+            raise LedgerError(f"the ledger at {self.shown_url} cannot be opened: {error.orig}") from None
 
     def _version(self) -> str | None:
         with self.read() as connection:
@@ -174,7 +179,7 @@ class Database:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise LedgerProblem(
+            raise LedgerError(
                 f"the ledger at {self.shown_url} cannot be opened: {folder}: {error.strerror}"
             ) from None
 
@@ -202,14 +207,11 @@ def _parse(url: str) -> URL:
     except (ArgumentError, ValueError):  # ValueError: the port is no number
         parsed = None
     if parsed is None or parsed.get_backend_name() not in ("sqlite", "postgresql"):
-        raise LedgerProblem(
-            "SORA_LEDGER_URL is not the URL of a database we know; write sqlite:////path/ledger.db or "
-            "postgresql+psycopg2://user:password@host/database"
+        raise LedgerError(
+            "the ledger's URL is not that of a database we know: SQLite or PostgreSQL", "ledger_url"
         )
     if "@" in (parsed.host or ""):
-        raise LedgerProblem(
-            "SORA_LEDGER_URL has more than one @ before the host; write an @ in the password as %40"
-        )
+        raise LedgerError("the ledger's URL has more than one @ before the host", "ledger_url")
     return parsed
 
 

@@ -2,17 +2,23 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import cached_property
 
+from sqlalchemy import select
+
+from sora_pipeline.ledger.accounts import Accounts
 from sora_pipeline.ledger.attempts import Attempts
 from sora_pipeline.ledger.batches import Batches
 from sora_pipeline.ledger.breakers import Breakers
 from sora_pipeline.ledger.clips import Clips
 from sora_pipeline.ledger.database import Database
+from sora_pipeline.ledger.notifications import Notifications
 from sora_pipeline.ledger.pauses import Pauses
+from sora_pipeline.ledger.pipelines import Pipelines
 from sora_pipeline.ledger.productions import Productions
-from sora_pipeline.ledger.rebuilding import Rebuilding
+from sora_pipeline.ledger.restore import Restore
+from sora_pipeline.ledger.schema import about
 from sora_pipeline.ledger.spending import Money
-from sora_pipeline.ledger.telling import Tellings
 
 
 def utc_now() -> datetime:
@@ -28,12 +34,14 @@ class Ledger:
         now: The clock; tests turn it.
 
     Raises:
-        LedgerProblem: it cannot be opened, or belongs to a newer version.
+        LedgerError: it cannot be opened, or belongs to a newer version.
     """
 
     def __init__(self, url: str, *, now: Callable[[], datetime] = utc_now) -> None:
         self.database = Database(url)
         self.now = now
+        self.accounts = Accounts(self.database, now)
+        self.pipelines = Pipelines(self.database, now)
         self.productions = Productions(self.database, now)
         self.clips = Clips(self.database, now)
         self.attempts = Attempts(self.database, now)
@@ -41,8 +49,14 @@ class Ledger:
         self.breakers = Breakers(self.database, now)
         self.money = Money(self.database, now)
         self.pauses = Pauses(self.database, now)
-        self.tellings = Tellings(self.database, now)
-        self.rebuilding = Rebuilding(self.database)
+        self.notifications = Notifications(self.database, now)
+        self.restore = Restore(self.database)
+
+    @cached_property
+    def ledger_id(self) -> str:
+        """This ledger's own name, which every output that it owns repeats."""
+        with self.database.read() as connection:
+            return str(connection.scalar(select(about.c.ledger_id)))
 
     def close(self) -> None:
         """Give the connections back."""

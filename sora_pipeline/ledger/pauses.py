@@ -1,4 +1,4 @@
-"""Pauses: until when nothing is submitted to a provider because it said 429, known to every process with its key."""
+"""Pauses: until when nothing is submitted with an account whose provider said 429, known to every process."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -20,22 +20,22 @@ class Pauses:
         self._now = now
 
     @patient
-    def pause(self, provider: str, seconds: float) -> None:
+    def pause(self, account: str, seconds: float) -> None:
         """Ask every process to wait so long before its next submit; the longest wish counts."""
         now = self._now()
         until = now + timedelta(seconds=min(seconds, LONGEST_S))
         with self._database.exclusive() as connection:
-            known = connection.scalar(select(pauses.c.until).where(pauses.c.provider == provider))
+            known = connection.scalar(select(pauses.c.until).where(pauses.c.account == account))
             if known is None:
-                connection.execute(pauses.insert().values(provider=provider, until=until))
+                connection.execute(pauses.insert().values(account=account, until=until))
             elif known < until or _over(known, now):
-                connection.execute(update(pauses).where(pauses.c.provider == provider).values(until=until))
+                connection.execute(update(pauses).where(pauses.c.account == account).values(until=until))
 
     @patient
-    def left_s(self, provider: str) -> float:
+    def left_s(self, account: str) -> float:
         """Seconds until submits may go on; 0 where they may now."""
         with self._database.read() as connection:
-            until = connection.scalar(select(pauses.c.until).where(pauses.c.provider == provider))
+            until = connection.scalar(select(pauses.c.until).where(pauses.c.account == account))
         now = self._now()
         return 0.0 if until is None or _over(until, now) else (until - now).total_seconds()
 

@@ -1,26 +1,67 @@
 """Productions: which manifest goes where, what it may cost, and whether its output manifest is up to date."""
 
-import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, case, or_, select, update
 
 from sora_pipeline.clip import Clip
-from sora_pipeline.ledger.clips import register
+from sora_pipeline.ledger.amendments import Amendment, amend, amendments_of, standing_amendments
+from sora_pipeline.ledger.clips import note_settled, register
 from sora_pipeline.ledger.clocks import over
-from sora_pipeline.ledger.database import Database, patient
+from sora_pipeline.ledger.database import Database, LedgerError, patient
 from sora_pipeline.ledger.rows import production_of
-from sora_pipeline.ledger.schema import productions
-from sora_pipeline.ledger.types import MICROS, Production
+from sora_pipeline.ledger.schema import clips, productions
+from sora_pipeline.ledger.types import MICROS, Account, Production
 
 _MOMENT = timedelta(milliseconds=1)
 
 
-def production_id(manifest_uri: str, output_uri: str) -> str:
-    """The same manifest into the same output is the same production, whoever asks for it."""
-    return hashlib.sha256(f"{manifest_uri}\n{output_uri}".encode()).hexdigest()[:16]
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a production is to be, as whoever asks for it or reads its manifest wants it.
+
+    Attributes:
+        production_id: Its name.
+        pipeline: The pipeline that serves it.
+        manifest_uri: The campaign's manifest.
+        output_uri: Where its videos and tables go.
+        account: Who submits its pending clips from now on.
+        budget_usd: What it may cost, where that is said; None: as it was.
+        budget_given: Whether a person said so for this production, and not the settings for all.
+    """
+
+    production_id: str
+    pipeline: str
+    manifest_uri: str
+    output_uri: str
+    account: Account
+    budget_usd: Decimal | None = None
+    budget_given: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A manifest that was read.
+
+    Attributes:
+        snapshot_path: Its canonical form, relative to the output.
+        manifest_sha256: Hash of the file.
+        snapshot_sha256: Hash of what it asks for.
+        wanted: Its clips, in its order.
+        invalid: Rows that ask for what cannot be made: the id they are reported under, and a hash of the row.
+        began_at: When reading began: what was asked for later is still to be read.
+    """
+
+    snapshot_path: str
+    manifest_sha256: str
+    snapshot_sha256: str
+    wanted: Sequence[Clip]
+    invalid: Mapping[str, str]
+    began_at: datetime
 
 
 def mark_changed(connection: Connection, production: str, now: datetime) -> None:
@@ -39,150 +80,216 @@ class Productions:
         self._database = database
         self._now = now
 
+    # ---- asking and reading
+
     @patient
-    def request(self, manifest_uri: str, output_uri: str, budget_usd: Decimal | None) -> Production:
-        """Ask for a manifest to be (re)read and produced; the manifest sensor takes it up."""
-        identity = production_id(manifest_uri, output_uri)
+    def request(self, plan: Plan, manifest_uri: str | None = None) -> Production:
+        """Ask for a production's manifest to be (re)read and produced; the manifest sensor takes it up.
+
+        Args:
+            plan: What it is to be.
+            manifest_uri: The file to read, where that is not the campaign's manifest but rows of it that were mended.
+
+        Raises:
+            LedgerError: the name is another pipeline's.
+        """
         now = self._now()
         with self._database.exclusive() as connection:
-            self._ensure(connection, identity, manifest_uri, output_uri)
+            self._ensure(connection, plan)
             connection.execute(
                 update(productions)
-                .where(productions.c.production_id == identity)
+                .where(productions.c.production_id == plan.production_id)
                 .values(
                     requested_at=now,
+                    requested_manifest=manifest_uri or plan.manifest_uri,
                     # A reading noted for a time to come, by a clock that ran ahead, would pass for one of this request.
                     read_at=case((productions.c.read_at >= now, now - _MOMENT), else_=productions.c.read_at),
-                    budget_micros=_micros(budget_usd),
                     error=None,
                 )
             )
-        return self.get(identity)
-
-    def _ensure(self, connection: Connection, identity: str, manifest_uri: str, output_uri: str) -> None:
-        known = connection.execute(
-            select(productions.c.production_id).where(productions.c.production_id == identity)
-        ).first()
-        if known is None:
-            connection.execute(
-                productions.insert().values(
-                    production_id=identity, manifest_uri=manifest_uri, output_uri=output_uri
-                )
-            )
+        return self.get(plan.production_id)
 
     @patient
-    def record_snapshot(
-        self,
-        manifest_uri: str,
-        output_uri: str,
-        *,
-        snapshot_path: str,
-        manifest_sha256: str,
-        snapshot_sha256: str,
-        budget_usd: Decimal | None,
-        wanted: Sequence[Clip] = (),
-        began_at: datetime | None = None,
-    ) -> Production:
+    def record_snapshot(self, plan: Plan, reading: Reading) -> Production:
         """Note that the manifest was read, what its canonical snapshot is, and which clips it wants.
 
         All in one transaction: clips must not be wanted before their budget holds, nor a manifest count as read before
-        its clips are wanted. ``began_at`` is when reading began: what was asked for later is still to be read.
+        its clips are wanted. Amended rows stand until their own row in the manifest changes.
+
+        Raises:
+            LedgerError: the name is another pipeline's.
         """
-        identity = production_id(manifest_uri, output_uri)
-        now = self._now()
-        read_at = began_at or now
+        identity = plan.production_id
         with self._database.exclusive() as connection:
-            self._ensure(connection, identity, manifest_uri, output_uri)
+            self._ensure(connection, plan)
+            self._note_read(connection, identity, reading.began_at)
             connection.execute(
                 update(productions)
                 .where(productions.c.production_id == identity)
                 .values(
-                    read_at=read_at,
-                    requested_at=_not_to_come(now, read_at),
-                    snapshot_path=snapshot_path,
-                    manifest_sha256=manifest_sha256,
-                    snapshot_sha256=snapshot_sha256,
-                    budget_micros=_micros(budget_usd),
-                    sequence=productions.c.sequence + 1,
-                    error=None,
+                    account=plan.account.name,
+                    simulated=plan.account.simulated,
+                    snapshot_path=reading.snapshot_path,
+                    manifest_sha256=reading.manifest_sha256,
+                    snapshot_sha256=reading.snapshot_sha256,
                 )
             )
-            register(connection, identity, wanted)
+            register(
+                connection,
+                identity,
+                standing_amendments(
+                    connection, identity, reading.wanted, reading.invalid, simulated=plan.account.simulated
+                ),
+            )
             mark_changed(connection, identity, self._now())
         return self.get(identity)
 
     @patient
-    def record_problem(self, manifest_uri: str, output_uri: str, error: str) -> None:
-        """Note why the manifest as a whole could not be read, for whoever asked for it."""
-        identity = production_id(manifest_uri, output_uri)
-        now = self._now()
+    def record_amendments(
+        self,
+        plan: Plan,
+        manifest_uri: str,
+        mended: Sequence[Clip],
+        *,
+        invalid: Mapping[str, str],
+        began_at: datetime,
+    ) -> Production:
+        """Let mended rows take the place of the campaign's, and nothing else change.
+
+        Args:
+            plan: What the production is to be.
+            manifest_uri: The file in which they were mended.
+            mended: The clips that they ask for.
+            invalid: The campaign's rows that could not be used, as of its newest reading: id and hash of the row.
+            began_at: When reading began.
+        """
+        identity = plan.production_id
         with self._database.exclusive() as connection:
-            self._ensure(connection, identity, manifest_uri, output_uri)
+            self._ensure(connection, plan)
+            self._note_read(connection, identity, began_at)
+            amend(connection, identity, manifest_uri, mended, invalid, self._now())
+            note_settled(connection, clips.c.production_id == identity)
+            mark_changed(connection, identity, self._now())
+        return self.get(identity)
+
+    @patient
+    def record_problem(self, identity: str, error: str) -> None:
+        """Note why a production's manifest could not be read, for whoever asked for it; nothing where there is none."""
+        with self._database.exclusive() as connection:
+            self._note_read(connection, identity, self._now())
+            connection.execute(
+                update(productions).where(productions.c.production_id == identity).values(error=error)
+            )
+
+    def _ensure(self, connection: Connection, plan: Plan) -> None:
+        """The production as planned; a spending limit that a person gave holds until a person gives another."""
+        known = connection.execute(
+            select(productions).where(productions.c.production_id == plan.production_id)
+        ).first()
+        if known is not None and known.pipeline != plan.pipeline:
+            raise LedgerError(
+                f"the production {plan.production_id} belongs to {_shown(known.pipeline)} in this ledger, not to "
+                f"{_shown(plan.pipeline)}; give this one another name"
+            )
+        if known is None:
+            connection.execute(
+                productions.insert().values(
+                    production_id=plan.production_id,
+                    pipeline=plan.pipeline,
+                    manifest_uri=plan.manifest_uri,
+                    output_uri=plan.output_uri,
+                    simulated=plan.account.simulated,
+                    budget_micros=_micros(plan.budget_usd),
+                    budget_given=plan.budget_given,
+                )
+            )
+            return
+        values: dict[str, Any] = {"manifest_uri": plan.manifest_uri, "output_uri": plan.output_uri}
+        if plan.budget_usd is not None and (plan.budget_given or not known.budget_given):
+            values |= {"budget_micros": _micros(plan.budget_usd), "budget_given": plan.budget_given}
+        mine = productions.c.production_id == plan.production_id
+        connection.execute(update(productions).where(mine).values(**values))
+
+    def _note_read(self, connection: Connection, identity: str, read_at: datetime) -> None:
+        now = self._now()
+        connection.execute(
+            update(productions)
+            .where(productions.c.production_id == identity)
+            .values(read_at=read_at, requested_at=_not_to_come(now, read_at), error=None)
+        )
+
+    @patient
+    def lift_budget(self, identity: str) -> None:
+        """Take a production's spending limit away, as a person asks for it."""
+        with self._database.exclusive() as connection:
             connection.execute(
                 update(productions)
                 .where(productions.c.production_id == identity)
-                .values(error=error, read_at=now, requested_at=_not_to_come(now, now))
+                .values(budget_micros=None, budget_given=True)
             )
+            mark_changed(connection, identity, self._now())
+
+    @patient
+    def amendments(self, identity: str) -> dict[str, Amendment]:
+        """Rows that were mended apart from the production's manifest, by clip id."""
+        with self._database.read() as connection:
+            return amendments_of(connection, identity)
+
+    # ---- finding
 
     @patient
     def get(self, identity: str) -> Production:
         """One production.
 
         Raises:
-            KeyError: there is none with this id.
+            KeyError: there is none with this name.
         """
-        with self._database.read() as connection:
-            row = (
-                connection.execute(select(productions).where(productions.c.production_id == identity))
-                .mappings()
-                .first()
-            )
-        if row is None:
+        found = self.find(identity)
+        if found is None:
             raise KeyError(identity)
-        return production_of(row)
-
-    def find(self, manifest_uri: str, output_uri: str) -> Production | None:
-        """The production of this manifest into this output, if there ever was one."""
-        try:
-            return self.get(production_id(manifest_uri, output_uri))
-        except KeyError:
-            return None
+        return found
 
     @patient
-    def all(self) -> list[Production]:
-        """Every production, the one read last first."""
+    def find(self, identity: str) -> Production | None:
+        """The production of this name, if there is one."""
         with self._database.read() as connection:
-            rows = connection.execute(select(productions)).mappings().all()
-        found = [production_of(row) for row in rows]
-        return sorted(found, key=_last_touched, reverse=True)
+            query = select(productions).where(productions.c.production_id == identity)
+            row = connection.execute(query).mappings().first()
+        return None if row is None else production_of(row)
 
-    @patient
-    def requested(self) -> list[Production]:
-        """Productions that somebody asked for and whose manifest was not read since."""
+    def all(self, pipeline: str | None = None) -> list[Production]:
+        """Every production, or every one that a pipeline serves; the one read last first."""
+        mine = [] if pipeline is None else [productions.c.pipeline == pipeline]
+        return sorted(self._where(*mine), key=_last_touched, reverse=True)
+
+    def of_manifest(self, manifest_uri: str, pipeline: str) -> list[Production]:
+        """A pipeline's productions that this file is the manifest of."""
+        return self._where(productions.c.manifest_uri == manifest_uri, productions.c.pipeline == pipeline)
+
+    def of_output(self, output_uri: str) -> list[Production]:
+        """Productions that go into this output."""
+        return self._where(productions.c.output_uri == output_uri)
+
+    def requested(self, pipeline: str) -> list[Production]:
+        """A pipeline's productions that somebody asked for and whose manifest was not read since."""
         stale = productions.c.read_at.is_(None) | (productions.c.read_at < productions.c.requested_at)
-        with self._database.read() as connection:
-            rows = (
-                connection.execute(select(productions).where(productions.c.requested_at.is_not(None), stale))
-                .mappings()
-                .all()
-            )
-        return [production_of(row) for row in rows]
+        return self._where(productions.c.requested_at.is_not(None), stale, productions.c.pipeline == pipeline)
+
+    def unpublished(self, pipeline: str) -> list[Production]:
+        """A pipeline's productions whose output manifest is out of date."""
+        return self._where(
+            productions.c.pipeline == pipeline,
+            productions.c.snapshot_path.is_not(None),
+            productions.c.change_seq > productions.c.published_seq,
+        )
 
     @patient
-    def unpublished(self) -> list[Production]:
-        """Productions whose output manifest is out of date."""
+    def _where(self, *conditions: ColumnElement[bool]) -> list[Production]:
+        query = select(productions).where(*conditions).order_by(productions.c.production_id)
         with self._database.read() as connection:
-            rows = (
-                connection.execute(
-                    select(productions).where(
-                        productions.c.snapshot_path.is_not(None),
-                        productions.c.change_seq > productions.c.published_seq,
-                    )
-                )
-                .mappings()
-                .all()
-            )
-        return [production_of(row) for row in rows]
+            return [production_of(row) for row in connection.execute(query).mappings()]
+
+    # ---- publishing
 
     @patient
     def claim_publish(self, identity: str, owner: str, lease_s: float) -> bool:
@@ -216,6 +323,10 @@ class Productions:
                 .values(published_seq=change_seq, published_at=self._now())
             )
         return done.rowcount == 1
+
+
+def _shown(pipeline: str) -> str:
+    return f"the pipeline {pipeline}" if pipeline else "the built-in pipeline"
 
 
 def _not_to_come(now: datetime, read_at: datetime) -> ColumnElement[datetime | None]:

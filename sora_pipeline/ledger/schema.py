@@ -8,6 +8,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    ColumnElement,
     DateTime,
     Float,
     ForeignKey,
@@ -50,19 +51,48 @@ VERSION_TABLE = "sora_ledger_version"
 metadata = MetaData()
 _AutoId = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts only INTEGER keys up by itself
 
+about = Table(
+    "ledger_about",
+    metadata,
+    Column("ledger_id", String(36), primary_key=True),
+)
+"""One row: the name of this ledger, which every output that it owns repeats."""
+
+pipelines = Table(
+    "pipelines",
+    metadata,
+    Column("pipeline", String(64), primary_key=True),
+    Column("settings", JSON, nullable=False),
+    Column("seen_at", UtcDateTime, nullable=False),
+)
+"""With which settings the daemon of each pipeline works; secrets as salted digests."""
+
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("account", String(64), primary_key=True),
+    Column("provider", String(64), nullable=False),
+    Column("address", Text, nullable=False),
+)
+"""Where each account was last."""
+
 productions = Table(
     "productions",
     metadata,
     Column("production_id", String(64), primary_key=True),
+    Column("pipeline", String(64), nullable=False),
     Column("manifest_uri", Text, nullable=False),
     Column("output_uri", Text, nullable=False),
+    Column("account", String(64)),
+    Column("simulated", Boolean, nullable=False),
     Column("budget_micros", BigInteger),
+    Column("budget_given", Boolean, nullable=False, default=False),
     Column("requested_at", UtcDateTime),
+    Column("requested_manifest", Text),
     Column("read_at", UtcDateTime),
     Column("snapshot_path", Text),
     Column("manifest_sha256", String(64)),
     Column("snapshot_sha256", String(64)),
-    Column("sequence", Integer, nullable=False, default=0),
     Column("change_seq", Integer, nullable=False, default=0),
     Column("changed_at", UtcDateTime),
     Column("published_seq", Integer, nullable=False, default=0),
@@ -70,17 +100,18 @@ productions = Table(
     Column("publisher", String(64)),
     Column("publisher_until", UtcDateTime),
     Column("error", Text),
-    Column("told_seq", Integer, nullable=False, default=0, server_default="0"),
-    Column("told_state", String(64)),
+    Column("notified_seq", Integer, nullable=False, default=0),
+    Column("notified_state", String(64)),
 )
 
-_OPEN = "active AND outcome IS NULL"
+_OPEN = "active AND settled IS NULL"
 
 clips = Table(
     "clips",
     metadata,
-    Column("clip_id", String(128), primary_key=True),
+    Column("clip_key", String(256), primary_key=True),
     Column("production_id", ForeignKey("productions.production_id"), nullable=False),
+    Column("clip_id", String(128), nullable=False),
     Column("active", Boolean, nullable=False),
     Column("position", Integer, nullable=False),
     Column("round", Integer, nullable=False, default=1),
@@ -88,8 +119,9 @@ clips = Table(
     Column("spec", JSON, nullable=False),
     # Written with whatever ends a clip or wants it anew, so that finding the few that may begin an attempt does not mean
     # looking at every clip there ever was.
-    Column("outcome", String(16)),
+    Column("settled", String(16)),
     Index("clips_by_production", "production_id", "active", "position"),
+    Index("clips_by_id", "clip_id"),
     Index(
         "open_clips",
         "production_id",
@@ -99,6 +131,20 @@ clips = Table(
     ),
 )
 
+amendments = Table(
+    "amendments",
+    metadata,
+    Column("clip_key", String(256), primary_key=True),
+    Column("production_id", ForeignKey("productions.production_id"), nullable=False),
+    Column("manifest_uri", Text, nullable=False),
+    Column("amended_at", UtcDateTime, nullable=False),
+    # Of the campaign's own row as it was then; null: not known, the next reading notes it.
+    Column("row_hash", String(64)),
+    Column("spec", JSON, nullable=False),
+    Index("amendments_by_production", "production_id"),
+)
+"""Rows that a person mended in ``failed.csv``: each stands until the campaign's own row changes."""
+
 _LIVE = "state IN ({})".format(", ".join(f"'{state}'" for state in LIVE_STATES))
 _DELIVERED = f"state = '{AttemptState.COLLECTED}'"
 
@@ -106,14 +152,16 @@ attempts = Table(
     "attempts",
     metadata,
     Column("attempt_id", _AutoId, primary_key=True),
-    Column("clip_id", ForeignKey("clips.clip_id"), nullable=False),
+    Column("clip_key", ForeignKey("clips.clip_key"), nullable=False),
     Column("production_id", ForeignKey("productions.production_id"), nullable=False),
     Column("number", Integer, nullable=False),
     Column("round", Integer, nullable=False),
     Column("fingerprint", String(64), nullable=False),
     Column("state", String(16), nullable=False),
     Column("batch_id", String(64), nullable=False),
+    Column("account", String(64), nullable=False),
     Column("provider", String(64), nullable=False),
+    Column("simulated", Boolean, nullable=False),
     Column("model", String(128), nullable=False),
     Column("cost_micros", BigInteger, nullable=False),
     Column("reserved_at", UtcDateTime, nullable=False),
@@ -155,14 +203,16 @@ attempts = Table(
     Column("output_uri", Text),
     Column("run_id", String(64)),
     Column("verified_at", UtcDateTime),
-    UniqueConstraint("clip_id", "number", name="attempt_number"),
+    UniqueConstraint("clip_key", "number", name="attempt_number"),
     # At most one attempt of a clip can be paid for at a time, and the database sees to it.
-    Index("one_live_attempt", "clip_id", unique=True, sqlite_where=text(_LIVE), postgresql_where=text(_LIVE)),
+    Index(
+        "one_live_attempt", "clip_key", unique=True, sqlite_where=text(_LIVE), postgresql_where=text(_LIVE)
+    ),
     # Only unsettled attempts are ever looked for by state, so the index stays small for ever.
     Index("live_by_state", "state", "next_poll_at", sqlite_where=text(_LIVE), postgresql_where=text(_LIVE)),
     Index(
         "delivered_fingerprints",
-        "clip_id",
+        "clip_key",
         "fingerprint",
         sqlite_where=text(_DELIVERED),
         postgresql_where=text(_DELIVERED),
@@ -176,19 +226,25 @@ attempts = Table(
     Index("attempts_by_batch", "batch_id"),
     # Holds all that the sum of a production's costs needs.
     Index(
-        "attempts_by_production", "production_id", "state", "accepted_at", "possibly_billed", "cost_micros"
+        "attempts_by_production",
+        "production_id",
+        "simulated",
+        "state",
+        "accepted_at",
+        "possibly_billed",
+        "cost_micros",
     ),
-    # Holds all that the sum of a day's costs needs; the provider first, or SQLite prefers an index by provider alone.
+    # Holds all that the sum of a day's costs needs; the account first, or SQLite prefers an index by account alone.
     Index(
         "attempts_by_day",
-        "provider",
+        "account",
         "submitted_at",
         "state",
         "accepted_at",
         "possibly_billed",
         "cost_micros",
     ),
-    Index("attempts_by_end", "provider", "completed_at"),
+    Index("attempts_by_end", "account", "completed_at"),
     # The id of a reservation that was given up must never come back as another clip's.
     sqlite_autoincrement=True,
 )
@@ -196,13 +252,21 @@ attempts = Table(
 LIVE = text(f"attempts.{_LIVE}")
 """The live states as the indexes spell them: SQLite takes a partial index for nothing but its own words."""
 DELIVERED = text(f"attempts.{_DELIVERED}")
-OPEN = text("clips.active AND clips.outcome IS NULL")
+OPEN = text("clips.active AND clips.settled IS NULL")
+
+
+def among_live(column: ColumnElement[Any]) -> ColumnElement[Any]:
+    """A text column in a condition on live attempts: no index by it is to be used, for it holds all that ever were.
+
+    Without statistics SQLite takes an index by account for narrower than the one of the few that live.
+    """
+    return column.concat("")
+
 
 batches = Table(
     "batches",
     metadata,
     Column("batch_id", String(64), primary_key=True),
-    Column("production_id", ForeignKey("productions.production_id"), nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
     Column("submit_tries", Integer, nullable=False, default=0),
     Column("submit_requested_at", UtcDateTime),
@@ -211,12 +275,12 @@ batches = Table(
 breakers = Table(
     "breakers",
     metadata,
-    Column("provider", String(64), primary_key=True),
+    Column("account", String(64), primary_key=True),
     Column("kind", String(32), nullable=False),
     Column("message", Text, nullable=False),
     Column("opened_at", UtcDateTime, nullable=False),
     Column("closed_at", UtcDateTime),
-    Column("probes", Integer, nullable=False, default=0, server_default="0"),
+    Column("probes", Integer, nullable=False, default=0),
     Column("probe_at", UtcDateTime),
     Column("probe_batch", String(64)),
 )
@@ -224,6 +288,6 @@ breakers = Table(
 pauses = Table(
     "pauses",
     metadata,
-    Column("provider", String(64), primary_key=True),
+    Column("account", String(64), primary_key=True),
     Column("until", UtcDateTime, nullable=False),
 )

@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Connection, String, and_, case, cast, func
 
 from sora_pipeline.ledger.database import Database, patient
 from sora_pipeline.ledger.schema import LIVE, attempts, clips, productions
-from sora_pipeline.ledger.types import LIVE_STATES, MICROS, AttemptState
+from sora_pipeline.ledger.types import LIVE_STATES, MICROS, Account, AttemptState
 
 BILLED = or_(attempts.c.accepted_at.is_not(None), attempts.c.possibly_billed)
 """What the provider accepted, or may have: it counts as spent, whatever became of it."""
@@ -37,6 +37,7 @@ class CostLine:
     """One line of a cost report.
 
     Attributes:
+        simulated: Whether these are the sandbox's dollars, and nobody's.
         keys: What it is about, one value for each thing the report is by.
         clips: How many clips.
         attempts: How many attempts were billed.
@@ -44,6 +45,7 @@ class CostLine:
         spent_usd: What they cost.
     """
 
+    simulated: bool
     keys: tuple[str, ...]
     clips: int
     attempts: int
@@ -61,51 +63,52 @@ class Money:
     @patient
     def of_production(self, production_id: str) -> Spending:
         """What a production comes to so far."""
-        mine = attempts.c.production_id == production_id
         with self._database.read() as connection:
-            return _spending(_sum(connection, mine, BILLED), committed_to(connection, production_id))
+            spent = _sum(connection, *_paid_by(production_id), BILLED)
+            return _spending(spent, committed_to(connection, production_id))
 
     @patient
-    def of_today(self, provider: str) -> Spending:
-        """What the present day (UTC) comes to so far at a provider, all productions together."""
+    def of_today(self, account: str) -> Spending:
+        """What the present day (UTC) comes to so far at an account, all productions together."""
         with self._database.read() as connection:
-            today = _sent_since(provider, _midnight(self._now()))
+            today = _sent_since(account, _midnight(self._now()))
             return _spending(
-                _sum(connection, *today, BILLED), _committed_today(connection, provider, self._now())
+                _sum(connection, *today, BILLED), _committed_today(connection, account, self._now())
             )
 
     @patient
-    def report(self, by: Sequence[str], production_id: str | None = None) -> list[CostLine]:
+    def report(self, by: Sequence[str], production_ids: Sequence[str] | None = None) -> list[CostLine]:
         """Where the money went.
 
         Args:
-            by: What to sum by: ``day`` (UTC, of the submit), ``model``, ``provider``, ``production`` (its manifest), or
-                the name of a column that manifests carry.
-            production_id: Only this production's; None: everybody's.
+            by: What to sum by: ``day`` (UTC, of the submit), ``model``, ``provider``, ``account``, ``production``, or the
+                name of a column that manifests carry. Real and simulated dollars are never summed up together.
+            production_ids: Only these productions'; None: everybody's.
         """
         keys = [_key(name).label(f"key_{number}") for number, name in enumerate(by)]
         query = (
             select(
+                attempts.c.simulated,
                 *keys,
-                func.count(func.distinct(attempts.c.clip_id)).label("clips"),
+                func.count(func.distinct(attempts.c.clip_key)).label("clips"),
                 func.count().label("attempts"),
                 func.sum(case((attempts.c.state == AttemptState.COLLECTED, 1), else_=0)).label("delivered"),
                 _COST.label("micros"),
             )
             .select_from(attempts)
-            .join(clips, clips.c.clip_id == attempts.c.clip_id)
-            .join(productions, productions.c.production_id == attempts.c.production_id)
+            .join(clips, clips.c.clip_key == attempts.c.clip_key)
             .where(BILLED)
-            .group_by(*keys)
-            .order_by(*keys)
+            .group_by(attempts.c.simulated, *keys)
+            .order_by(attempts.c.simulated, *keys)
         )
-        if production_id is not None:
-            query = query.where(attempts.c.production_id == production_id)
+        if production_ids is not None:
+            query = query.where(attempts.c.production_id.in_(production_ids))
         with self._database.read() as connection:
             rows = connection.execute(query).all()
         return [
             CostLine(
-                keys=tuple("" if value is None else str(value) for value in row[: len(keys)]),
+                simulated=row.simulated,
+                keys=tuple("" if value is None else str(value) for value in row[1 : len(keys) + 1]),
                 clips=row.clips,
                 attempts=row.attempts,
                 delivered=int(row.delivered or 0),
@@ -116,12 +119,12 @@ class Money:
         ]
 
 
-class Purse:
+class BudgetRoom:
     """What budgets leave, within the caller's exclusive transaction: nobody else can take from them meanwhile.
 
     Args:
         connection: Of that transaction.
-        daily_micros: What a day may cost at one provider; None: no limit.
+        daily_micros: What a day may cost at one account; None: no limit.
         now: The present.
     """
 
@@ -132,15 +135,15 @@ class Purse:
         self._of_production: dict[str, int | None] = {}
         self._of_today: dict[str, int | None] = {}
 
-    def take(self, production_id: str, provider: str, cost_micros: int) -> bool:
+    def take(self, production_id: str, account: Account, cost_micros: int) -> bool:
         """Take a clip's cost; False, and nothing taken, where it fits one of the budgets no longer."""
-        mine, today = self.left(production_id), self.left_today(provider)
+        mine, today = self.left(production_id), self.left_today(account.name)
         if any(left is not None and left < cost_micros for left in (mine, today)):
             return False
         if mine is not None:
             self._of_production[production_id] = mine - cost_micros
         if today is not None:
-            self._of_today[provider] = today - cost_micros
+            self._of_today[account.name] = today - cost_micros
         return True
 
     def left(self, production_id: str) -> int | None:
@@ -154,35 +157,41 @@ class Purse:
             )
         return self._of_production[production_id]
 
-    def left_today(self, provider: str) -> int | None:
-        """What the day may still cost at a provider; None: no limit."""
-        if provider not in self._of_today:
-            self._of_today[provider] = (
+    def left_today(self, account: str) -> int | None:
+        """What the day may still cost at an account; None: no limit."""
+        if account not in self._of_today:
+            self._of_today[account] = (
                 None
                 if self._daily_micros is None
-                else self._daily_micros - _committed_today(self._connection, provider, self._now)
+                else self._daily_micros - _committed_today(self._connection, account, self._now)
             )
-        return self._of_today[provider]
+        return self._of_today[account]
 
 
 def committed_to(connection: Connection, production_id: str) -> int:
-    """What a production has spent or reserved."""
-    return _sum(connection, attempts.c.production_id == production_id, _COMMITTED)
+    """What a production has spent or reserved, in the dollars that it is made with at present."""
+    return _sum(connection, *_paid_by(production_id), _COMMITTED)
 
 
-def _committed_today(connection: Connection, provider: str, now: datetime) -> int:
+def _committed_today(connection: Connection, account: str, now: datetime) -> int:
     """What was sent today and is, or may be, billed; and all reservations, for they may be sent today."""
-    # Not by provider: SQLite would take an index by that, and read nearly all attempts for a handful.
-    mine = case((attempts.c.provider == provider, attempts.c.cost_micros), else_=0)
+    # Not by account: SQLite would take an index by that, and read nearly all attempts for a handful.
+    mine = case((attempts.c.account == account, attempts.c.cost_micros), else_=0)
     reserved = connection.scalar(
         select(func.coalesce(func.sum(mine), 0)).where(LIVE, attempts.c.state == AttemptState.RESERVED)
     )
     sent = and_(attempts.c.state != AttemptState.RESERVED, _COMMITTED)
-    return int(reserved or 0) + _sum(connection, *_sent_since(provider, _midnight(now)), sent)
+    return int(reserved or 0) + _sum(connection, *_sent_since(account, _midnight(now)), sent)
 
 
-def _sent_since(provider: str, since: datetime) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
-    return attempts.c.submitted_at >= since, attempts.c.provider == provider
+def _paid_by(production_id: str) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    """A production's attempts; what the sandbox made while it was tried out is no part of real money, nor vice versa."""
+    simulated = select(productions.c.simulated).where(productions.c.production_id == production_id)
+    return attempts.c.production_id == production_id, attempts.c.simulated == simulated.scalar_subquery()
+
+
+def _sent_since(account: str, since: datetime) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    return attempts.c.submitted_at >= since, attempts.c.account == account
 
 
 def _midnight(now: datetime) -> datetime:
@@ -199,7 +208,8 @@ def _key(name: str) -> ColumnElement[Any]:
         "day": func.coalesce(cast(func.date(attempts.c.submitted_at), String), NO_DAY),
         "model": attempts.c.model,
         "provider": attempts.c.provider,
-        "production": productions.c.manifest_uri,
+        "account": attempts.c.account,
+        "production": attempts.c.production_id,
     }
     return known[name] if name in known else clips.c.spec[("carried", name)].as_string()
 

@@ -7,7 +7,7 @@ from sora_pipeline.manifest.ids import require_distinct
 from sora_pipeline.manifest.images import ImageCheck, ImageFinding, Wanted, check_images
 from sora_pipeline.manifest.limits import Limits, RowRules
 from sora_pipeline.manifest.problems import RowProblem, shown
-from sora_pipeline.manifest.reading import read_manifest
+from sora_pipeline.manifest.reading import ManifestFile
 from sora_pipeline.manifest.row_model import IMAGE_RULE, ParsedRow
 from sora_pipeline.manifest.rows import CheckedRow, check_row
 from sora_pipeline.manifest.snapshot import InvalidRow, Snapshot, content_hash
@@ -15,29 +15,28 @@ from sora_pipeline.manifest.uris import beside
 
 
 def load_snapshot(
-    uri: str,
+    file: ManifestFile,
     *,
     limits: Mapping[str, Limits],
     default_model: str,
-    provider: str,
+    simulated: bool,
     image_check: ImageCheck,
     image_workers: int = 16,
 ) -> Snapshot:
-    """Read a manifest and check every row of it.
+    """Check every row of a manifest.
 
     Args:
-        uri: Path or fsspec URI of a CSV or Parquet file.
+        file: The manifest, as it was read.
         limits: What each model that may be named can make.
         default_model: The model of rows that name none.
-        provider: The wire format the clips go to.
+        simulated: Whether an emulator is to make the clips.
         image_check: Says whether an image can be the first frame of a video of a size; called from threads.
         image_workers: How many images are checked at a time.
 
     Raises:
-        ManifestProblem: the file as a whole cannot be used, or two clips would share an id.
+        ManifestError: two clips would share an id.
     """
     rules = RowRules(limits, default_model)
-    file = read_manifest(uri)
     rows = [check_row(raw, rules) for raw in file.rows]
     require_distinct(
         file.uri, ((row.raw.number, clip_id, row.id_given) for row in rows for clip_id in row.clip_ids())
@@ -59,7 +58,7 @@ def load_snapshot(
         if row.parsed is None or problems:
             invalid.append(InvalidRow(row.raw.number, row.clip_id, row.raw.values, tuple(problems)))
         else:
-            clips.extend(_clips(row, row.parsed, provider, image, finding, carried_columns))
+            clips.extend(_clips(row, row.parsed, simulated, image, finding, carried_columns))
     return Snapshot(
         manifest_uri=file.uri,
         manifest_sha256=file.sha256,
@@ -82,7 +81,7 @@ def _image_problems(row: CheckedRow, finding: ImageFinding | None) -> list[RowPr
 def _clips(
     row: CheckedRow,
     parsed: ParsedRow,
-    provider: str,
+    simulated: bool,
     image: Wanted | None,
     finding: ImageFinding | None,
     carried_columns: tuple[str, ...],
@@ -96,7 +95,7 @@ def _clips(
             image=image[0] if image else None,
             image_sha256=finding.sha256 if finding else None,
             model=parsed.model,
-            provider=provider,
+            simulated=simulated,
             duration=parsed.duration,
             size=parsed.size,
             take=take,

@@ -3,6 +3,7 @@
 INPUT_COLUMNS = ("prompt", "clip_id", "image", "duration", "size", "model", "takes")
 
 OUTPUT_COLUMNS = (
+    "production",
     "clip_id",
     "status",
     "file_name",
@@ -12,6 +13,7 @@ OUTPUT_COLUMNS = (
     "image_sha256",
     "model",
     "model_returned",
+    "account",
     "provider",
     "size",
     "duration",

@@ -2,9 +2,10 @@
 
 import csv
 import io
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 
-from sora_pipeline.manifest.problems import ManifestProblem
+from sora_pipeline.manifest.problems import ManifestError
 from sora_pipeline.manifest.table import Record, Table
 
 _OTHER_DELIMITERS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
@@ -15,6 +16,9 @@ _FOREIGN = {
     b"\xfe\xff": "this is UTF-16 text",
     b"\xd0\xcf\x11\xe0": "this is an old Excel workbook",
 }
+# The whole text, where every quotation mark that opens a cell is closed at the cell's end; possessive, so that it is linear.
+_QUOTED_CELL = r'(?<![^,\r\n])"[^"]*+(?:""[^"]*+)*+"(?![^,\r\n])'
+_QUOTED_WELL = re.compile(rf'(?:[^"]++|{_QUOTED_CELL}|(?<=[^,\r\n])")*+')
 
 
 def parse_csv(uri: str, content: bytes) -> Table:
@@ -23,31 +27,40 @@ def parse_csv(uri: str, content: bytes) -> Table:
     Rows keep their number also where blank rows between them were left out.
 
     Raises:
-        ManifestProblem: the bytes are no such file.
+        ManifestError: the bytes are no such file.
     """
-    records = _records(uri, _decode(uri, content))
+    text = _decode(uri, content)
+    regular = regular_records(text)
+    return _table(uri, strict_records(uri, text) if regular is None else iter(regular))
+
+
+def _table(uri: str, records: Iterator[Sequence[str]]) -> Table:
     header = next((cells for cells in records if any(cell.strip() for cell in cells)), None)
     if header is None:
-        raise ManifestProblem(
-            uri, "the file is empty. It needs a header line with a prompt column, and rows."
-        )
+        raise ManifestError(uri, "the file is empty. It needs a header line with a prompt column, and rows.")
     names = tuple(name.strip() for name in header)
     _refuse_other_delimiters(uri, names)
-    width = len(names)
-    rows = []
-    for number, cells in enumerate(records, start=1):
-        if any(cell and not cell.isspace() for cell in cells):
-            surplus = tuple(cell for cell in cells[width:] if cell.strip())
-            missing = [None] * (width - len(cells))
-            rows.append(Record(number, (*cells[:width], *missing), surplus))
-    return Table(names, rows)
+    rows = [_record(number, cells, len(names)) for number, cells in enumerate(records, start=1)]
+    return Table(names, [row for row in rows if row is not None])
+
+
+def _record(number: int, cells: Sequence[str], width: int) -> Record | None:
+    """The row; None where it is wholly blank."""
+    if not "".join(cells).strip():
+        return None
+    if len(cells) == width:
+        return Record(number, tuple(cells))
+    missing = [""] * (width - len(cells))  # as pandas fills them
+    return Record(number, (*cells[:width], *missing), tuple(cell for cell in cells[width:] if cell.strip()))
 
 
 def _decode(uri: str, content: bytes) -> str:
     for magic, what in _FOREIGN.items():
         if content.startswith(magic):
-            reason = f"{what}. Only CSV in UTF-8 and Parquet can be read; save it as one of these."
-            raise ManifestProblem(uri, reason)
+            reason = (
+                f"{what}. Only CSV in UTF-8, Parquet and .xlsx files can be read; save it as one of these."
+            )
+            raise ManifestError(uri, reason)
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -57,11 +70,40 @@ def _decode(uri: str, content: bytes) -> str:
             f"line {line} is not UTF-8 (byte 0x{byte:02x} at offset {error.start}). Only UTF-8 is allowed; "
             f'save the file again as "CSV UTF-8".'
         )
-        raise ManifestProblem(uri, reason) from None
+        raise ManifestError(uri, reason) from None
 
 
-def _records(uri: str, text: str) -> Iterator[list[str]]:
-    """The records, strictly: a quotation mark that is never closed would swallow rows that were to be paid for."""
+def regular_records(text: str) -> list[tuple[str, ...]] | None:
+    """The records as pandas reads them, all as wide as the first; None where the text needs ``strict_records``.
+
+    pandas takes ``"a"b`` for ``ab``, gives no row out when one has surplus cells, does not know on which line a quotation
+    mark begins that is never closed, and before its third version ended a cell at a NUL.
+    """
+    import pandas as pd
+
+    quoted_well = _QUOTED_WELL.match(text)
+    if quoted_well is None or quoted_well.end() < len(text) or "\0" in text:
+        return None
+    try:
+        frame = pd.read_csv(
+            io.StringIO(text.lstrip("\r\n"), newline=""),  # the first line decides how wide the table is
+            header=None,  # pandas would rename columns that share a name
+            dtype=str,
+            keep_default_na=False,  # "NA" is a word like others
+            na_filter=False,
+            skip_blank_lines=False,  # blank rows count: people look for a row by its number
+        )
+    except (pd.errors.ParserError, pd.errors.EmptyDataError):
+        return None
+    return list(zip(*(frame[column].tolist() for column in frame), strict=True))
+
+
+def strict_records(uri: str, text: str) -> Iterator[list[str]]:
+    """The records as they are, with surplus cells; a quotation mark that is never closed would swallow rows.
+
+    Raises:
+        ManifestError: a row cannot be read.
+    """
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     while True:
         begins = reader.line_num + 1
@@ -72,7 +114,7 @@ def _records(uri: str, text: str) -> Iterator[list[str]]:
                 f"the row that begins on line {begins} cannot be read ({error}). Put text that holds commas, "
                 f"quotation marks or line breaks between double quotes, and double every quotation mark inside it."
             )
-            raise ManifestProblem(uri, reason) from None
+            raise ManifestError(uri, reason) from None
         if record is None:
             return
         yield record
@@ -85,4 +127,4 @@ def _refuse_other_delimiters(uri: str, names: tuple[str, ...]) -> None:
         parts = [part.strip().strip('"').lower() for part in ",".join(names).split(delimiter)]
         if len(parts) > 1 and "prompt" in parts:
             reason = f"the columns are separated by {name}. Only commas are allowed; save it comma-separated."
-            raise ManifestProblem(uri, reason)
+            raise ManifestError(uri, reason)

@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Iterable
 from typing import Any
 
-from sora_pipeline.manifest.problems import ManifestProblem
+from sora_pipeline.manifest.problems import ManifestError
 
 MAX_ID_CHARS = 100
 ID_RULE = f"up to {MAX_ID_CHARS} of A-Z a-z 0-9 _ - and single dots, beginning with a letter or digit, not ending in a dot"
@@ -56,6 +56,11 @@ def take_id(base: str, take: int) -> str:
     return base if take == 1 else f"{base}-t{take}"
 
 
+def row_id(clip_id: str, take: int) -> str:
+    """The id of the row that a take is of."""
+    return clip_id if take == 1 else clip_id.removesuffix(f"-t{take}")
+
+
 def require_distinct(uri: str, ids: Iterable[_Entry]) -> None:
     """Refuse a manifest in which two clips would share an id.
 
@@ -66,7 +71,7 @@ def require_distinct(uri: str, ids: Iterable[_Entry]) -> None:
         ids: Row number, id, and whether the row gave the id itself; of every clip, takes expanded, valid or not.
 
     Raises:
-        ManifestProblem: naming the rows and what to do.
+        ManifestError: naming the rows and what to do.
     """
     first: dict[str, _Entry] = {}
     by_rows: dict[
@@ -85,7 +90,7 @@ def require_distinct(uri: str, ids: Iterable[_Entry]) -> None:
             f"videos of one row are wanted, write the row once with takes=2 (or more); otherwise give each row a clip_id "
             f"of its own, or remove one."
         )
-        raise ManifestProblem(uri, reason)
+        raise ManifestError(uri, reason)
 
 
 def _clash(one: _Entry, other: _Entry) -> str:

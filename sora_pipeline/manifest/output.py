@@ -3,6 +3,7 @@
 Its columns are a contract (``OUTPUT_COLUMNS``); scripts and data set loaders rely on names, order and types.
 """
 
+import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from operator import attrgetter
@@ -16,17 +17,20 @@ from sora_pipeline.manifest.columns import OUTPUT_COLUMNS
 from sora_pipeline.manifest.snapshot import InvalidRow, Snapshot
 from sora_pipeline.manifest.table import is_blank
 from sora_pipeline.manifest.uris import beside
-from sora_pipeline.outcome import ClipOutcome, ClipStatus
+from sora_pipeline.outcome import ClipOutcome
+from sora_pipeline.status import ClipStatus
+from sora_pipeline.video import VideoFacts
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-SCHEMA_VERSION = "1"
+SCHEMA_VERSION = "2"
 SCHEMA_VERSION_KEY = "sora_pipeline.schema_version"
 INVALID_ROW = "invalid_row"
 
-_REPORTED = tuple(field.name for field in fields(ClipOutcome))
-_reported = attrgetter(*_REPORTED)
+_REPORTED = tuple(each.name for each in fields(ClipOutcome) if each.name != "facts")
+_FACTS = tuple(each.name for each in fields(VideoFacts))
+_reported, _facts = attrgetter(*_REPORTED), attrgetter(*_FACTS)
 
 _Row = tuple[dict[str, Any], Mapping[str, Any]]  # the contract's cells, the carried cells
 
@@ -62,7 +66,7 @@ def output_schema() -> "pa.Schema":
     return pa.schema([(name, types.get(name, pa.string())) for name in OUTPUT_COLUMNS], metadata=metadata)
 
 
-def output_table(snapshot: Snapshot, outcomes: Iterable[ClipOutcome]) -> "pa.Table":
+def output_table(snapshot: Snapshot, outcomes: Iterable[ClipOutcome], production: str) -> "pa.Table":
     """One row per clip and per invalid row, sorted by clip id.
 
     A clip without an outcome is pending. Outcomes of clips that the snapshot no longer asks for are left out.
@@ -70,8 +74,8 @@ def output_table(snapshot: Snapshot, outcomes: Iterable[ClipOutcome]) -> "pa.Tab
     import pyarrow as pa
 
     known = {outcome.clip_id: outcome for outcome in outcomes}
-    rows = [_clip_row(clip, known.get(clip.clip_id), snapshot) for clip in snapshot.clips]
-    rows.extend(_invalid_row(bad, clip_id, snapshot) for bad, clip_id in invalid_ids(snapshot))
+    rows = [_clip_row(clip, known.get(clip.clip_id), snapshot, production) for clip in snapshot.clips]
+    rows.extend(_invalid_row(bad, clip_id, snapshot, production) for bad, clip_id in invalid_ids(snapshot))
     rows.sort(key=lambda row: str(row[0]["clip_id"]))
     schema = output_schema()
     arrays: list[Any] = [pa.array([row.get(field.name) for row, _ in rows], field.type) for field in schema]
@@ -93,25 +97,31 @@ def write_parquet(table: "pa.Table") -> bytes:
 
 
 def invalid_ids(snapshot: Snapshot) -> list[tuple[InvalidRow, str]]:
-    """The invalid rows with the ids they are reported under: their own, or ``row-<number>`` made unique."""
+    """The invalid rows with the ids they are reported under: their own, or one derived from the row's content.
+
+    Not from where it stands: rows that are inserted above do not make it another row, whose mended one would be paid again.
+    """
     taken = {clip.clip_id.lower() for clip in snapshot.clips}
     taken.update(bad.clip_id.lower() for bad in snapshot.invalid if bad.clip_id)
     named = []
     for bad in snapshot.invalid:
         name = bad.clip_id
         if name is None:
-            name = f"row-{bad.row_number}"
-            while name in taken:
-                name += "-invalid"
+            derived = f"row-{bad.row_hash[:8]}"
+            numbered = (f"{derived}-{number}" for number in itertools.count(2))
+            name = next(each for each in itertools.chain([derived], numbered) if each not in taken)
             taken.add(name)
         named.append((bad, name))
     return named
 
 
-def _clip_row(clip: Clip, outcome: ClipOutcome | None, snapshot: Snapshot) -> _Row:
+def _clip_row(clip: Clip, outcome: ClipOutcome | None, snapshot: Snapshot, production: str) -> _Row:
     outcome = outcome or ClipOutcome(clip_id=clip.clip_id, status=ClipStatus.PENDING)
     row: dict[str, Any] = dict(zip(_REPORTED, _reported(outcome), strict=True))
+    if outcome.facts is not None:
+        row |= zip(_FACTS, _facts(outcome.facts), strict=True)
     row |= {
+        "production": production,
         "status": outcome.status.value,
         # Only delivered videos are part of the data set that this folder is.
         "file_name": outcome.file_name if outcome.status is ClipStatus.DELIVERED else None,
@@ -119,7 +129,6 @@ def _clip_row(clip: Clip, outcome: ClipOutcome | None, snapshot: Snapshot) -> _R
         "image": clip.image,
         "image_sha256": clip.image_sha256,
         "model": clip.model,
-        "provider": clip.provider,
         "size": str(clip.size),
         "duration": clip.duration,
         "take": clip.take,
@@ -131,13 +140,14 @@ def _clip_row(clip: Clip, outcome: ClipOutcome | None, snapshot: Snapshot) -> _R
     return row, clip.carried
 
 
-def _invalid_row(bad: InvalidRow, clip_id: str, snapshot: Snapshot) -> _Row:
+def _invalid_row(bad: InvalidRow, clip_id: str, snapshot: Snapshot, production: str) -> _Row:
     def written(column: str) -> str | None:
         value = bad.values.get(column)
         return None if is_blank(value) else as_text(value)
 
     image = written("image")
     row: dict[str, Any] = {
+        "production": production,
         "clip_id": clip_id,
         "status": ClipStatus.INVALID.value,
         "prompt": written("prompt"),

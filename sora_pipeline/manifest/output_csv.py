@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 from sora_pipeline.clip import Clip
 from sora_pipeline.manifest.carried import as_text
 from sora_pipeline.manifest.columns import INPUT_COLUMNS
+from sora_pipeline.manifest.output import invalid_ids
 from sora_pipeline.manifest.snapshot import InvalidRow, Snapshot
 from sora_pipeline.manifest.table import is_blank
 from sora_pipeline.manifest.uris import beside
-from sora_pipeline.outcome import ClipOutcome, ClipStatus
+from sora_pipeline.outcome import ClipOutcome
+from sora_pipeline.status import ClipStatus
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -33,26 +35,27 @@ def write_csv(table: "pa.Table") -> bytes:
     return _csv([table.column_names, *zip(*columns, strict=True)]).encode()
 
 
-def failed_csv(
-    snapshot: Snapshot, outcomes: Iterable[ClipOutcome], *, include_ambiguous: bool = False
-) -> bytes:
+def failed_csv(snapshot: Snapshot, outcomes: Iterable[ClipOutcome], production: str) -> bytes:
     """The rows that failed or were invalid, with what went wrong, as an input manifest.
 
-    One row per clip, under the clip's own id, so that a mended clip replaces the failed one; images are absolute, so that
-    the file can be handed in from any folder. ``error_message`` is dropped when the file is read. Ambiguous clips may have
-    been paid for, so that handing the file in must not send them again: they are left out unless asked for.
+    One row per clip, under the id that it is reported by, so that a mended row takes the place of the failed one; the
+    production that it amends is named in every row. Images are absolute, so that the file can be handed in from any
+    folder. ``error_message`` is dropped when the file is read. Ambiguous clips may have been paid for, so that handing the
+    file in must not send them again: they are left out.
     """
-    wanted = {ClipStatus.FAILED, ClipStatus.AMBIGUOUS} if include_ambiguous else {ClipStatus.FAILED}
-    errors = {outcome.clip_id: outcome.error_message for outcome in outcomes if outcome.status in wanted}
+    failed = {each.clip_id: each.error_message for each in outcomes if each.status is ClipStatus.FAILED}
     rows = [
-        (clip.row_number, _clip_cells(clip, errors[clip.clip_id], snapshot))
+        (clip.row_number, _clip_cells(clip, failed[clip.clip_id], snapshot))
         for clip in snapshot.clips
-        if clip.clip_id in errors
+        if clip.clip_id in failed
     ]
-    rows += [(bad.row_number, _invalid_cells(bad, snapshot)) for bad in snapshot.invalid]
+    rows += [
+        (bad.row_number, _invalid_cells(bad, reported_id, snapshot))
+        for bad, reported_id in invalid_ids(snapshot)
+    ]
     rows.sort(key=lambda row: row[0])
-    header = [*_FAILED_COLUMNS, *snapshot.carried_columns, "error_message"]
-    return (_BOM + _csv([header, *(cells for _, cells in rows)])).encode()
+    header = ["production", *_FAILED_COLUMNS, *snapshot.carried_columns, "error_message"]
+    return (_BOM + _csv([header, *([production, *cells] for _, cells in rows)])).encode()
 
 
 def _clip_cells(clip: Clip, error: str | None, snapshot: Snapshot) -> list[str | None]:
@@ -61,8 +64,8 @@ def _clip_cells(clip: Clip, error: str | None, snapshot: Snapshot) -> list[str |
     return [clip.clip_id, *asked, *carried, _cell(error, foreign=True)]
 
 
-def _invalid_cells(bad: InvalidRow, snapshot: Snapshot) -> list[str | None]:
-    values = dict(bad.values)
+def _invalid_cells(bad: InvalidRow, reported_id: str, snapshot: Snapshot) -> list[str | None]:
+    values = {**bad.values, "clip_id": reported_id}
     image = values.get("image")
     if isinstance(image, str) and not is_blank(image):
         values["image"] = beside(snapshot.manifest_uri, image.strip())
@@ -88,7 +91,12 @@ def _cell(value: Any, *, foreign: bool = False) -> str | None:
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
     text = as_text(value)
-    return f"'{text}" if text and foreign and text.startswith(_FORMULA) else text
+    return harmless(text) if text and foreign else text
+
+
+def harmless(text: str) -> str:
+    """A cell's text so that no spreadsheet runs it as a formula."""
+    return f"'{text}" if text.startswith(_FORMULA) else text
 
 
 def _csv(records: Iterable[Iterable[Any]]) -> str:

@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 
+from sora_pipeline.errors import SoraPipelineError
+
 SHOWN_CHARS = 80
 
 
-class ManifestProblem(Exception):
+class ManifestError(SoraPipelineError):
     """The manifest as a whole cannot be used; nothing of it was taken.
 
     Attributes:

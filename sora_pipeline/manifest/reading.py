@@ -9,10 +9,11 @@ from typing import Any
 
 from sora_pipeline.manifest.columns import INPUT_COLUMNS, OUTPUT_COLUMNS, REPORT_COLUMNS
 from sora_pipeline.manifest.csv_format import parse_csv
+from sora_pipeline.manifest.excel_format import parse_excel
 from sora_pipeline.manifest.parquet_format import MAGIC, parse_parquet
-from sora_pipeline.manifest.problems import ManifestProblem, either
-from sora_pipeline.manifest.table import Table
-from sora_pipeline.manifest.uris import extension, read_bytes
+from sora_pipeline.manifest.problems import ManifestError, either
+from sora_pipeline.manifest.table import Table, is_blank
+from sora_pipeline.manifest.uris import extension, read_bytes, split_sheet
 from sora_pipeline.uris import absolute_uri
 
 # Hugging Face's VideoFolder takes columns that end so for the names of files to load, and keeps the videos themselves in
@@ -46,6 +47,7 @@ class ManifestFile:
         rows: At least one; rows that are wholly blank are left out.
         columns: Input and carried columns, in the file's order.
         ignored_columns: Columns of an output manifest, left out.
+        productions: The productions that the rows say they belong to, as a ``failed.csv`` does.
     """
 
     uri: str
@@ -53,6 +55,7 @@ class ManifestFile:
     rows: list[RawRow]
     columns: tuple[str, ...]
     ignored_columns: tuple[str, ...] = ()
+    productions: frozenset[str] = frozenset()
 
     @property
     def carried_columns(self) -> tuple[str, ...]:
@@ -61,22 +64,23 @@ class ManifestFile:
 
 
 def read_manifest(uri: str) -> ManifestFile:
-    """Read CSV or Parquet from a path or fsspec URI; the extension decides which, else the content.
+    """Read CSV, Parquet or Excel from a path or fsspec URI.
+
+    The extension says which it is, else the content. Of a workbook the first sheet is read, or the one that is named:
+    ``prompts.xlsx#Autumn``.
 
     Columns without a name (a spreadsheet's or data frame's row index) are left out, and so are columns that only the
     output manifest may have.
 
     Raises:
-        ManifestProblem: the file as a whole cannot be used.
+        ManifestError: the file as a whole cannot be used.
     """
     uri = absolute_uri(uri)
-    content = read_bytes(uri)
-    is_parquet = content.startswith(MAGIC) or extension(uri) in (".parquet", ".pq")
+    file, sheet = split_sheet(uri)
+    content = read_bytes(file)
     if not content.strip():
-        raise ManifestProblem(
-            uri, "the file is empty. It needs a header line with a prompt column, and rows."
-        )
-    table = parse_parquet(uri, content) if is_parquet else parse_csv(uri, content)
+        raise ManifestError(uri, "the file is empty. It needs a header line with a prompt column, and rows.")
+    table = _parse(uri, extension(file), sheet, content)
     _check_names(uri, table.names)
     kept = [(i, name) for i, name in enumerate(table.names) if name and name not in REPORT_COLUMNS]
     return ManifestFile(
@@ -85,12 +89,29 @@ def read_manifest(uri: str) -> ManifestFile:
         rows=_raw_rows(uri, table, kept),
         columns=tuple(name for _, name in kept),
         ignored_columns=tuple(name for name in table.names if name in REPORT_COLUMNS),
+        productions=_productions(table),
     )
+
+
+def _productions(table: Table) -> frozenset[str]:
+    if "production" not in table.names:
+        return frozenset()
+    column = table.names.index("production")
+    named = {row.cells[column] for row in table.rows}
+    return frozenset(str(name).strip() for name in named if not is_blank(name))
+
+
+def _parse(uri: str, kind: str, sheet: str | None, content: bytes) -> Table:
+    if kind == ".xlsx":
+        return parse_excel(uri, content, sheet)
+    if content.startswith(MAGIC) or kind in (".parquet", ".pq"):
+        return parse_parquet(uri, content)
+    return parse_csv(uri, content)
 
 
 def _raw_rows(uri: str, table: Table, kept: list[tuple[int, str]]) -> list[RawRow]:
     if not table.rows:
-        raise ManifestProblem(uri, "the file has columns but no rows. Write one row for each clip.")
+        raise ManifestError(uri, "the file has columns but no rows. Write one row for each clip.")
     return [
         RawRow(number, {name: cells[i] for i, name in kept}, surplus) for number, cells, surplus in table.rows
     ]
@@ -100,9 +121,9 @@ def _check_names(uri: str, names: tuple[str, ...]) -> None:
     repeated = [name for name, times in Counter(names).items() if name and times > 1]
     if repeated:
         reason = f"there is more than one column named {_listed(repeated)}. Rename or remove all but one."
-        raise ManifestProblem(uri, reason)
+        raise ManifestError(uri, reason)
     if "prompt" not in names:
-        raise ManifestProblem(uri, _no_prompt(names))
+        raise ManifestError(uri, _no_prompt(names))
     for name in names:
         # A column "Duration" that is silently carried along would have every clip made, and paid, at the default.
         meant = name.lower()
@@ -111,13 +132,13 @@ def _check_names(uri: str, names: tuple[str, ...]) -> None:
                 f'the column "{name}" is not "{meant}", and so close to it that it is likely a slip. Only the lower-case '
                 f'name is allowed; write "{meant}", or rename the column if it is something else.'
             )
-            raise ManifestProblem(uri, reason)
+            raise ManifestError(uri, reason)
         if name in _LOADED_NAMES or meant.endswith(_LOADED_ENDINGS):
             reason = (
                 f'the column "{name}" cannot be carried through: data set loaders give that name a meaning of their own. '
                 f'Any name is allowed but "video", "file_names" and names that end in "_file_name" or "_file_names"; rename it.'
             )
-            raise ManifestProblem(uri, reason)
+            raise ManifestError(uri, reason)
 
 
 def _no_prompt(names: tuple[str, ...]) -> str:

@@ -26,6 +26,12 @@ class InvalidRow:
     values: Mapping[str, Any]
     problems: tuple[RowProblem, ...]
 
+    @property
+    def row_hash(self) -> str:
+        """Hex SHA-256 of the row as it was written, wherever it stands."""
+        canonical = json.dumps(dict(self.values), ensure_ascii=False, sort_keys=True)
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
@@ -66,7 +72,7 @@ def content_hash(clips: Iterable[Clip], invalid: Iterable[InvalidRow], carried_c
             clip.image,
             clip.image_sha256,
             clip.model,
-            clip.provider,
+            clip.simulated,
         ]
         rows.append([*row, clip.duration, str(clip.size), clip.take, clip.carried])
     for bad in invalid:

@@ -5,7 +5,7 @@ import posixpath
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
-from sora_pipeline.manifest.problems import ManifestProblem
+from sora_pipeline.manifest.problems import ManifestError
 from sora_pipeline.uris import absolute_uri, is_http, is_uri
 
 
@@ -22,17 +22,29 @@ def beside(manifest_uri: str, reference: str) -> str:
     return f"{scheme}://{posixpath.normpath(posixpath.join(posixpath.dirname(path), reference))}"
 
 
+def file_name(uri: str) -> str:
+    """``prompts.CSV`` for ``https://host/prompts.CSV?token=1``."""
+    return posixpath.basename(urlsplit(uri).path if is_uri(uri) else uri)
+
+
+def split_sheet(uri: str) -> tuple[str, str | None]:
+    """The workbook and its sheet, for ``prompts.xlsx#Autumn``; any other name as it is, without one."""
+    workbook, mark, sheet = uri.rpartition("#")
+    if mark and sheet and extension(workbook) == ".xlsx":
+        return workbook, sheet
+    return uri, None
+
+
 def extension(uri: str) -> str:
     """``.csv`` for ``https://host/prompts.CSV?token=1``."""
-    path = urlsplit(uri).path if is_uri(uri) else uri
-    return posixpath.splitext(path)[1].lower()
+    return posixpath.splitext(file_name(uri))[1].lower()
 
 
 def read_bytes(uri: str) -> bytes:
     """Read a whole file from a path or any URI that fsspec knows.
 
     Raises:
-        ManifestProblem: it cannot be read, whatever the reason.
+        ManifestError: it cannot be read, whatever the reason.
     """
     try:
         if not is_uri(uri):
@@ -42,12 +54,12 @@ def read_bytes(uri: str) -> bytes:
         with fsspec.open(uri, "rb") as stream:
             return bytes(stream.read())
     except FileNotFoundError:
-        raise ManifestProblem(uri, "there is no such file. Check the path or URI of the manifest.") from None
+        raise ManifestError(uri, "there is no such file. Check the path or URI of the manifest.") from None
     except IsADirectoryError:
-        raise ManifestProblem(uri, "this is a folder. Name the CSV or Parquet file in it.") from None
+        raise ManifestError(uri, "this is a folder. Name the CSV, Parquet or Excel file in it.") from None
     except ImportError as error:
         reason = f"this kind of URI needs a package that is not installed: {error}"
-        raise ManifestProblem(uri, reason) from error
+        raise ManifestError(uri, reason) from error
     except Exception as error:  # every fsspec backend raises errors of its own
         reason = f"the file cannot be read ({type(error).__name__}: {error}). Check the place and your access to it."
-        raise ManifestProblem(uri, reason) from error
+        raise ManifestError(uri, reason) from error

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import IO, TYPE_CHECKING
 
 from sora_pipeline.clip import Size
-from sora_pipeline.media.images import ImageProblem
+from sora_pipeline.media.images import ImageError
 from sora_pipeline.media.signature import format_of
 
 if TYPE_CHECKING:
@@ -24,21 +24,12 @@ _MEDIA_TYPES = {"PNG": "image/png", "JPEG": "image/jpeg", "WebP": "image/webp"}
 
 
 class ImageFit(StrEnum):
-    """What to do with an image that is not as large as its clip: the setting SORA_IMAGE_FIT."""
+    """What to do with an image that is not as large as its clip."""
 
     ERROR = "error"  # refuse it
     CROP = "crop"  # fill the frame, cut off what stands out, keep the middle
     PAD = "pad"  # show all of it, black bars around
     STRETCH = "stretch"  # distort it
-
-
-@dataclass(frozen=True, slots=True)
-class ImageFacts:
-    """What a person sees: size in pixels after EXIF orientation, and the format's name."""
-
-    width: int
-    height: int
-    format: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,20 +64,6 @@ class FittedImage:
         return self.action == "as it is"
 
 
-def image_facts(content: bytes, *, name: str = "the image") -> ImageFacts:
-    """Read size and format from the header, without decoding the pixels.
-
-    Raises:
-        ImageProblem: not a PNG, JPEG or WebP, or more than ``MAX_PIXELS``.
-    """
-    found, image = _open(content, name)
-    with image:
-        width, height = image.size
-        if _orientation(image, content, found) >= 5:
-            width, height = height, width
-        return ImageFacts(width, height, found)
-
-
 def fit_image(content: bytes, size: Size, fit: ImageFit, *, name: str = "the image") -> FittedImage:
     """Make an image exactly ``size``: upright, 8-bit RGB without transparency, first picture of an animation.
 
@@ -102,7 +79,7 @@ def fit_image(content: bytes, size: Size, fit: ImageFit, *, name: str = "the ima
         name: How messages call the image.
 
     Raises:
-        ImageProblem: not a readable PNG, JPEG or WebP, too many pixels, or another size where ``fit`` is ``error``.
+        ImageError: not a readable PNG, JPEG or WebP, too many pixels, or another size where ``fit`` is ``error``.
     """
     found, image = _open(content, name)
     with image:
@@ -117,7 +94,7 @@ def fit_image(content: bytes, size: Size, fit: ImageFit, *, name: str = "the ima
             original = Size(*picture.size)
             if original != size:
                 if fit is ImageFit.ERROR:
-                    raise ImageProblem(_mismatch(name, original, size))
+                    raise ImageError(_mismatch(name, original, size), code="image_size")
                 picture = _resized(picture, size, fit)
                 done.append(f"{_VERBS[fit]} from {original}")
             fitted, media_type = (
@@ -126,7 +103,7 @@ def fit_image(content: bytes, size: Size, fit: ImageFit, *, name: str = "the ima
                 else (content, _MEDIA_TYPES[found])
             )
         except (OSError, ValueError, MemoryError) as error:
-            raise ImageProblem(f"Image {name} could not be converted: {error}.") from error
+            raise ImageError(f"Image {name} could not be converted: {error}.") from error
     return FittedImage(
         content=fitted,
         media_type=media_type,
@@ -144,10 +121,7 @@ _VERBS = {ImageFit.CROP: "cropped", ImageFit.PAD: "padded", ImageFit.STRETCH: "s
 
 
 def _mismatch(name: str, found: Size, asked: Size) -> str:
-    return (
-        f"Image {name} is {found}, but its clip is {asked}, and providers accept no other size. Give it that size, "
-        "or set SORA_IMAGE_FIT=crop (cut off what stands out), pad (black bars) or stretch (distort)."
-    )
+    return f"Image {name} is {found}, but its clip is {asked}, and providers accept no other size."
 
 
 def _open(content: bytes, name: str) -> tuple[str, "ImageFile"]:
@@ -158,7 +132,7 @@ def _open(content: bytes, name: str) -> tuple[str, "ImageFile"]:
     from PIL.WebPImagePlugin import WebPImageFile
 
     if not content:
-        raise ImageProblem(f"Image {name} is empty (0 bytes); {ALLOWED} are allowed.")
+        raise ImageError(f"Image {name} is empty (0 bytes); {ALLOWED} are allowed.")
     found = format_of(content)
     classes: dict[str, Callable[[IO[bytes]], ImageFile]] = {
         "PNG": PngImageFile,
@@ -167,13 +141,13 @@ def _open(content: bytes, name: str) -> tuple[str, "ImageFile"]:
     }
     if found not in classes:
         what = "of an unknown format" if found == "unknown" else f"{found}"
-        raise ImageProblem(f"Image {name} is {what}; {ALLOWED} are allowed.")
+        raise ImageError(f"Image {name} is {what}; {ALLOWED} are allowed.")
     try:
         image = classes[found](io.BytesIO(content))
     except Exception as error:  # damaged headers raise nearly anything
-        raise ImageProblem(f"Image {name} is a damaged {found}: {error}.") from error
+        raise ImageError(f"Image {name} is a damaged {found}: {error}.") from error
     if image.width * image.height > MAX_PIXELS:
-        raise ImageProblem(
+        raise ImageError(
             f"Image {name} is {image.width}x{image.height}, {image.width * image.height / 1e6:.0f} million pixels; "
             f"at most {MAX_PIXELS / 1e6:.0f} million are allowed."
         )
@@ -184,7 +158,7 @@ def _decode(image: "ImageFile", name: str) -> None:
     try:
         image.load()
     except Exception as error:  # damaged data raise nearly anything
-        raise ImageProblem(f"Image {name} is damaged or cut off: {error}.") from error
+        raise ImageError(f"Image {name} is damaged or cut off: {error}.") from error
 
 
 def _orientation(image: "ImageFile", content: bytes, found: str) -> int:
@@ -237,9 +211,7 @@ def _plain(image: "ImageFile", content: bytes, done: list[str]) -> "Image":
     if getattr(image, "is_animated", False):
         done.append("first frame taken")
     if picture.mode.startswith("I"):
-        import numpy as np
-
-        picture = Image.fromarray((np.asarray(picture) >> 8).astype("uint8"), "L")
+        picture = picture.convert("I").point(lambda value: value * (1 / 256)).convert("L")
         done.append("reduced to 8 bits")
     elif image.format == "PNG" and content[24] == 16:  # Pillow has reduced it already
         done.append("reduced to 8 bits")

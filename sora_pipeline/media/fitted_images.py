@@ -6,7 +6,7 @@ from threading import Lock
 
 from sora_pipeline.clip import Size
 from sora_pipeline.media.fit import FittedImage, ImageFit, fit_image
-from sora_pipeline.media.images import MIB, ImageProblem, SocketFactory, display_name, read_image
+from sora_pipeline.media.images import MIB, ImageError, SocketFactory, display_name, read_image
 
 _Key = tuple[str, Size, ImageFit]
 
@@ -38,7 +38,7 @@ class FittedImages:
         """Read and fit an image, or wait for the thread that already does, or return what is remembered.
 
         Raises:
-            ImageProblem: as ``read_image`` and ``fit_image``.
+            ImageError: as ``read_image`` and ``fit_image``.
         """
         key = (uri, size, fit)
         with self._lock:
@@ -52,9 +52,9 @@ class FittedImages:
             self._make(key, mine)
         try:
             return known.result()
-        except ImageProblem as problem:
+        except ImageError as problem:
             # A new exception each time: threads that raise one and the same object write over its traceback.
-            raise ImageProblem(problem.message, transient=problem.transient) from None
+            raise ImageError(problem.message, transient=problem.transient, code=problem.code) from None
 
     def _make(self, key: _Key, future: Future[FittedImage]) -> None:
         uri, size, fit = key
@@ -62,7 +62,7 @@ class FittedImages:
             content = read_image(uri, socket_factory=self._socket_factory)
             image = fit_image(content, size, fit, name=display_name(uri))
         except BaseException as error:
-            if not isinstance(error, ImageProblem) or error.transient:
+            if not isinstance(error, ImageError) or error.transient:
                 with self._lock:
                     self._images.pop(key, None)
             future.set_exception(error)

@@ -11,6 +11,8 @@ from urllib.request import getproxies, proxy_bypass
 import fsspec
 from fsspec.core import url_to_fs
 
+from sora_pipeline.errors import SoraPipelineError
+
 MIB = 2**20
 _HTTP_TIMEOUT_S = 120
 
@@ -18,17 +20,18 @@ SocketFactory = Callable[[Any], socket.socket]
 """Makes the socket for an address that is about to be connected to; refuses one with a ``PermissionError``."""
 
 
-class ImageProblem(Exception):
+class ImageError(SoraPipelineError):
     """Raised where an image cannot be read or used; the message is a sentence for the person who wrote the row.
 
     Attributes:
         transient: The same image may well work in a minute: a time-out, a server's 500.
     """
 
-    def __init__(self, message: str, *, transient: bool = False) -> None:
+    def __init__(self, message: str, *, transient: bool = False, code: str = "") -> None:
         super().__init__(message)
         self.message = message
         self.transient = transient
+        self.code = code
 
 
 def display_name(uri: str) -> str:
@@ -54,7 +57,7 @@ def read_image(
             as ``provider.addresses.public_only``. Through a proxy it is the proxy that decides what it reaches.
 
     Raises:
-        ImageProblem: it is not there, may not be read, is empty or larger than the limit, or the driver for its
+        ImageError: it is not there, may not be read, is empty or larger than the limit, or the driver for its
             protocol is not installed.
     """
     name = display_name(uri)
@@ -64,11 +67,11 @@ def read_image(
     except Exception as error:  # every fsspec driver raises errors of its own library
         raise _explain(uri, error) from error
     if len(content) > limit_bytes:
-        raise ImageProblem(
+        raise ImageError(
             f"Image {name} is larger than {limit_bytes / MIB:g} MiB, the most that is read; make it smaller."
         )
     if not content:
-        raise ImageProblem(f"Image {name} is empty (0 bytes); PNG, JPEG or WebP is needed.")
+        raise ImageError(f"Image {name} is empty (0 bytes); PNG, JPEG or WebP is needed.")
     return content
 
 
@@ -130,36 +133,34 @@ def _read_up_to(file: IO[bytes], limit_bytes: int) -> bytes:
     return b"".join(parts)
 
 
-def _explain(uri: str, error: Exception) -> ImageProblem:
+def _explain(uri: str, error: Exception) -> ImageError:
     name = display_name(uri)
     status = getattr(error, "status", None)
     if isinstance(status, int):
-        return ImageProblem(
+        return ImageError(
             f"Image {name} could not be read: the server answered HTTP {status}.",
             transient=status >= 500 or status in {408, 429},
         )
     if isinstance(
         getattr(error, "os_error", None), PermissionError
     ):  # the socket factory's, inside aiohttp's
-        return ImageProblem(
-            f"Image {name} was not read: {getattr(error, 'host', 'its host')} leads to an address that is not in the public internet; "
-            "if that is where your images are, set SORA_ALLOW_PRIVATE_HOSTS=true."
+        return ImageError(
+            f"Image {name} was not read: {getattr(error, 'host', 'its host')} leads to an address that is not in the public internet.",
+            code="private_image",
         )
     if isinstance(error, ImportError):
-        return ImageProblem(
+        return ImageError(
             f"Image {name} could not be read: {error}. Install that package, or use a local path or an http(s) URL."
         )
     if isinstance(error, FileNotFoundError):
-        return ImageProblem(f"Image {name} does not exist.")
+        return ImageError(f"Image {name} does not exist.")
     if isinstance(error, IsADirectoryError):
-        return ImageProblem(f"Image {name} is a folder; the path of one image file is needed.")
+        return ImageError(f"Image {name} is a folder; the path of one image file is needed.")
     if isinstance(error, PermissionError):
-        return ImageProblem(f"Image {name} may not be read: permission denied.")
+        return ImageError(f"Image {name} may not be read: permission denied.")
     if isinstance(error, TimeoutError | asyncio.TimeoutError):
-        return ImageProblem(f"Image {name} could not be read in time.", transient=True)
+        return ImageError(f"Image {name} could not be read in time.", transient=True)
     # What is left from a local disk is a bad path; from a network it is the network.
     transient = "://" in uri and not isinstance(error, ValueError)
     said = str(error).replace(uri, name).partition("\n")[0][:200]
-    return ImageProblem(
-        f"Image {name} could not be read: {type(error).__name__}: {said}", transient=transient
-    )
+    return ImageError(f"Image {name} could not be read: {type(error).__name__}: {said}", transient=transient)

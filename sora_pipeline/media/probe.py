@@ -8,19 +8,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sora_pipeline.clip import Size
+from sora_pipeline.errors import SoraPipelineError
 from sora_pipeline.media.boxes import looks_like_mp4, top_level_boxes
 from sora_pipeline.media.signature import format_of
+from sora_pipeline.video import VideoFacts
 
 if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.stream import VideoStream
 
-__all__ = ["VideoFacts", "VideoProblem", "VideoProblemKind", "looks_like_mp4", "mismatch", "verify_video"]
-
 DURATION_TOLERANCE_S = 0.5
 
 
-class VideoProblemKind(StrEnum):
+class VideoErrorKind(StrEnum):
     """What is wrong with a file that should be the clip's video."""
 
     NOT_A_VIDEO = "not_a_video"  # other bytes: a web page, JSON, an image, no video track
@@ -29,36 +29,7 @@ class VideoProblemKind(StrEnum):
     WRONG_DURATION = "wrong_duration"  # a whole video of another length than asked
 
 
-@dataclass(frozen=True, slots=True)
-class VideoFacts:
-    """What a whole video file is.
-
-    Attributes:
-        bytes: File size.
-        sha256: Hex hash of the file.
-        width: Pixels.
-        height: Pixels.
-        fps: Frames a second, on average.
-        frames: Frames decoded.
-        duration_s: Seconds of picture.
-        video_codec: For example ``h264``.
-        has_audio: Whether there is a sound track.
-        c2pa: Whether C2PA provenance is attached.
-    """
-
-    bytes: int
-    sha256: str
-    width: int
-    height: int
-    fps: float
-    frames: int
-    duration_s: float
-    video_codec: str
-    has_audio: bool
-    c2pa: bool
-
-
-class VideoProblem(Exception):
+class VideoError(SoraPipelineError):
     """Raised where a file is not the video that was asked for.
 
     Attributes:
@@ -67,7 +38,7 @@ class VideoProblem(Exception):
         facts: What the video is, where it is whole (``wrong_size``, ``wrong_duration``): it was paid for, keep it.
     """
 
-    def __init__(self, kind: VideoProblemKind, message: str, facts: VideoFacts | None = None) -> None:
+    def __init__(self, kind: VideoErrorKind, message: str, facts: VideoFacts | None = None) -> None:
         super().__init__(message)
         self.kind = kind
         self.message = message
@@ -83,7 +54,7 @@ def verify_video(path: Path, *, size: Size, duration: float) -> VideoFacts:
         duration: Seconds asked for; half a second more or less is accepted.
 
     Raises:
-        VideoProblem: see ``VideoProblemKind``.
+        VideoError: see ``VideoErrorKind``.
         OSError: the file itself cannot be read.
     """
     c2pa = _check_structure(path)
@@ -108,14 +79,14 @@ def verify_video(path: Path, *, size: Size, duration: float) -> VideoFacts:
     return facts
 
 
-def mismatch(facts: VideoFacts, *, size: Size, duration: float) -> VideoProblem | None:
+def mismatch(facts: VideoFacts, *, size: Size, duration: float) -> VideoError | None:
     """In what a whole video is another than the one that was asked for."""
     if (facts.width, facts.height) != (size.width, size.height):
         message = f"The video is {facts.width}x{facts.height}, {size} was asked for."
-        return VideoProblem(VideoProblemKind.WRONG_SIZE, message, facts)
+        return VideoError(VideoErrorKind.WRONG_SIZE, message, facts)
     if abs(facts.duration_s - duration) > DURATION_TOLERANCE_S:
         message = f"The video lasts {facts.duration_s:g} s, {duration:g} s were asked for."
-        return VideoProblem(VideoProblemKind.WRONG_DURATION, message, facts)
+        return VideoError(VideoErrorKind.WRONG_DURATION, message, facts)
     return None
 
 
@@ -124,18 +95,16 @@ def _check_structure(path: Path) -> bool:
     with path.open("rb") as file:
         head = file.read(512)
     if not head or (len(head) < 12 and head[:3] == b"\0\0\0"):  # the beginning of a box header
-        raise VideoProblem(VideoProblemKind.TRUNCATED, f"The file ends after {len(head)} bytes.")
+        raise VideoError(VideoErrorKind.TRUNCATED, f"The file ends after {len(head)} bytes.")
     if not looks_like_mp4(head):
-        raise VideoProblem(VideoProblemKind.NOT_A_VIDEO, f"The file is not an MP4 video: {_described(head)}.")
+        raise VideoError(VideoErrorKind.NOT_A_VIDEO, f"The file is not an MP4 video: {_described(head)}.")
     boxes = list(top_level_boxes(path))
     last = boxes[-1]
     if last.is_known and not last.complete:
         missing = last.start + last.size - path.stat().st_size
-        raise VideoProblem(VideoProblemKind.TRUNCATED, f"The file is cut off: {missing} bytes are missing.")
+        raise VideoError(VideoErrorKind.TRUNCATED, f"The file is cut off: {missing} bytes are missing.")
     if all(box.kind != b"moov" for box in boxes):
-        raise VideoProblem(
-            VideoProblemKind.TRUNCATED, "The file is cut off: its index (moov box) is missing."
-        )
+        raise VideoError(VideoErrorKind.TRUNCATED, "The file is cut off: its index (moov box) is missing.")
     return any(box.is_c2pa for box in boxes)
 
 
@@ -171,12 +140,12 @@ def _decode(path: Path) -> _Picture:
         with av.open(str(path.absolute()), format="mp4") as container:
             return _decode_frames(container)
     except FFmpegError as error:
-        raise VideoProblem(VideoProblemKind.TRUNCATED, f"The video is damaged: {error.strerror}.") from error
+        raise VideoError(VideoErrorKind.TRUNCATED, f"The video is damaged: {error.strerror}.") from error
 
 
 def _decode_frames(container: "InputContainer") -> _Picture:
     if not container.streams.video:
-        raise VideoProblem(VideoProblemKind.NOT_A_VIDEO, "The file is an MP4 without a picture.")
+        raise VideoError(VideoErrorKind.NOT_A_VIDEO, "The file is an MP4 without a picture.")
     stream = container.streams.video[0]
     stream.thread_type = "AUTO"
     frames = damaged = 0
@@ -193,7 +162,7 @@ def _decode_frames(container: "InputContainer") -> _Picture:
                 first = frame.pts if first is None else min(first, frame.pts)
                 last_end = max(last_end, frame.pts + (frame.duration or 0))
     if not frames:
-        raise VideoProblem(VideoProblemKind.TRUNCATED, "The video holds no frame that can be decoded.")
+        raise VideoError(VideoErrorKind.TRUNCATED, "The video holds no frame that can be decoded.")
     fps = stream.average_rate or Fraction(0)
     if first is not None and last_end > first and stream.time_base:
         seconds = float((last_end - first) * stream.time_base)
@@ -229,12 +198,12 @@ def _check_whole(picture: _Picture, *, damaged: int, promised_frames: int, promi
     An edit list may drop frames of a whole file, so a smaller count alone proves nothing: the time must be missing too.
     """
     if damaged:
-        raise VideoProblem(
-            VideoProblemKind.TRUNCATED, f"The video is damaged: {damaged} broken frames or packets."
+        raise VideoError(
+            VideoErrorKind.TRUNCATED, f"The video is damaged: {damaged} broken frames or packets."
         )
     frame_s = 1 / float(picture.fps) if picture.fps else 0.1
     if picture.frames < promised_frames and picture.duration_s < promised_s - 1.5 * frame_s:
-        raise VideoProblem(
-            VideoProblemKind.TRUNCATED,
+        raise VideoError(
+            VideoErrorKind.TRUNCATED,
             f"The video is cut off: {picture.frames} of {promised_frames} frames are there.",
         )

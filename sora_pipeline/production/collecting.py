@@ -6,20 +6,22 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from sora_pipeline.advice import explained
 from sora_pipeline.clip import Clip
 from sora_pipeline.ledger import Attempt, AttemptState, ClipStanding
 from sora_pipeline.ledger.clocks import is_over
-from sora_pipeline.media.probe import VideoFacts, VideoProblem, VideoProblemKind, verify_video
-from sora_pipeline.production.context import Desk
-from sora_pipeline.production.downloading import Download, DownloadProblem
+from sora_pipeline.media.probe import VideoError, VideoErrorKind, verify_video
+from sora_pipeline.production.context import RunContext
+from sora_pipeline.production.downloading import Download, DownloadError
 from sora_pipeline.production.polling import poll_one
 from sora_pipeline.production.storing import store_video
-from sora_pipeline.store import OutputStore, StoreProblem
+from sora_pipeline.store import OutputStore, StoreError
+from sora_pipeline.video import VideoFacts
 
 CONCURRENT_DOWNLOADS = 8
 DOWNLOAD_WAITS_S = (0.5, 1.0, 2.0, 4.0, 8.0)
 WAIT_S = 1.0
-_DAMAGED = (VideoProblemKind.NOT_A_VIDEO, VideoProblemKind.TRUNCATED)
+_DAMAGED = (VideoErrorKind.NOT_A_VIDEO, VideoErrorKind.TRUNCATED)
 
 
 @dataclass(slots=True)
@@ -27,7 +29,7 @@ class Collected:
     """How each clip that a run was asked to bring home ended up.
 
     Attributes:
-        delivered: Clips whose checked video is stored, with the attempt that made it.
+        delivered: By clip key: those whose checked video is stored, with the attempt that made it.
         posters: JPEG bytes of a frame, for clips collected by this run.
         failed: Clips that have none, with the attempt and the sentence for people.
         waiting: Clips that may still come (no attempt, another run has it), with the reason.
@@ -39,104 +41,108 @@ class Collected:
     waiting: dict[str, str] = field(default_factory=dict)
 
 
-async def collect_videos(desk: Desk, clip_ids: Sequence[str], *, resume_timed_out: bool) -> Collected:
+async def collect_videos(context: RunContext, keys: Sequence[str], *, resume_timed_out: bool) -> Collected:
     """Bring every clip to a stored video or a reason why not; waits for those still rendering.
 
     Args:
-        desk: The tools at hand.
-        clip_ids: Clips to bring home.
+        context: What the run works with.
+        keys: Clips to bring home.
         resume_timed_out: Whether to wait once more for predictions past their deadline: a person asked.
     """
     collected = Collected()
-    collector = _Collector(desk, collected, asyncio.Semaphore(CONCURRENT_DOWNLOADS), resume_timed_out)
-    standings = await asyncio.to_thread(desk.ledger.clips.standings, clip_ids)
+    collector = _Collector(context, collected, asyncio.Semaphore(CONCURRENT_DOWNLOADS), resume_timed_out)
+    standings = await asyncio.to_thread(context.ledger.clips.standings, keys)
     for output_uri in {standing.output_uri for standing in standings.values()}:
-        with suppress(StoreProblem):  # who fetches into it will hear of it
+        with suppress(StoreError):  # who fetches into it will hear of it
             await asyncio.to_thread(OutputStore(output_uri).clear_staging)
-    async with desk.alive(), asyncio.TaskGroup() as group:
-        for clip_id in sorted(standings, key=lambda each: _urgency(standings[each])):
-            group.create_task(collector.bring(standings[clip_id]))
-    for clip_id in clip_ids:
-        if clip_id not in standings:
-            collected.waiting[clip_id] = "no manifest that was read names this clip"
+    async with context.alive(), asyncio.TaskGroup() as group:
+        for standing in sorted(standings.values(), key=_urgency):
+            group.create_task(collector.bring(standing))
+    for key in keys:
+        if key not in standings:
+            collected.waiting[key] = "no manifest that was read names this clip"
     return collected
 
 
 def _urgency(standing: ClipStanding) -> tuple[bool, float]:
     """Outputs that expire first go first."""
-    expires = standing.latest.output_expires_at if standing.latest else None
+    expires = standing.latest.result.expires_at if standing.latest else None
     return expires is None, expires.timestamp() if expires else 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class _Collector:
-    desk: Desk
+    context: RunContext
     collected: Collected
-    crowd: asyncio.Semaphore
+    limiter: asyncio.Semaphore
     resume_timed_out: bool
 
     async def bring(self, standing: ClipStanding) -> None:
         """Wait for one clip's prediction to end, and fetch it."""
-        clip_id, latest = standing.clip.clip_id, standing.latest
+        key, latest = standing.key, standing.latest
         if standing.delivered and not (latest and latest.live):
-            self.collected.delivered[clip_id] = standing.delivered
+            self.collected.delivered[key] = standing.delivered
             return
         if latest is None:
-            self.collected.waiting[clip_id] = "it has no attempt yet"
+            self.collected.waiting[key] = "it has no attempt yet"
             return
-        if latest.state is AttemptState.TIMED_OUT and self.resume_timed_out:
-            self.desk.ledger.attempts.resume(latest.attempt_id, self.desk.settings.generation_timeout_s)
+        if latest.state is AttemptState.TIMED_OUT and self.resume_timed_out and self.context.reaches(latest):
+            self.context.ledger.attempts.resume(latest.attempt_id, self.context.settings.generation_timeout_s)
         while not await self._step(standing, latest.attempt_id):  # noqa: ASYNC110 - another process may move it on
             await asyncio.sleep(WAIT_S)
 
     async def _step(self, standing: ClipStanding, attempt_id: int) -> bool:
         """Do what the attempt's state asks for; whether that was the end of it."""
-        desk, clip_id = self.desk, standing.clip.clip_id
-        attempt = await asyncio.to_thread(desk.ledger.attempts.get, attempt_id)
+        context, key = self.context, standing.key
+        attempt = await asyncio.to_thread(context.ledger.attempts.get, attempt_id)
         match attempt.state:
             case AttemptState.COLLECTED:
-                self.collected.delivered[clip_id] = attempt
+                self.collected.delivered[key] = attempt
             case AttemptState.FAILED | AttemptState.TIMED_OUT:
-                self.collected.failed[clip_id] = attempt, f"{attempt.error_kind}: {attempt.error_message}"
+                self.collected.failed[key] = attempt, attempt.why
             case AttemptState.SUCCEEDED:
                 return await self._fetch(standing, attempt)
+            case AttemptState.IN_FLIGHT if not context.reaches(attempt):
+                self.collected.waiting[key] = (
+                    f"its prediction is at the account {attempt.account.name}, which is not configured now"
+                )
             case AttemptState.IN_FLIGHT:
-                if attempt.next_poll_at and is_over(attempt.next_poll_at, desk.ledger.now()):
-                    await poll_one(desk, attempt)
+                if attempt.polling.next_at and is_over(attempt.polling.next_at, context.ledger.now()):
+                    await poll_one(context, attempt)
                 return False
             case _:
-                self.collected.waiting[clip_id] = f"its attempt is {attempt.state}"
+                self.collected.waiting[key] = f"its attempt is {attempt.state}"
         return True
 
     async def _fetch(self, standing: ClipStanding, attempt: Attempt) -> bool:
         """Download, check and store one rendered video, as the only one who does."""
-        desk, clip = self.desk, standing.clip
-        if not desk.ledger.attempts.claim_collect(attempt.attempt_id, desk.owner, desk.lease_s):
+        context, clip = self.context, standing.clip
+        if not context.ledger.attempts.claim_collect(attempt.attempt_id, context.owner, context.lease_s):
             return False
         try:
             store = OutputStore(standing.output_uri)
-            staged = store.staging_dir() / f"{attempt.attempt_id}-{clip.clip_id}-{desk.owner[:8]}.mp4"
+            staged = store.staging_dir() / f"{attempt.attempt_id}-{clip.clip_id}-{context.owner[:8]}.mp4"
             for left_behind in set(staged.parent.glob(f"{attempt.attempt_id}-*")) - {staged}:
                 left_behind.unlink(missing_ok=True)  # by a run that was killed: there is one owner at a time
             try:
-                async with self.crowd:
+                async with self.limiter:
                     await self._bring_home(store, clip, attempt, staged)
             finally:
                 staged.unlink(missing_ok=True)
-        except (DownloadProblem, VideoProblem, StoreProblem) as problem:
+        except (DownloadError, VideoError, StoreError) as problem:
             return self._give_up(clip, attempt, problem)
         else:
             return False
         finally:
-            desk.ledger.attempts.release_collect(attempt.attempt_id, desk.owner)
+            context.ledger.attempts.release_collect(attempt.attempt_id, context.owner)
 
     async def _bring_home(self, store: OutputStore, clip: Clip, attempt: Attempt, staged: Path) -> None:
         """Deliver the video, or keep one that is not what was asked for: it is paid."""
-        attempts, run_id = self.desk.ledger.attempts, self.desk.owner
-        problem: VideoProblem | None = None
+        attempts, run_id = self.context.ledger.attempts, self.context.owner
+        problem: VideoError | None = None
         try:
             facts = await self._download_whole(store, clip, attempt, staged)
-        except VideoProblem as other_video:
+        except VideoError as other_video:
             if other_video.facts is None:
                 raise
             problem, facts = other_video, other_video.facts
@@ -148,43 +154,48 @@ class _Collector:
             attempts.keep_rejected(
                 attempt.attempt_id, video, run_id=run_id, kind=problem.kind, message=message
             )
-        self.collected.posters[clip.clip_id] = poster
+        self.collected.posters[attempt.clip_key] = poster
 
     async def _download_whole(
         self, store: OutputStore, clip: Clip, attempt: Attempt, staged: Path
     ) -> VideoFacts:
         """Download until the file decodes to its end: a damaged copy says nothing about the original."""
-        download = Download(self.desk.provider, staged)
+        download = Download(self.context.provider, staged)
         for tries_left in reversed(range(len(DOWNLOAD_WAITS_S) + 1)):
             try:
-                await download.fetch(attempt.output_url or "")
+                await download.fetch(attempt.result.output_url or "")
                 return await asyncio.to_thread(verify_video, staged, size=clip.size, duration=clip.duration)
-            except (DownloadProblem, VideoProblem) as problem:
-                lasting = isinstance(problem, VideoProblem) and problem.kind not in _DAMAGED
+            except (DownloadError, VideoError) as problem:
+                lasting = isinstance(problem, VideoError) and problem.kind not in _DAMAGED
                 if lasting or not tries_left:
                     raise
-                if isinstance(problem, VideoProblem):
+                if isinstance(problem, VideoError):
                     download.start_over()
-                self.desk.say(f"{clip.clip_id}: {problem.message}; downloading again")
+                self.context.say(f"{clip.clip_id}: {problem.message}; downloading again")
             except OSError as error:  # of the staged file: a full disk, for one
                 raise store.problem("be written to", error) from error
             await asyncio.sleep(DOWNLOAD_WAITS_S[-tries_left])
-            await poll_one(self.desk, attempt)  # a fresh URL, where the old one has expired
-            attempt = await asyncio.to_thread(self.desk.ledger.attempts.get, attempt.attempt_id)
+            # Another account's link may be open to anybody; its prediction is not ours to ask for.
+            if self.context.reaches(attempt):
+                await poll_one(self.context, attempt)  # a fresh URL, where the old one has expired
+            attempt = await asyncio.to_thread(self.context.ledger.attempts.get, attempt.attempt_id)
             if attempt.state is not AttemptState.SUCCEEDED:
-                raise DownloadProblem(f"{attempt.error_kind}: {attempt.error_message}")
+                raise DownloadError(attempt.why)
         raise AssertionError("the last try returns or raises")
 
     def _give_up(
-        self, clip: Clip, attempt: Attempt, problem: DownloadProblem | VideoProblem | StoreProblem
+        self, clip: Clip, attempt: Attempt, problem: DownloadError | VideoError | StoreError
     ) -> bool:
         """Record why there is no delivered video; what was paid for stays fetchable unless a poll says it is lost."""
-        attempts = self.desk.ledger.attempts
+        attempts = self.context.ledger.attempts
         if attempts.get(attempt.attempt_id).state is not AttemptState.SUCCEEDED:
             return False
-        kind = problem.kind if isinstance(problem, VideoProblem) else "download"
-        if isinstance(problem, StoreProblem):
+        kind = problem.kind if isinstance(problem, VideoError) else "download"
+        if isinstance(problem, StoreError):
             kind = "store"
-        attempts.note_problem(attempt.attempt_id, kind, str(problem))
-        self.collected.failed[clip.clip_id] = attempt, f"{kind}: {problem}; the video can still be fetched"
+        attempts.note_problem(attempt.attempt_id, kind, explained(problem))
+        self.collected.failed[attempt.clip_key] = (
+            attempt,
+            f"{kind}: {explained(problem)}; the video can still be fetched",
+        )
         return True

@@ -6,11 +6,11 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+from sora_pipeline.admission.costs import cost_micros
+from sora_pipeline.admission.limits import account_of, limits_of
 from sora_pipeline.clip import Clip
-from sora_pipeline.ledger import Ledger, Limits
-from sora_pipeline.ledger.types import MICROS
+from sora_pipeline.ledger import Account, Attempt, Ledger, Limits
 from sora_pipeline.media.fitted_images import FittedImages
-from sora_pipeline.production.costs import cost_micros
 from sora_pipeline.provider.addresses import is_private_literal, public_only
 from sora_pipeline.provider.catalogue import Catalogue
 from sora_pipeline.provider.protocol import Provider
@@ -24,33 +24,25 @@ def image_cache(settings: Settings) -> FittedImages:
 
     A manifest from outside must not make this machine read from its own network.
     """
-    private = settings.allow_private_hosts or settings.provider == "sandbox"
+    private = settings.allow_private_hosts or account_of(settings).simulated
     if settings.base_url:
         private = private or is_private_literal(urlsplit(settings.base_url).hostname or "")
     return FittedImages(socket_factory=None if private else public_only)
 
 
-def limits_of(settings: Settings) -> Limits:
-    """What holds for every reservation."""
-    return Limits(
-        max_in_flight=settings.max_in_flight,
-        max_attempts=settings.max_attempts,
-        daily_micros=None if settings.budget_daily_usd is None else int(settings.budget_daily_usd * MICROS),
-    )
-
-
 @dataclass(frozen=True)
-class Desk:
-    """The tools of one run or tick.
+class RunContext:
+    """What one run or tick works with.
 
     Attributes:
         ledger: What may be paid for.
-        provider: Where clips are rendered; entered (connected) by whoever made the desk.
+        provider: Where clips are rendered; entered (connected) by whoever made the context.
         settings: How the user wants it.
         catalogue: What models can do and cost.
         owner: Name under which attempts are claimed: the Dagster run's id.
         say: Takes sentences for the log.
         images: Fitted images of this run.
+        pipeline: The pipeline that it works for.
     """
 
     ledger: Ledger
@@ -60,6 +52,16 @@ class Desk:
     owner: str
     say: Say
     images: FittedImages = field(default_factory=FittedImages)
+    pipeline: str = ""
+
+    @property
+    def account(self) -> Account:
+        """Who submits, polls and pays."""
+        return account_of(self.settings)
+
+    def reaches(self, attempt: Attempt) -> bool:
+        """Whether the provider at hand is the one that has this attempt's prediction."""
+        return attempt.account == self.account
 
     @property
     def lease_s(self) -> float:

@@ -8,6 +8,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sora_pipeline.advice import explained
+from sora_pipeline.errors import SoraPipelineError
 from sora_pipeline.media.boxes import looks_like_mp4
 from sora_pipeline.provider.errors import ProviderError
 from sora_pipeline.provider.protocol import Provider
@@ -21,7 +23,7 @@ _GONE = (401, 403, 404, 410)
 _RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
 
 
-class DownloadProblem(Exception):
+class DownloadError(SoraPipelineError):
     """A download that did not bring a whole answer.
 
     Attributes:
@@ -55,7 +57,7 @@ class Download:
             url: The output URL of the last poll.
 
         Raises:
-            DownloadProblem: the answer is not a whole MP4 body.
+            DownloadError: the answer is not a whole MP4 body.
             OSError: the staged file cannot be written.
         """
         import httpx
@@ -72,8 +74,8 @@ class Download:
                     self._written = 0
                 await self._write(response, shown)
         except (httpx.HTTPError, ProviderError) as error:
-            reason = str(error) or type(error).__name__
-            raise DownloadProblem(f"downloading {shown} failed: {reason.replace(url, shown)}") from None
+            reason = explained(error) or type(error).__name__
+            raise DownloadError(f"downloading {shown} failed: {reason.replace(url, shown)}") from None
 
     def start_over(self) -> None:
         """Forget what was downloaded: it was whole, and not a sound video."""
@@ -87,7 +89,7 @@ class Download:
         )
         if response.status_code == 206 and not same:
             self.start_over()
-            raise DownloadProblem("the server went on with another part, or another file")
+            raise DownloadError("the server went on with another part, or another file")
         return same
 
     async def _write(self, response: "httpx.Response", shown: str) -> None:
@@ -98,25 +100,25 @@ class Download:
         with self._staged.open("ab" if self._written else "wb") as file:
             async for chunk in response.aiter_bytes():
                 if self._written == 0 and len(chunk) >= _HEAD and not looks_like_mp4(chunk):
-                    raise DownloadProblem(f"{shown} is not an MP4 file: it begins with {chunk[:12]!r}")
+                    raise DownloadError(f"{shown} is not an MP4 file: it begins with {chunk[:12]!r}")
                 if self._written + len(chunk) > MAX_BYTES:
-                    raise DownloadProblem(f"{shown} is larger than {MAX_BYTES} bytes")
+                    raise DownloadError(f"{shown} is larger than {MAX_BYTES} bytes")
                 file.write(chunk)
                 self._written += len(chunk)
         if end is not None and self._written != end:
-            raise DownloadProblem(f"{shown} ended after {self._written} of {end} bytes")
+            raise DownloadError(f"{shown} ended after {self._written} of {end} bytes")
         if self._written == 0:
-            raise DownloadProblem(f"{shown} is empty")
+            raise DownloadError(f"{shown} is empty")
 
 
 def _check_head(response: "httpx.Response", shown: str) -> None:
     if response.status_code in _GONE:
-        raise DownloadProblem(f"{shown} is not there (HTTP {response.status_code})")
+        raise DownloadError(f"{shown} is not there (HTTP {response.status_code})")
     if response.status_code not in (200, 206):
-        raise DownloadProblem(f"{shown} answers HTTP {response.status_code}")
+        raise DownloadError(f"{shown} answers HTTP {response.status_code}")
     media_type = response.headers.get("content-type", "").split(";")[0].strip().lower()
     if media_type.startswith(("text/", "image/")) or media_type.endswith(("json", "xml", "html")):
-        raise DownloadProblem(f"{shown} is {media_type}, not a video")
+        raise DownloadError(f"{shown} is {media_type}, not a video")
 
 
 def _validator(response: "httpx.Response") -> str | None:

@@ -9,17 +9,18 @@ from sora_pipeline.manifest.snapshot import Snapshot
 from sora_pipeline.outcome import ClipOutcome
 
 
-def gallery_html(production: Production, snapshot: Snapshot, outcomes: list[ClipOutcome]) -> bytes:
+def gallery_html(
+    production: Production, snapshot: Snapshot, outcomes: list[ClipOutcome], counts: Counter[str]
+) -> bytes:
     """The page; it refers to videos and posters by paths relative to itself, so the folder can be moved."""
     from jinja2 import Environment
 
     clips = {clip.clip_id: clip for clip in snapshot.clips}
     template = (resources.files("sora_pipeline.production") / "templates" / "gallery.html").read_text("utf-8")
-    counts = Counter(str(outcome.status) for outcome in outcomes)
-    counts.update({"invalid": len(snapshot.invalid)} if snapshot.invalid else {})
     page = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(template)
     return page.render(
-        manifest=snapshot.manifest_uri,
+        production=production.production_id,
+        manifest=production.manifest_uri,
         published=production.changed_at,
         counts=sorted(counts.items()),
         cost=sum(outcome.cost_usd or 0 for outcome in outcomes),

@@ -10,11 +10,10 @@ from sora_pipeline.clip import Size
 from sora_pipeline.ledger import Attempt, AttemptState, Ledger, Production
 from sora_pipeline.ledger.types import MICROS
 from sora_pipeline.manifest.output import invalid_ids
-from sora_pipeline.manifest.snapshot import Snapshot
-from sora_pipeline.manifest.snapshot_parquet import snapshot_from_parquet
 from sora_pipeline.media.probe import DURATION_TOLERANCE_S
+from sora_pipeline.production.intake import newest_snapshot
 from sora_pipeline.production.publishing import PARQUET
-from sora_pipeline.store import OutputStore, StoreProblem
+from sora_pipeline.store import OutputStore, StoreError
 
 ROWS, DELIVERED, FILES, AS_ASKED, SPEND, AMBIGUOUS = (
     "every_row_is_there",
@@ -71,23 +70,24 @@ def examine(ledger: Ledger, production: Production, *, every_hash: bool) -> list
         every_hash: Read every file again; False: only those that were not read back since they were stored.
 
     Raises:
-        StoreProblem: the output cannot be read.
+        StoreError: the output cannot be read.
     """
-    assert production.snapshot_path is not None
     store = OutputStore(production.output_uri)
     rows = _published(store)
     if rows is None:
         sentence = f"{store.uri_of(PARQUET)} is missing; materialize video_manifest, which writes it again"
         return [Verdict(ROWS, healthy=False, serious=True, sentence=sentence)]
-    snapshot = snapshot_from_parquet(store.read_bytes(production.snapshot_path))
-    attempts = ledger.attempts.of_clips([clip.clip_id for clip in snapshot.clips])
+    asked = [clip.clip_id for clip in ledger.clips.of_production(production.production_id)]
+    snapshot = newest_snapshot(production)
+    asked += [reported_id for _, reported_id in invalid_ids(snapshot) if reported_id not in set(asked)]
+    attempts = ledger.attempts.of_production(production.production_id)
     delivered = [row for row in rows if row["status"] == "delivered"]
     return [
-        _rows(rows, snapshot),
+        _rows(rows, set(asked)),
         _delivered(rows),
         _files(ledger, store, delivered, attempts, every_hash=every_hash),
         _as_asked(delivered),
-        _spend(rows, attempts),
+        _spend(rows, [each for each in attempts if each.account.simulated == production.simulated]),
         _ambiguous(rows),
     ]
 
@@ -103,8 +103,7 @@ def _published(store: OutputStore) -> list[_Row] | None:
     return list(pq.read_table(pa.BufferReader(content), columns=list(_COLUMNS)).to_pylist())
 
 
-def _rows(rows: Sequence[_Row], snapshot: Snapshot) -> Verdict:
-    asked = {clip.clip_id for clip in snapshot.clips} | {name for _, name in invalid_ids(snapshot)}
+def _rows(rows: Sequence[_Row], asked: set[str]) -> Verdict:
     found = [row["clip_id"] for row in rows]
     missing, extra = sorted(asked - set(found)), sorted(set(found) - asked)
     twice = sorted(clip_id for clip_id, count in Counter(found).items() if count > 1)
@@ -141,12 +140,16 @@ def _delivered(rows: Sequence[_Row]) -> Verdict:
 def _files(
     ledger: Ledger, store: OutputStore, rows: Sequence[_Row], attempts: Iterable[Attempt], *, every_hash: bool
 ) -> Verdict:
-    by_file = {attempt.file_name: attempt for attempt in attempts if attempt.state is AttemptState.COLLECTED}
+    by_file = {
+        attempt.result.video.file_name: attempt
+        for attempt in attempts
+        if attempt.state is AttemptState.COLLECTED and attempt.result.video is not None
+    }
     wrong: list[str] = []
     verified: list[int] = []
     for row in rows:
         attempt = by_file.get(row["file_name"])
-        known = attempt is not None and attempt.verified_at is not None and not every_hash
+        known = attempt is not None and attempt.result.verified_at is not None and not every_hash
         if (trouble := _trouble(store, row, hashed=not known)) is not None:
             wrong.append(f"{row['clip_id']}: {row['file_name']} {trouble}")
         elif attempt is not None and not known:
@@ -173,7 +176,7 @@ def _trouble(store: OutputStore, row: _Row, *, hashed: bool) -> str | None:
             return "has another content than was stored"
     except FileNotFoundError:
         return "is missing"
-    except StoreProblem as problem:
+    except StoreError as problem:
         return f"cannot be read ({problem.message})"
     return None
 

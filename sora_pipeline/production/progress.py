@@ -1,14 +1,16 @@
 """How far a production is, from the ledger alone: what people watch, and what decides when a command is done."""
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-from sora_pipeline.ledger import Ledger, Production
+from sora_pipeline.admission.holds import hold_of_all
+from sora_pipeline.ledger import AttemptState, Ledger, Production
 from sora_pipeline.ledger.spending import Spending
-from sora_pipeline.ledger.types import AttemptState
-from sora_pipeline.production.holding import hold_of_all
+from sora_pipeline.ledger.types import Account, status_of_live
 from sora_pipeline.provider.catalogue import Catalogue
 from sora_pipeline.settings import Settings
+from sora_pipeline.status import ClipStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,57 +20,86 @@ class Progress:
     Attributes:
         production: The production.
         clips: How many clips its manifest wants.
-        counts: Clips by what they are at: delivered, rendering, fetching, submitting, pending, failed, ambiguous.
+        counts: Clips by how they stand.
+        at_work: Clips that the provider or a run is busy with, by the state of their attempt.
         spending: US dollars billed, and reserved, so far.
         trouble: What holds up submits at the moment although they are tried again by themselves; None while all is well.
         published: Whether the output manifest shows all of this.
         stopped: Why nothing more is submitted although clips are pending, and what to do; None while all is well.
+        elsewhere: Open attempts at accounts that are not configured now, which nobody here can bring to an end.
     """
 
     production: Production
     clips: int
-    counts: Counter[str]
+    counts: Counter[ClipStatus]
+    at_work: Counter[AttemptState]
     spending: Spending
     trouble: str | None
     published: bool
     stopped: str | None
+    elsewhere: Mapping[Account, int] = field(default_factory=dict)
 
     @property
     def working(self) -> int:
         """Clips that the provider or a run is busy with."""
-        return self.counts["rendering"] + self.counts["fetching"] + self.counts["submitting"]
+        return self.at_work.total()
 
     @property
     def settled(self) -> bool:
         """Whether nothing changes any more unless somebody does something."""
-        return not self.working and (not self.counts["pending"] or self.stopped is not None)
+        waiting = self.counts[ClipStatus.PENDING] - self.at_work[AttemptState.RESERVED]
+        return not self.working and (not waiting or self.stopped is not None)
 
 
-_WORDS = {
-    AttemptState.RESERVED: "submitting",
-    AttemptState.SUBMITTING: "submitting",
-    AttemptState.IN_FLIGHT: "rendering",
-    AttemptState.SUCCEEDED: "fetching",
-    AttemptState.AMBIGUOUS: "ambiguous",
-    AttemptState.TIMED_OUT: "failed",
-}
+_AT_WORK = (AttemptState.RESERVED, AttemptState.SUBMITTING, AttemptState.IN_FLIGHT, AttemptState.SUCCEEDED)
 
 
 def progress_of(ledger: Ledger, production: Production, settings: Settings, catalogue: Catalogue) -> Progress:
     """Look at the ledger once."""
-    found = ledger.clips.counts(production.production_id, settings.max_attempts)
-    counts = Counter(delivered=found.delivered, pending=found.pending, failed=found.failed)
+    identity = production.production_id
+    found = ledger.clips.counts(identity, settings.max_attempts)
+    counts = Counter(
+        {
+            ClipStatus.DELIVERED: found.delivered,
+            ClipStatus.PENDING: found.pending,
+            ClipStatus.FAILED: found.failed,
+        }
+    )
+    at_work: Counter[AttemptState] = Counter()
     for (state, reported), clips in found.live.items():
-        given_up = state is AttemptState.SUCCEEDED and reported
-        counts["failed" if given_up else _WORDS[state]] += clips
-    hold = hold_of_all(ledger, production, settings, catalogue) if counts["pending"] else None
-    refused = ledger.attempts.trouble(production.production_id) if counts["submitting"] else None
+        status = status_of_live(state, reported=reported)
+        counts[status] += clips
+        if state in _AT_WORK and status is not ClipStatus.FAILED:
+            at_work[state] += clips
+    hold = hold_of_all(ledger, production, settings, catalogue) if found.pending else None
+    refused = ledger.attempts.trouble(identity) if at_work[AttemptState.RESERVED] else None
     return Progress(
         production=production,
         clips=found.clips,
         counts=+counts,
-        spending=ledger.money.of_production(production.production_id),
-        trouble=None if refused is None else f"{refused.error_kind}: {refused.error_message}",
+        at_work=+at_work,
+        spending=ledger.money.of_production(identity),
+        trouble=None if refused is None else refused.why,
         published=production.published_seq >= production.change_seq,
         stopped=None if hold is None else hold.sentence,
+        elsewhere=open_elsewhere(ledger, settings, identity),
     )
+
+
+def open_elsewhere(ledger: Ledger, settings: Settings, production_id: str) -> dict[Account, int]:
+    """A production's open attempts at accounts other than the one that is configured now."""
+    accounts = ledger.attempts.open_accounts(production_id=production_id)
+    return {account: count for account, count in accounts.items() if account.name != settings.account_name}
+
+
+def elsewhere_sentence(account: Account, count: int) -> str:
+    """What people are told about open attempts that nobody here can bring to an end."""
+    return (
+        f"{count} attempts are open at the account {account.name} ({account.provider}), which is not configured now: nobody "
+        f"polls them, and they end as timed_out by their deadline. To have them fetched, run a daemon with "
+        f"SORA_PROVIDER={account.provider}{_named(account)} and that account's key and address"
+    )
+
+
+def _named(account: Account) -> str:
+    return "" if account.name == account.provider else f", SORA_ACCOUNT={account.name}"

@@ -1,76 +1,98 @@
 """Publishes a production: the output manifest, its CSV twin, the failed rows and the gallery, newest state only."""
 
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 
-from sora_pipeline.ledger import Attempt, Ledger, Production
-from sora_pipeline.manifest.output import output_table, write_parquet
+from sora_pipeline.admission.costs import cost_micros
+from sora_pipeline.admission.holds import Admission
+from sora_pipeline.clip import Clip
+from sora_pipeline.ledger import Attempt, ClipStanding, Ledger, Production
+from sora_pipeline.manifest.output import invalid_ids, output_table, write_parquet
 from sora_pipeline.manifest.output_csv import failed_csv, write_csv
 from sora_pipeline.manifest.snapshot import Snapshot
-from sora_pipeline.manifest.snapshot_parquet import snapshot_from_parquet
 from sora_pipeline.outcome import ClipOutcome
-from sora_pipeline.production.costs import cost_micros
 from sora_pipeline.production.gallery import gallery_html
-from sora_pipeline.production.holding import Holds
+from sora_pipeline.production.intake import newest_snapshot
 from sora_pipeline.production.outcomes import outcome_of
+from sora_pipeline.production.ownership import claim, note_published, note_written, read_ownership
 from sora_pipeline.provider.catalogue import load_catalogue
 from sora_pipeline.settings import Settings
+from sora_pipeline.status import ClipStatus
 from sora_pipeline.store import OutputStore
 
 PARQUET, CSV, FAILED, GALLERY = "metadata.parquet", "manifest.csv", "failed.csv", "gallery.html"
 
 
 @dataclass(frozen=True, slots=True)
-class Published:
-    """What was published.
+class Survey:
+    """How a production stands, clip by clip.
 
     Attributes:
-        production: As it was when its state was read.
-        snapshot: The manifest it is about.
-        outcomes: One a valid clip; invalid rows come from the snapshot.
-        counts: Rows by status, invalid ones included.
+        snapshot: What it asks for at present: its newest reading, with the rows that were amended since.
+        outcomes: One a valid clip, in the manifest's order; invalid rows are in the snapshot.
+        standings: The same, as the ledger has them, by clip key.
     """
 
-    production: Production
     snapshot: Snapshot
     outcomes: list[ClipOutcome]
-    counts: Counter[str]
+    standings: dict[str, ClipStanding]
+
+    @property
+    def counts(self) -> Counter[str]:
+        """Rows by status, invalid ones included."""
+        counts = Counter(str(outcome.status) for outcome in self.outcomes)
+        if self.snapshot.invalid:
+            counts[ClipStatus.INVALID] = len(self.snapshot.invalid)
+        return counts
 
 
-def survey(ledger: Ledger, production: Production, settings: Settings) -> tuple[Snapshot, list[ClipOutcome]]:
-    """How every clip of the production's newest snapshot stands."""
-    assert production.snapshot_path is not None
-    content = OutputStore(production.output_uri).read_bytes(production.snapshot_path)
-    snapshot = snapshot_from_parquet(content)
+def survey(ledger: Ledger, production: Production, settings: Settings) -> Survey:
+    """How every clip of a production stands.
+
+    Raises:
+        StoreError: the output cannot be read.
+    """
+    standings = ledger.clips.standings_of(production.production_id)
     made: dict[str, list[Attempt]] = {}
-    for attempt in ledger.attempts.of_clips([clip.clip_id for clip in snapshot.clips]):
-        made.setdefault(attempt.clip_id, []).append(attempt)
-    pending = set(ledger.clips.pending(settings.max_attempts, production.production_id))
-    holds, catalogue = Holds(ledger, production, settings), load_catalogue(settings.catalogue)
-    outcomes = [
-        outcome_of(
-            clip,
-            made.get(clip.clip_id, []),
-            output_uri=production.output_uri,
-            pending=clip.clip_id in pending,
-            hold=holds.of(cost_micros(clip, catalogue))
-            if holds.possible and clip.clip_id in pending
-            else None,
-        )
-        for clip in snapshot.clips
-    ]
-    return snapshot, outcomes
+    for attempt in ledger.attempts.of_production(production.production_id):
+        made.setdefault(attempt.clip_key, []).append(attempt)
+    admission, catalogue = Admission(ledger, production, settings), load_catalogue(settings.catalogue)
+    outcomes = []
+    for key, standing in standings.items():
+        status = standing.status(settings.max_attempts)
+        held = admission.possible and status is ClipStatus.PENDING and not _is_live(standing)
+        hold = admission.of(cost_micros(standing.clip, catalogue)) if held else None
+        outcomes.append(outcome_of(standing, made.get(key, []), status=status, hold=hold))
+    snapshot = _present(newest_snapshot(production), [standing.clip for standing in standings.values()])
+    return Survey(snapshot, outcomes, standings)
 
 
-def publish(ledger: Ledger, production_id: str, settings: Settings, owner: str) -> Published | None:
+def _is_live(standing: ClipStanding) -> bool:
+    return standing.latest is not None and standing.latest.live
+
+
+def _present(snapshot: Snapshot, clips: list[Clip]) -> Snapshot:
+    """A snapshot with the clips as they are wanted now; an invalid row that was amended is invalid no more."""
+    wanted = {clip.clip_id for clip in clips}
+    carried = dict.fromkeys((*snapshot.carried_columns, *(name for clip in clips for name in clip.carried)))
+    return replace(
+        snapshot,
+        clips=tuple(clips),
+        invalid=tuple(row for row, reported_id in invalid_ids(snapshot) if reported_id not in wanted),
+        carried_columns=tuple(carried),
+    )
+
+
+def publish(ledger: Ledger, production_id: str, settings: Settings, owner: str) -> Survey | None:
     """Write a production's output manifest as it stands now; None: another run is writing it at this moment.
 
     Each file appears whole or not at all. One run publishes a production at a time, and reads the state only then, so
     an older state never replaces a newer one; a run that dies leaves the production unpublished, and the next writes it.
 
     Raises:
-        StoreProblem: the output cannot be written.
+        StoreError: the output cannot be written.
+        OutputOwnedError: the output belongs to another production.
     """
 
     def mine() -> bool:
@@ -79,26 +101,29 @@ def publish(ledger: Ledger, production_id: str, settings: Settings, owner: str) 
     if not mine():
         return None
     production = ledger.productions.get(production_id)
-    snapshot, outcomes = survey(ledger, production, settings)
-    counts = Counter(str(outcome.status) for outcome in outcomes)
-    if snapshot.invalid:
-        counts["invalid"] = len(snapshot.invalid)
     store = OutputStore(production.output_uri)
-    _bring_along(ledger, store, outcomes)
-    table = output_table(snapshot, outcomes)
+    ownership = claim(store, ledger, production)
+    found = survey(ledger, production, settings)
+    _bring_along(store, found.standings.values())
+    table = output_table(found.snapshot, found.outcomes, production_id)
+    failed = ownership.name_for(store, FAILED)
     files: dict[str, Callable[[], bytes]] = {
         PARQUET: lambda: write_parquet(table),
         CSV: lambda: write_csv(table),
-        FAILED: lambda: failed_csv(snapshot, outcomes),
-        GALLERY: lambda: gallery_html(production, snapshot, outcomes),
+        failed: lambda: failed_csv(found.snapshot, found.outcomes, production_id),
+        GALLERY: lambda: gallery_html(production, found.snapshot, found.outcomes, found.counts),
     }
     for name, content in files.items():
         made = content()
         if not mine():  # this run was thought dead; whoever took over writes a newer state
             return None
+        if name == failed:
+            # Noted before it is written: what is there afterwards and is not this was edited by a person.
+            ownership = note_written(store, ownership, name, made)
         store.replace_bytes(name, made)
+    note_published(store, ownership, ledger.now())
     ledger.productions.record_published(production_id, production.change_seq, owner)
-    return Published(production, snapshot, outcomes, counts)
+    return found
 
 
 def is_published(production: Production) -> bool:
@@ -109,14 +134,21 @@ def is_published(production: Production) -> bool:
     )
 
 
-def _bring_along(ledger: Ledger, store: OutputStore, outcomes: list[ClipOutcome]) -> None:
-    """A clip that was delivered into another output is copied, not paid for again."""
-    for outcome in outcomes:
-        if outcome.file_name and not store.exists(outcome.file_name):
-            origin = OutputStore(
-                ledger.attempts.delivered_to(outcome.clip_id, outcome.file_name) or store.uri
-            )
-            if origin.uri != store.uri and origin.exists(outcome.file_name):
-                store.replace_bytes(outcome.file_name, origin.read_bytes(outcome.file_name))
-                if outcome.poster_path and origin.exists(outcome.poster_path):
-                    store.replace_bytes(outcome.poster_path, origin.read_bytes(outcome.poster_path))
+def newest_failed(production: Production) -> str:
+    """Where the failed rows were written last: not over a file that a person has edited."""
+    store = OutputStore(production.output_uri)
+    ownership = read_ownership(store)
+    return store.uri_of(FAILED if ownership is None else ownership.name_for(store, FAILED))
+
+
+def _bring_along(store: OutputStore, standings: Iterable[ClipStanding]) -> None:
+    """A clip that was delivered into another output of its production is copied, not paid for again."""
+    for standing in standings:
+        video = standing.delivered.result.video if standing.delivered else None
+        if video is None or video.output_uri == store.uri or store.exists(video.file_name):
+            continue
+        origin = OutputStore(video.output_uri or store.uri)
+        if origin.exists(video.file_name):
+            store.replace_bytes(video.file_name, origin.read_bytes(video.file_name))
+            if video.poster_path and origin.exists(video.poster_path):
+                store.replace_bytes(video.poster_path, origin.read_bytes(video.poster_path))

@@ -3,87 +3,146 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from sora_pipeline.ledger import AttemptState, ClipStanding, Ledger
+from sora_pipeline.clip import clip_key, split_clip_key
+from sora_pipeline.errors import SoraPipelineError
+from sora_pipeline.ledger import ClipStanding, Ledger
+from sora_pipeline.ledger.types import Failure
+from sora_pipeline.production.decisions import Retry, retry_of
 from sora_pipeline.settings import Settings
 from sora_pipeline.store import OutputStore
 
 
+class AmbiguousClipError(SoraPipelineError):
+    """Raised where a clip id is that of clips in several productions, and it is not said which is meant."""
+
+    def __init__(self, clip_id: str, productions: list[str]) -> None:
+        super().__init__(
+            f"--clip {clip_id}: several productions have a clip of this id ({', '.join(productions)}); say which with "
+            "--production"
+        )
+        self.clip_id = clip_id
+        self.productions = productions
+
+
 @dataclass(slots=True)
 class Retried:
-    """What a retry does with each clip.
+    """What a retry does with each clip, by its key.
 
     Attributes:
         anew: Clips that begin a new attempt, and cost again.
         fetched: Clips whose rendered video is fetched (or polled for) once more, and cost nothing.
         held: Clips that may have been billed and were not named, so they stay as they are.
+        elsewhere: The same, of which the account is known that can still tell: another than their production's now.
         fine: Clips that were named and need nothing: delivered, pending or under way.
-        unknown: Ids that no manifest names, or no longer.
+        unknown: Names that are no clip's, or no longer.
     """
 
     anew: list[str] = field(default_factory=list)
     fetched: list[str] = field(default_factory=list)
     held: list[str] = field(default_factory=list)
+    elsewhere: dict[str, str] = field(default_factory=dict)
     fine: list[str] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
 
 
-def retry_clips(ledger: Ledger, settings: Settings, named: Iterable[str]) -> Retried:
-    """Let failed clips go on: those named, or all that the manifests still want.
+def retry_clips(
+    ledger: Ledger, settings: Settings, productions: Iterable[str], named: Iterable[str]
+) -> Retried:
+    """Let failed clips go on: those named, or all that the productions still want.
 
-    An ambiguous clip, whose submit lost its answer, is paid for again only where it is named.
+    A clip whose submit lost its answer, or whose prediction is past its deadline at an account that its production is no
+    longer made by, is paid for again only where it is named.
+
+    Args:
+        ledger: The ledger.
+        settings: The settings.
+        productions: The productions that are meant.
+        named: Clip keys, or clip ids that only one of these productions has; none: all that failed.
+
+    Raises:
+        AmbiguousClipError: a clip id is that of clips in several of these productions.
     """
-    named = list(dict.fromkeys(named))
-    retried = Retried()
-    known = ledger.clips.standings(named) if named else ledger.clips.wanted()
-    standings = {clip_id: standing for clip_id, standing in known.items() if standing.active}
-    retried.unknown = [clip_id for clip_id in named if clip_id not in standings]
-    for clip_id, standing in standings.items():
-        _retry(ledger, settings, clip_id, standing, retried, by_name=bool(named))
+    productions, retried = list(productions), Retried()
+    keys: list[str] = []
+    for name in dict.fromkeys(named):
+        keys += _keys_of(ledger, productions, name, retried)
+    if keys or retried.unknown:
+        standings = ledger.clips.standings(keys)
+    else:
+        standings = {}
+        for production_id in productions:
+            standings |= ledger.clips.unsettled(production_id)
+    accounts = {name: ledger.productions.get(name).account for name in productions}
+    for key, standing in standings.items():
+        file_lost = key in keys and standing.delivered is not None and _is_lost(standing)
+        retry = retry_of(
+            standing,
+            account=accounts[standing.production_id],
+            named=key in keys,
+            file_lost=file_lost,
+            max_attempts=settings.max_attempts,
+        )
+        _do(ledger, settings, key, standing, retry, retried)
     ledger.clips.new_round(retried.anew)
     return retried
 
 
-def _retry(
-    ledger: Ledger,
-    settings: Settings,
-    clip_id: str,
-    standing: ClipStanding,
-    retried: Retried,
-    *,
-    by_name: bool,
-) -> None:
-    latest = standing.latest
-    state = latest.state if latest else None
-    if latest is not None and state is AttemptState.AMBIGUOUS:
-        if not by_name:
-            retried.held.append(clip_id)
-            return
-        message = f"{latest.error_message}; given up by a person, who had it submitted again"
-        ledger.attempts.fail(
-            latest.attempt_id, latest.error_kind or "", message, retryable=False, reported=True
-        )
-        retried.anew.append(clip_id)
-    elif latest is not None and state is AttemptState.TIMED_OUT:
-        ledger.attempts.resume(latest.attempt_id, settings.generation_timeout_s)
-        retried.fetched.append(clip_id)
-    elif latest is not None and state is AttemptState.SUCCEEDED and latest.reported_at is not None:
-        ledger.attempts.fetch_again(latest.attempt_id)
-        retried.fetched.append(clip_id)
-    elif by_name and standing.delivered and latest is not None and not latest.live and _lost(standing):
-        ledger.attempts.fetch_lost(standing.delivered.attempt_id)
-        retried.fetched.append(clip_id)
-    elif standing.delivered or (latest and latest.live) or standing.pending(settings.max_attempts):
-        retried.fine.append(clip_id)
-    else:
-        retried.anew.append(clip_id)
-
-
-def _lost(standing: ClipStanding) -> bool:
-    """Whether a delivered clip's file is gone, or is no longer what was stored."""
-    delivered = standing.delivered
-    assert delivered is not None
-    store = OutputStore(delivered.output_uri or standing.output_uri)
+def _keys_of(ledger: Ledger, productions: list[str], name: str, retried: Retried) -> list[str]:
+    """The one clip that a person means by its id, or by its key."""
     try:
-        return store.sha256(delivered.file_name or "") != delivered.sha256
+        production_id, clip_id = split_clip_key(name)
+    except ValueError:
+        wanted = [clip_key(production_id, name) for production_id in productions]
+    else:
+        wanted = [clip_key(production_id, clip_id)] if production_id in productions else []
+    found = [key for key, standing in ledger.clips.standings(wanted).items() if standing.active]
+    if len(found) > 1:
+        raise AmbiguousClipError(name, [split_clip_key(key)[0] for key in found])
+    if not found:
+        retried.unknown.append(name)
+    return found
+
+
+def _do(
+    ledger: Ledger, settings: Settings, key: str, standing: ClipStanding, retry: Retry, retried: Retried
+) -> None:
+    """Do what one clip needs, and note it."""
+    latest, attempts = standing.latest, ledger.attempts
+    match retry:
+        case Retry.HOLD:
+            retried.held.append(key)
+        case Retry.HOLD_ELSEWHERE if latest is not None:
+            retried.elsewhere[key] = latest.account.name
+        case Retry.NOTHING:
+            retried.fine.append(key)
+        case Retry.ANEW:
+            retried.anew.append(key)
+        case Retry.GIVE_UP_AND_ANEW if latest is not None:
+            failure = latest.failure or Failure("", "its answer was lost")
+            message = f"{failure.message}; given up by a person, who had it submitted again"
+            attempts.fail(latest.attempt_id, failure.kind, message, retryable=False, reported=True)
+            retried.anew.append(key)
+        case Retry.RESUME if latest is not None:
+            attempts.resume(latest.attempt_id, settings.generation_timeout_s)
+            retried.fetched.append(key)
+        case Retry.FETCH if latest is not None:
+            attempts.fetch_again(latest.attempt_id)
+            retried.fetched.append(key)
+        case Retry.FETCH_LOST if standing.delivered is not None:
+            attempts.fetch_lost(standing.delivered.attempt_id)
+            retried.fetched.append(key)
+        case _:
+            raise AssertionError(f"{retry} needs an attempt")
+
+
+def _is_lost(standing: ClipStanding) -> bool:
+    """Whether a delivered clip's file is gone, or is no longer what was stored."""
+    video = standing.delivered.result.video if standing.delivered else None
+    if video is None:
+        return False
+    try:
+        return (
+            OutputStore(video.output_uri or standing.output_uri).sha256(video.file_name) != video.facts.sha256
+        )
     except FileNotFoundError:
         return True

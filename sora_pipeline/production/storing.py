@@ -10,10 +10,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 from sora_pipeline.clip import Clip
-from sora_pipeline.ledger import Attempt, StoredVideo
+from sora_pipeline.ledger import Attempt
 from sora_pipeline.media.poster import poster_frame
-from sora_pipeline.media.probe import VideoFacts
 from sora_pipeline.store import OutputStore
+from sora_pipeline.video import StoredVideo, VideoFacts
 
 SIDECARS = ".sidecars"
 
@@ -29,7 +29,7 @@ def store_video(
         What is stored, and a poster frame as JPEG.
 
     Raises:
-        StoreProblem: the output cannot take it; the staged file is still there.
+        StoreError: the output cannot take it; the staged file is still there.
     """
     poster = poster_frame(staged)
     name = _put(store, staged, f"{clip.clip_id}/{_attempt_name(clip, attempt)}", facts.sha256)
@@ -38,7 +38,7 @@ def store_video(
         file_name=f"videos/{name}.mp4",
         poster_path=f".posters/{name}.jpg",
         output_uri=store.uri,
-        **asdict(facts),
+        facts=facts,
     )
     store.replace_bytes(f"{SIDECARS}/{name}.json", _sidecar(clip, attempt, video))
     return video, poster
@@ -59,25 +59,32 @@ def _put(store: OutputStore, staged: Path, name: str, sha256: str) -> str:
 
 def _attempt_name(clip: Clip, attempt: Attempt) -> str:
     """The same attempt always gets the same name, and no other attempt ever does."""
-    unique = hashlib.sha256(f"{attempt.provider}\n{attempt.prediction_id}".encode()).hexdigest()[:8]
+    unique = hashlib.sha256(
+        f"{attempt.account.provider}\n{attempt.submission.prediction_id}".encode()
+    ).hexdigest()[:8]
     return f"{clip.clip_id}-{attempt.number}-{unique}"
 
 
 def _sidecar(clip: Clip, attempt: Attempt, video: StoredVideo) -> bytes:
     """What made the file, beside the file: metadata inside it would invalidate its provenance."""
     facts = {
+        "production": attempt.production_id,
         "clip_id": clip.clip_id,
         "prompt": clip.prompt,
         "image": clip.image,
         "image_sha256": clip.image_sha256,
         "model": clip.model,
-        "model_returned": attempt.model_returned,
-        "provider": attempt.provider,
-        "prediction_id": attempt.prediction_id,
+        "model_returned": attempt.submission.model_returned,
+        "account": attempt.account.name,
+        "provider": attempt.account.provider,
+        "simulated": attempt.account.simulated,
+        "prediction_id": attempt.submission.prediction_id,
         "attempt": attempt.number,
         "fingerprint": attempt.fingerprint,
         "cost_usd": str(attempt.cost_usd),
         "carried": dict(clip.carried),
-        **{key: value for key, value in asdict(video).items() if key != "output_uri"},
+        "file_name": video.file_name,
+        "poster_path": video.poster_path,
+        **asdict(video.facts),
     }
     return json.dumps(facts, ensure_ascii=False, indent=2, default=str).encode() + b"\n"

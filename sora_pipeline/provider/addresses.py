@@ -9,8 +9,6 @@ import ipaddress
 import socket
 from typing import Any
 
-SETTING = "SORA_ALLOW_PRIVATE_HOSTS"
-
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _AddrInfo = tuple[int | socket.AddressFamily, int | socket.SocketKind, int, str, tuple[Any, ...]]
 # What networks without IPv4 make of an IPv4 address (RFC 6052).

@@ -1,4 +1,7 @@
-"""The model catalogue: what each model takes and costs, read from ``catalogue.toml`` and a user's file over it."""
+"""The model catalogue: what each model takes and costs.
+
+Read from ``catalogue.toml``, the catalogues that installed providers bring, and a user's file over them.
+"""
 
 import tomllib
 from collections.abc import Mapping
@@ -7,18 +10,22 @@ from decimal import Decimal
 from enum import StrEnum
 from importlib import resources
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from sora_pipeline.clip import Size
+from sora_pipeline.errors import SoraPipelineError
+from sora_pipeline.provider.registry import broken, usable
+from sora_pipeline.provider.spec import ProviderSpec
 
 
-class CatalogueError(ValueError):
+class CatalogueError(SoraPipelineError, ValueError):
     """Raised where a catalogue file has a mistake; the message names the file and the key."""
 
 
-class UnknownModel(KeyError):
+class UnknownModelError(SoraPipelineError, KeyError):
     """Raised where the catalogue has no such model; the message names those it has."""
 
     def __init__(self, name: str, known: tuple[str, ...]) -> None:
@@ -89,7 +96,7 @@ class Model:
         vendor: Whose model it is; part of some providers' paths.
         slug: ``vendor/model``, as the unified format names it.
         frame: How the unified format tells it the frame size.
-        formats: Wire formats that offer it.
+        formats: Names of the providers that offer it, installed or not.
         durations: Seconds a clip may last, ascending.
         sizes: Frame sizes a clip may have, in the catalogue's order.
         usd_per_second: Price by size, unlisted sizes included.
@@ -124,10 +131,17 @@ class Model:
 
 
 class Catalogue:
-    """All known models."""
+    """All known models.
 
-    def __init__(self, models: Mapping[str, Model]) -> None:
+    Attributes:
+        problems: Why the models of an installed provider are not among them: a sentence by the provider's name.
+    """
+
+    def __init__(
+        self, models: Mapping[str, Model], problems: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
         self._models = dict(models)
+        self.problems = dict(problems)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -143,16 +157,19 @@ class Catalogue:
         """The model of that name.
 
         Raises:
-            UnknownModel: there is none.
+            UnknownModelError: there is none.
         """
         try:
             return self._models[name]
         except KeyError:
-            raise UnknownModel(name, self.names) from None
+            raise UnknownModelError(name, self.names) from None
 
 
 def load_catalogue(extra: Path | None = None) -> Catalogue:
-    """The built-in catalogue, with a user's file laid over it.
+    """The built-in catalogue, with the models that installed providers bring, and a user's file laid over both.
+
+    A provider may add models, which need every key, or its name to the ``formats`` of one that exists. It may not
+    change what another's model takes and costs. One whose catalogue has a mistake is left out; ``problems`` says why.
 
     Args:
         extra: A TOML file of the same shape, or None. It may add models, which need every key, or change
@@ -163,13 +180,51 @@ def load_catalogue(extra: Path | None = None) -> Catalogue:
     """
     built_in = resources.files("sora_pipeline.provider").joinpath("catalogue.toml")
     tables = _tables(built_in.read_text("utf-8"), "catalogue.toml")
+    problems = broken()
+    for spec in usable():
+        try:
+            tables = _with_models_of(spec, tables)
+        except CatalogueError as problem:
+            problems[spec.name] = str(problem)
     if extra is None:
-        return _catalogue(tables, "catalogue.toml")
+        return _catalogue(tables, "catalogue.toml", problems)
     try:
         text = extra.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise CatalogueError(f"{extra}: cannot be read: {error}") from error
-    return _catalogue(_laid_over(tables, _tables(text, str(extra))), str(extra))
+    return _catalogue(_laid_over(tables, _tables(text, str(extra))), str(extra), problems)
+
+
+def _with_models_of(spec: ProviderSpec, tables: dict[str, Any]) -> dict[str, Any]:
+    """The tables, and the models that a provider brings.
+
+    Raises:
+        CatalogueError: its catalogue cannot be read, has a mistake, or changes a model that is not its own.
+    """
+    if spec.catalogue is None:
+        return tables
+    source = f"the catalogue of the provider {spec.name}"
+    try:
+        brought = _tables(spec.catalogue.read_text("utf-8"), source)
+    except (OSError, UnicodeDecodeError) as error:
+        raise CatalogueError(f"{source}: cannot be read: {error}") from error
+    named = brought.get("models")
+    known, models = dict(tables["models"]), named if isinstance(named, Mapping) else {}
+    joined = {name: table for name, table in models.items() if name in known}
+    for name, table in joined.items():
+        if table != {"formats": [spec.name]}:
+            raise CatalogueError(
+                f'{source}: {name} is in the catalogue already: formats = ["{spec.name}"] is all that can be said of it; '
+                "give a model that differs another name"
+            )
+        known[name] = {**known[name], "formats": [*known[name]["formats"], spec.name]}
+    new = {name: table for name, table in models.items() if name not in known}
+    if new or not joined:
+        # Checked by itself, so that a mistake is this provider's and nobody else's.
+        checked = _catalogue({**brought, "models": new}, source)
+        if lacking := [name for name in checked.names if spec.name not in checked.model(name).formats]:
+            raise CatalogueError(f"{source}: {lacking[0]}: formats does not name {spec.name}")
+    return {**tables, "models": {**known, **new}}
 
 
 def _tables(text: str, source: str) -> dict[str, Any]:
@@ -189,16 +244,18 @@ def _laid_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, 
     return merged
 
 
-def _catalogue(tables: Mapping[str, Any], source: str) -> Catalogue:
+def _catalogue(
+    tables: Mapping[str, Any], source: str, problems: Mapping[str, str] = MappingProxyType({})
+) -> Catalogue:
     try:
         data = _CatalogueData.model_validate(tables)
     except ValidationError as error:
-        problems = "; ".join(
+        mistakes = "; ".join(
             f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}"
             for problem in error.errors(include_url=False)
         )
-        raise CatalogueError(f"{source}: {problems}") from error
-    return Catalogue({name: _model(name, model) for name, model in data.models.items()})
+        raise CatalogueError(f"{source}: {mistakes}") from error
+    return Catalogue({name: _model(name, model) for name, model in data.models.items()}, problems)
 
 
 def _model(name: str, data: _ModelData) -> Model:

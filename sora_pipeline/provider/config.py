@@ -5,18 +5,11 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
-from sora_pipeline.provider.images import ImageTransport
 from sora_pipeline.provider.origins import origin
+from sora_pipeline.provider.protocol import ImageTransport
+from sora_pipeline.provider.registry import entry_of, find
 from sora_pipeline.provider.timeouts import Timeouts
 
-# None: there is no address to assume.
-DEFAULT_BASE_URLS: dict[str, str | None] = {
-    "sandbox": None,
-    "gptproto": "https://gptproto.com",
-    "gptproto-unified": "https://gptproto.com",
-    "openai-videos": "https://gptproto.com",
-}
-_JSON_ONLY = frozenset({"gptproto-unified"})
 _PATH_FIELDS = frozenset({"vendor", "model", "scene"})
 
 
@@ -24,8 +17,8 @@ class ProviderConfig(BaseModel):
     """One provider at one address with one key. Its repr hides the key.
 
     Attributes:
-        name: The wire format: a key of ``DEFAULT_BASE_URLS``.
-        base_url: Scheme, host and perhaps a path; None takes the format's default.
+        name: The provider, as it is installed.
+        base_url: Scheme, host and perhaps a path; None takes the provider's default.
         api_key: Sent as ``Authorization: Bearer`` to the base URL's origin only; the sandbox needs none.
         image_transport: How first frames are sent.
         submit_path: Replaces the submit path where the format's own has moved; may hold ``{vendor}``, ``{model}`` and
@@ -53,9 +46,8 @@ class ProviderConfig(BaseModel):
 
     @field_validator("name")
     @classmethod
-    def _known_format(cls, name: str) -> str:
-        if name not in DEFAULT_BASE_URLS:
-            raise ValueError(f"{name!r} is not one of {', '.join(DEFAULT_BASE_URLS)}")
+    def _is_installed(cls, name: str) -> str:
+        entry_of(name)
         return name
 
     @field_validator("base_url", mode="before")
@@ -92,20 +84,19 @@ class ProviderConfig(BaseModel):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        if not self.base_url:
-            default = DEFAULT_BASE_URLS[self.name]
-            if default is None:
-                raise ValueError(f"{self.name} has no address of its own: a base URL is needed")
-            # The model is frozen for everybody else.
-            object.__setattr__(self, "base_url", default)
-        if origin(self.base_url) is None or "?" in self.base_url or "#" in self.base_url:
-            raise ValueError(f"{self.base_url!r} is no http(s) address")
-        base_url = self.base_url.rstrip("/")
-        if self.name == "openai-videos":
-            base_url = base_url.removesuffix("/v1")  # as OpenAI's own clients are given it
-        object.__setattr__(self, "base_url", base_url)
-        if self.name in _JSON_ONLY and self.image_transport is ImageTransport.MULTIPART:
-            raise ValueError(f"{self.name} takes JSON only: the image transport cannot be multipart")
-        if not self.api_key.get_secret_value() and self.name != "sandbox":
+        spec = find(self.name)
+        if not self.base_url and spec.default_base_url is None:
+            raise ValueError(f"{self.name} has no address of its own: a base URL is needed")
+        base_url = self.base_url or spec.default_base_url or ""
+        if origin(base_url) is None or "?" in base_url or "#" in base_url:
+            raise ValueError(f"{base_url!r} is no http(s) address")
+        # The model is frozen for everybody else.
+        object.__setattr__(self, "base_url", base_url.rstrip("/"))
+        if self.image_transport not in spec.image_transports:
+            taken = ", ".join(each for each in ImageTransport if each in spec.image_transports)
+            raise ValueError(
+                f"{self.name} takes no image as {self.image_transport}; the image transport may be {taken}"
+            )
+        if spec.needs_key and not self.api_key.get_secret_value():
             raise ValueError(f"{self.name} needs a key")
         return self

@@ -12,6 +12,8 @@
 
 from enum import StrEnum
 
+from sora_pipeline.errors import SoraPipelineError
+
 
 class ErrorKind(StrEnum):
     """Why a clip has no video, in one word: the ``error_kind`` column."""
@@ -36,7 +38,7 @@ class ErrorKind(StrEnum):
     UNREADABLE_ANSWER = "unreadable_answer"
 
 
-class ProviderError(Exception):
+class ProviderError(SoraPipelineError):
     """Base of all errors a provider raises.
 
     Args:
@@ -48,6 +50,7 @@ class ProviderError(Exception):
     def __init__(self, kind: ErrorKind, message: str, *, http_status: int | None = None) -> None:
         super().__init__(message)
         self.kind = kind
+        self.code = str(kind)
         self.message = message
         self.http_status = http_status
 

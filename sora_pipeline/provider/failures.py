@@ -30,15 +30,20 @@ _WORDS: tuple[tuple[ErrorKind, re.Pattern[str]], ...] = tuple(
             ErrorKind.NO_BALANCE,
             r"insufficient[ _-]+(user[ _-]+)?(balance|quota|credit|fund)|balance (is )?(too low|not enough)|billing hard limit",
         ),
-        (ErrorKind.BAD_TOKEN, r"invalid_api_key|invalid token|invalid signature|token cannot be empty"),
+        (
+            ErrorKind.BAD_TOKEN,
+            # LiteLLM without a database says no_db_connection to every key but its master key.
+            r"invalid_api_key|invalid token|invalid signature|token cannot be empty|no_db_connection",
+        ),
         (
             ErrorKind.CONTENT_POLICY,
             r"moderation|content[ _-]?(policy|filter|violation)|guidelines|usage polic(y|ies)|safety (system|filter)|"
-            r"people-in-user-uploads|nsfw|sensitive[ _-]content|inappropriate content",
+            r"people-in-user-uploads|responsible ai\b|nsfw|sensitive[ _-]content|inappropriate content",
         ),
         (
             ErrorKind.MODEL_GONE,
-            r"\b(unknown|unsupported|retired|deprecated|disabled) (\w+ )?model\b|model[ _]?(not[ _]found|not[ _]exist)|"
+            r"\b(unknown|unsupported|retired|deprecated|disabled) (\w+ )?model\b|\binvalid model name\b|"
+            r"model[ _]?(not[ _]found|not[ _]exist)|"
             r"\bmodels?\b[\s:`'\"]*[\w./-]*[`'\"]*[\s:,]*(is |are |was |has been |have been |does |currently )*"
             r"(not found|not exist|unknown|unsupported|not supported|unavailable|not available|no longer|retired|"
             r"deprecated|removed|shut ?down|discontinued|temporarily paused|paused|disabled|offline)|temporarily paused",
@@ -53,6 +58,15 @@ _WORDS: tuple[tuple[ErrorKind, re.Pattern[str]], ...] = tuple(
             r"no[ _]resources?\b|server (is )?busy|too many running tasks|(over|out of) capacity",
         ),
     )
+)
+# What a gateway says with a 500 or 503 of its own where the answer behind it did not come: accepted or not, it does not
+# know. An address that cannot be connected to is not among them: there, nothing was sent.
+_LOST_BEHIND = re.compile(
+    r"server disconnected|disconnect/reset before headers|\b(connection|socket|peer|stream)\b[\w :]{0,20}\b(reset|closed|"
+    r"aborted|lost|terminated|broken)\b|\bclosed (the )?connection\b|broken pipe|\btimed[ -]?out\b|\btime-?out\b|"
+    r"deadline exceeded|\beof\b|incomplete (read|response|message)|payload is not completed|connection error\b|"
+    r"\b(read|remote ?protocol) ?error\b|\bdo request failed\b",
+    re.IGNORECASE,
 )
 _NO_RETRY_KINDS = frozenset(
     {
@@ -108,6 +122,12 @@ def classify_submit_failure(
         )
     if rejected := _rejects_this_clip(status, said):
         return RejectedError(rejected, message, http_status=http_status)
+    if status in (500, 503) and _lost_behind(answer, prompt):
+        return AmbiguousSubmitError(
+            ErrorKind.AMBIGUOUS_SUBMIT,
+            tidy(f"the request may have been accepted behind a gateway: {message}"),
+            http_status=http_status,
+        )
     if status in (425, 500, 503):
         return TransientError(
             ErrorKind.UNAVAILABLE, message, retry_after_s=retry_after_s, http_status=http_status
@@ -133,7 +153,7 @@ def classify_poll_failure(
     said = _said(answer, status, "")
     if said is ErrorKind.CONTENT_POLICY and status in (400, 403, 422, 451, 503):
         return GenerationFailedError(said, message, retryable=False, http_status=http_status)
-    if status in (401, 403):
+    if status in (401, 403) or (said is ErrorKind.BAD_TOKEN and status == 400):
         no_balance = said is ErrorKind.NO_BALANCE and status == 403
         kind = ErrorKind.NO_BALANCE if no_balance else ErrorKind.BAD_TOKEN
         return BlockedError(kind, message, http_status=http_status)
@@ -200,11 +220,20 @@ def _said(answer: Answer, status: int, prompt: str) -> ErrorKind | None:
     """What the provider's words say, if anything; pages of HTML are no words."""
     if status == 400 and 503 in answer.numeric_codes:
         return ErrorKind.CONTENT_POLICY
+    words = _words(answer, prompt)
+    return next((kind for kind, pattern in _WORDS if pattern.search(words)), None)
+
+
+def _lost_behind(answer: Answer, prompt: str) -> bool:
+    return _LOST_BEHIND.search(_words(answer, prompt)) is not None
+
+
+def _words(answer: Answer, prompt: str) -> str:
+    """Without an echo of the prompt, and bounded, so that no answer can make patterns slow."""
     words = " ".join((*answer.error_codes, answer.error_message))
     if len(prompt) >= _MIN_ECHO:
         words = words.replace(prompt, "")
-    # Patterns look at a bounded text, so that no answer can make them slow.
-    return next((kind for kind, pattern in _WORDS if pattern.search(words[:4000])), None)
+    return words[:4000]
 
 
 def _message(answer: Answer, http_status: int | None, secret: str) -> str:

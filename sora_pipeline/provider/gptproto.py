@@ -7,8 +7,8 @@ Result: ``GET /api/v3/predictions/{id}/result``, or ``data.urls.get`` of the ans
 from typing import Any
 from urllib.parse import quote
 
-from sora_pipeline.provider.images import ImageTransport, image_file, image_reference
-from sora_pipeline.provider.protocol import SubmitRequest
+from sora_pipeline.provider.images import image_file, image_reference
+from sora_pipeline.provider.protocol import ImageTransport, SubmitRequest
 from sora_pipeline.provider.wire import Outgoing, WireFormat
 
 

@@ -17,7 +17,6 @@ import httpx
 
 from sora_pipeline import __version__
 from sora_pipeline.provider.addresses import (
-    SETTING,
     PrivateAddressError,
     is_private_address_error,
     is_private_literal,
@@ -235,8 +234,7 @@ class Http:
 def _private_output(url: str) -> RejectedError:
     return RejectedError(
         ErrorKind.PRIVATE_ADDRESS,
-        f"the output is at {httpx.URL(url).host}, which is not an address in the public internet, and was not requested; "
-        f"if that is where your provider keeps its outputs, set {SETTING}=true",
+        f"the output is at {httpx.URL(url).host}, which is not an address in the public internet, and was not requested",
     )
 
 

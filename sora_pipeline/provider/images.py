@@ -1,22 +1,12 @@
 """How the first frame travels: as a URL, inside the JSON, or as a file part."""
 
 import base64
-from enum import StrEnum
 
 from sora_pipeline.provider.errors import ErrorKind, RejectedError
 from sora_pipeline.provider.http import FilePart
-from sora_pipeline.provider.protocol import InputImage
+from sora_pipeline.provider.protocol import ImageTransport, InputImage
 
 _EXTENSIONS = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp"}
-
-
-class ImageTransport(StrEnum):
-    """What ``SORA_IMAGE_TRANSPORT`` says."""
-
-    AUTO = "auto"  # what the wire format is known to take
-    URL = "url"
-    DATA_URI = "data-uri"
-    MULTIPART = "multipart"
 
 
 def image_reference(image: InputImage, transport: ImageTransport) -> str:

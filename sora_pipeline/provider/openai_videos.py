@@ -8,8 +8,10 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
-from sora_pipeline.provider.images import ImageTransport, image_file, image_reference
-from sora_pipeline.provider.protocol import Prediction, PredictionState, SubmitRequest
+from sora_pipeline.provider.catalogue import Catalogue
+from sora_pipeline.provider.config import ProviderConfig
+from sora_pipeline.provider.images import image_file, image_reference
+from sora_pipeline.provider.protocol import ImageTransport, Prediction, PredictionState, SubmitRequest
 from sora_pipeline.provider.wire import Outgoing, WireFormat
 
 _AS_FORM = (ImageTransport.AUTO, ImageTransport.MULTIPART)
@@ -19,6 +21,11 @@ class OpenAIVideos(WireFormat):
     """The ``/v1/videos`` format."""
 
     usual_submit_path = "/v1/videos"
+
+    def __init__(self, config: ProviderConfig, catalogue: Catalogue) -> None:
+        # OpenAI's own clients are given the address with its /v1.
+        base_url = config.base_url.removesuffix("/v1")
+        super().__init__(config.model_copy(update={"base_url": base_url}), catalogue)
 
     @property
     def key_path(self) -> str:  # type: ignore[override]

@@ -1,4 +1,4 @@
-"""What the pipeline needs of a provider: submit, poll, open an output. One file per wire format implements it."""
+"""What the pipeline needs of a provider: submit, poll, open an output. docs/providers.md says how to write one."""
 
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
@@ -21,6 +21,15 @@ class PredictionState(StrEnum):
     RUNNING = "running"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
+
+
+class ImageTransport(StrEnum):
+    """How a first frame travels: what ``SORA_IMAGE_TRANSPORT`` says."""
+
+    AUTO = "auto"  # what the provider is known to take
+    URL = "url"
+    DATA_URI = "data-uri"
+    MULTIPART = "multipart"
 
 
 @dataclass(frozen=True, slots=True)

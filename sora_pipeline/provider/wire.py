@@ -17,7 +17,7 @@ from sora_pipeline.provider.failures import classify_submit_failure
 from sora_pipeline.provider.http import FilePart, Http
 from sora_pipeline.provider.model_names import is_other_model
 from sora_pipeline.provider.origins import origin, same_origin
-from sora_pipeline.provider.polling import read_prediction
+from sora_pipeline.provider.predictions import read_prediction
 from sora_pipeline.provider.preflight import read_key_check, read_model_check
 from sora_pipeline.provider.protocol import Accepted, KeyCheck, Prediction, SubmitRequest
 from sora_pipeline.provider.wording import tidy

@@ -27,12 +27,7 @@ def _item(job: Job) -> dict[str, Any]:
     return {
         "prediction_id": job.id,
         "format": job.wire,
-        "model": job.model,
-        "prompt": job.prompt,
-        "duration": job.duration,
-        "size": str(job.size),
-        "image_sha256": job.image_sha256,
-        "cost_usd": str(job.cost_usd),
+        **job.what_is_billed(),
         "accepted_at": _utc(job.accepted_at),
         "ended_at": _utc(job.ended_at) if job.ended_at is not None else None,
         "status": job.state().value,

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from decimal import Decimal
 
-from sora_pipeline.clip import Size
+from sora_pipeline.sandbox.size import Size
 
 _P720 = (Size(720, 1280), Size(1280, 720))
 _P1024 = (Size(1024, 1792), Size(1792, 1024))

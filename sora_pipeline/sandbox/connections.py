@@ -25,7 +25,7 @@ class DropConnection(Exception):
         self.reset = reset
 
 
-class Doorman:
+class ConnectionMiddleware:
     """Sees every request first: counts it, and notes its transport so that it can be cut.
 
     Args:

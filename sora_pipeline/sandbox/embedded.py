@@ -6,6 +6,7 @@ Imported by every run worker, so it takes little along: the server's own modules
 import contextlib
 import fcntl
 import http.client
+import importlib.util
 import json
 import os
 import signal
@@ -17,6 +18,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from sora_pipeline.errors import SoraPipelineError
 
 if TYPE_CHECKING:
     from sora_pipeline.sandbox.settings import SandboxSettings
@@ -32,8 +35,10 @@ _PREFIX = "SORA_SANDBOX_"
 _started: dict[int, subprocess.Popen[bytes]] = {}
 
 
-class SandboxStartError(RuntimeError):
-    """The sandbox did not come up; the text names its log and holds the last lines."""
+class SandboxStartError(SoraPipelineError):
+    """The sandbox did not come up; the text says what to install, or names its log and holds the last lines."""
+
+    code = "sandbox"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +66,7 @@ def ensure_sandbox(state_dir: Path) -> SandboxEndpoint:
     Raises:
         SandboxStartError: it did not come up.
     """
+    check_installed()
     state_dir = state_dir.resolve()
     state_dir.mkdir(parents=True, exist_ok=True)
     with _alone(state_dir):
@@ -74,6 +80,20 @@ def ensure_sandbox(state_dir: Path) -> SandboxEndpoint:
         if last is not None:
             environment[f"{_PREFIX}PORT"] = str(urllib.parse.urlsplit(last.url).port)
         return _start(state_dir, environment)
+
+
+def check_installed() -> None:
+    """See that the sandbox's server is installed; the pipeline itself works without.
+
+    Raises:
+        SandboxStartError: it is not.
+    """
+    missing = [name for name in ("numpy", "starlette", "uvicorn") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise SandboxStartError(
+            f"the sandbox provider needs {', '.join(missing)}: pip install 'sora-pipeline[sandbox]', or name "
+            "another provider in SORA_PROVIDER"
+        )
 
 
 def stop_sandbox(state_dir: Path) -> bool:

@@ -11,10 +11,14 @@ from sora_pipeline.sandbox.catalogue import MODELS
 from sora_pipeline.sandbox.connections import DropConnection
 from sora_pipeline.sandbox.faults import Drop, Fault, File, asked_for
 from sora_pipeline.sandbox.jobs import Job, Outcome
-from sora_pipeline.sandbox.limits import SubmitLimiter, dealt, render_time
-from sora_pipeline.sandbox.orders import (
-    Order,
-    RawOrder,
+from sora_pipeline.sandbox.limits import SubmitLimiter, drawn_faults, render_time
+from sora_pipeline.sandbox.refusals import Problem, Refusal
+from sora_pipeline.sandbox.render_queue import RenderQueue
+from sora_pipeline.sandbox.settings import Outage, SandboxSettings
+from sora_pipeline.sandbox.store import JobStore
+from sora_pipeline.sandbox.submits import (
+    RawSubmit,
+    Submit,
     check_image,
     read_duration,
     read_image,
@@ -22,10 +26,6 @@ from sora_pipeline.sandbox.orders import (
     read_prompt,
     read_size,
 )
-from sora_pipeline.sandbox.refusals import Problem, Refusal
-from sora_pipeline.sandbox.settings import Outage, SandboxSettings
-from sora_pipeline.sandbox.store import JobStore
-from sora_pipeline.sandbox.studio import Studio
 
 _OUTAGES = {
     Outage.INTERNAL: Problem.INTERNAL,
@@ -43,13 +43,13 @@ class Emulator:
     Args:
         settings: How it behaves; see :meth:`change`.
         store: The jobs.
-        studio: Brings jobs to their end.
+        render_queue: Brings jobs to their end.
     """
 
-    def __init__(self, settings: SandboxSettings, store: JobStore, studio: Studio) -> None:
+    def __init__(self, settings: SandboxSettings, store: JobStore, render_queue: RenderQueue) -> None:
         self.settings = settings
         self.store = store
-        self.studio = studio
+        self.render_queue = render_queue
         self.instance = secrets.token_hex(16)  # tells this server from another one on the same port
         self._limiter = SubmitLimiter()
         self._outage_began = time.monotonic()
@@ -86,7 +86,7 @@ class Emulator:
         ):
             raise Refusal(Problem.BAD_KEY)
 
-    async def submit(self, wire: str, raw: RawOrder, *, id_prefix: str = "") -> Job:
+    async def submit(self, wire: str, raw: RawSubmit, *, id_prefix: str = "") -> Job:
         """Take a submit; what is returned is billed and durable.
 
         Args:
@@ -104,14 +104,14 @@ class Emulator:
         prompt = read_prompt(raw.prompt)
         faults = self._faults(prompt, number)
         await self._refuse(prompt, faults)
-        order = await self._read(raw, prompt)
-        self._check_room(order)
+        submit = await self._read(raw, prompt)
+        self._check_room(submit)
         job_id = id_prefix + uuid.uuid4().hex
-        job = self._job(job_id, wire, order, faults, render_time(settings, number, faults))
+        job = self._job(job_id, wire, submit, faults, render_time(settings, number, faults))
         for fault in faults:
             self.store.use(fault, prompt)  # committed with the job, or before it
         await self.store.add(job)
-        self.studio.begin(job, shared=settings.shared_renders)
+        self.render_queue.begin(job, shared=settings.shared_renders)
         if any(fault.slow_answer for fault in faults):
             await asyncio.sleep(settings.slow_answer_s)
         if any(fault.drop is Drop.AFTER for fault in faults):
@@ -179,11 +179,11 @@ class Emulator:
         """Forget all jobs, the bill and the files; settings stay."""
         self.store.clear()
         self._limiter.clear()
-        await self.studio.clear()
+        await self.render_queue.clear()
 
     def _faults(self, prompt: str, number: int) -> list[Fault]:
         try:
-            wanted = [*asked_for(prompt), *dealt(self.settings, number)]
+            wanted = [*asked_for(prompt), *drawn_faults(self.settings, number)]
         except ValueError as error:
             raise Refusal(Problem.INVALID, str(error)) from None
         return [fault for fault in wanted if not (fault.once and self.store.was_used(fault, prompt))]
@@ -201,35 +201,35 @@ class Emulator:
             if fault.drop is Drop.BEFORE:
                 raise DropConnection(reset=True)
 
-    async def _read(self, raw: RawOrder, prompt: str) -> Order:
+    async def _read(self, raw: RawSubmit, prompt: str) -> Submit:
         model = read_model(raw.model)
         duration, size = read_duration(raw.duration, model), read_size(raw.size, model)
-        image = await read_image(raw.image, size, fetch_images=self.settings.fetch_images)
-        order = Order(model, prompt, duration, size, image)
+        image = await read_image(raw.image)
+        submit = Submit(model, prompt, duration, size, image)
         if image is not None:
             await asyncio.to_thread(check_image, image, size)
-            await asyncio.to_thread(self.studio.keep_image, image, order.image_sha256 or "")
-        return order
+            await asyncio.to_thread(self.render_queue.save_image, image, submit.image_sha256 or "")
+        return submit
 
-    def _check_room(self, order: Order) -> None:
+    def _check_room(self, submit: Submit) -> None:
         settings = self.settings
         if settings.max_running and self.store.running >= settings.max_running:
             raise Refusal(Problem.TOO_MANY_RUNNING, retry_after_s=1)
-        cost = order.model.cost(order.size, order.duration)
+        cost = submit.model.cost(submit.size, submit.duration)
         if settings.balance_usd is not None and self.store.total_usd + cost > settings.balance_usd:
             raise Refusal(Problem.NO_BALANCE)
 
-    def _job(self, job_id: str, wire: str, order: Order, faults: list[Fault], render_s: float) -> Job:
+    def _job(self, job_id: str, wire: str, submit: Submit, faults: list[Fault], render_s: float) -> Job:
         now = time.time()
         return Job(
             id=job_id,
             wire=wire,
-            model=order.model.name,
-            prompt=order.prompt,
-            duration=order.duration,
-            size=order.size,
-            image_sha256=order.image_sha256,
-            cost_usd=order.model.cost(order.size, order.duration),
+            model=submit.model.name,
+            prompt=submit.prompt,
+            duration=submit.duration,
+            size=submit.size,
+            image_sha256=submit.image_sha256,
+            cost_usd=submit.model.cost(submit.size, submit.duration),
             accepted_at=now,
             ready_at=now + render_s,
             fault_names=tuple(fault.name for fault in faults),

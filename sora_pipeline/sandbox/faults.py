@@ -19,7 +19,7 @@ class Drop(StrEnum):
 
 
 class Words(StrEnum):
-    """How status words are spoilt."""
+    """How status words are status_word."""
 
     ODD = "odd"
     UPPERCASE = "uppercase"
@@ -60,7 +60,7 @@ class Fault:
         error: The job's error text.
         code: The error's code, in formats that have one.
         render_factor: The render takes so many times as long.
-        words: How the job's status words are spoilt.
+        words: How the job's status words are status_word.
         model_returned: The model that answers name.
         file: What is wrong with the output.
         poll_errors: So many polls fail (500, 503, a cut connection in turn) before one is answered.

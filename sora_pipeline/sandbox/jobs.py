@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
 
-from sora_pipeline.clip import Size
 from sora_pipeline.sandbox.faults import End, Fault, File, named
+from sora_pipeline.sandbox.size import Size
 
 
 class Outcome(StrEnum):
@@ -68,6 +68,17 @@ class Job:
     def __post_init__(self) -> None:
         self.faults = named(self.fault_names)
 
+    def what_is_billed(self) -> dict[str, str | int | None]:
+        """What was accepted and what it costs, as JSON values; the database and the bill hold the same."""
+        return {
+            "model": self.model,
+            "prompt": self.prompt,
+            "duration": self.duration,
+            "size": str(self.size),
+            "image_sha256": self.image_sha256,
+            "cost_usd": str(self.cost_usd),
+        }
+
     @property
     def end(self) -> End | None:
         """How a fault makes it end instead of with a video."""
@@ -106,11 +117,6 @@ class Job:
         return f"{self.id}.mp4"
 
     @property
-    def is_running(self) -> bool:
-        """Whether it takes one of the places of ``max_running``."""
-        return self.ended_at is None
-
-    @property
     def is_unfinished(self) -> bool:
         """Whether it will still come to an end by itself."""
         return self.ended_at is None and self.end is not End.NEVER
@@ -137,6 +143,6 @@ class Job:
         self.ended_at = now
         return True
 
-    def give_up(self, now: float, error: str) -> None:
+    def fail(self, now: float, error: str) -> None:
         """End it as failed: it could not be rendered."""
         self.outcome, self.error, self.ended_at = Outcome.FAILED, error, now

@@ -45,7 +45,7 @@ def chance(seed: int, *what: object) -> float:
     return int.from_bytes(digest[:7]) / 2**56
 
 
-def dealt(settings: SandboxSettings, submit: int) -> list[Fault]:
+def drawn_faults(settings: SandboxSettings, submit: int) -> list[Fault]:
     """The faults that ``fault_rates`` deals to this submit."""
     return [
         FAULTS[name]

@@ -64,7 +64,7 @@ async def serve_video(
         missing: The wire format's way to say that there is none.
         fresh: Whether what was asked for has not expired.
     """
-    path = emulator.studio.path(job)
+    path = emulator.render_queue.path(job)
     match job.file_fault:
         case File.LATE if time.time() < (job.ended_at or 0) + emulator.settings.late_file_s:
             return missing("not found", 404)

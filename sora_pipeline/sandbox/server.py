@@ -13,8 +13,9 @@ from pathlib import Path
 
 import uvicorn
 
+from sora_pipeline.errors import SoraPipelineError
 from sora_pipeline.sandbox.app import build
-from sora_pipeline.sandbox.connections import Doorman, reset
+from sora_pipeline.sandbox.connections import ConnectionMiddleware, reset
 from sora_pipeline.sandbox.emulator import Emulator
 from sora_pipeline.sandbox.settings import Outage, SandboxSettings
 
@@ -23,8 +24,8 @@ _REFUSE_S = 5  # how long the port stays closed where nothing was said
 _LOCK_WAIT_S = 5  # an earlier server may still be on its way out
 
 
-class SandboxInUseError(RuntimeError):
-    """Another sandbox runs on the same state folder."""
+class SandboxInUseError(SoraPipelineError):
+    """Raised where another sandbox runs on the same state folder."""
 
 
 def serve(settings: SandboxSettings) -> None:
@@ -36,8 +37,8 @@ def serve(settings: SandboxSettings) -> None:
     """
     settings.state_dir.mkdir(parents=True, exist_ok=True)
     with _owned(settings.state_dir), contextlib.closing(_bind(settings)) as listener:
-        doorman, emulator = build(settings)
-        server = SandboxServer(doorman, emulator, listener)
+        app, emulator = build(settings)
+        server = SandboxServer(app, emulator, listener)
         with contextlib.suppress(KeyboardInterrupt):
             server.run(sockets=[listener])
 
@@ -46,15 +47,15 @@ class SandboxServer(uvicorn.Server):
     """uvicorn, which also says when it is ready, stops when idle, and can close its port for a while.
 
     Args:
-        doorman: The application.
+        app: The application.
         emulator: Asked for its settings and jobs.
         listener: The bound socket.
     """
 
-    def __init__(self, doorman: Doorman, emulator: Emulator, listener: socket.socket) -> None:
+    def __init__(self, app: ConnectionMiddleware, emulator: Emulator, listener: socket.socket) -> None:
         super().__init__(
             uvicorn.Config(
-                doorman,
+                app,
                 log_level="warning",
                 access_log=False,
                 backlog=BACKLOG,
@@ -63,7 +64,7 @@ class SandboxServer(uvicorn.Server):
                 timeout_graceful_shutdown=1,
             )
         )
-        self._doorman = doorman
+        self._app = app
         self._emulator = emulator
         self._listener = listener
         self._address = listener.getsockname()[:2]
@@ -84,7 +85,7 @@ class SandboxServer(uvicorn.Server):
         if settings.outage is Outage.REFUSE and self._closed is None:
             self._closed = asyncio.create_task(self._close_port(settings.outage_s or _REFUSE_S))
         patience = settings.exit_when_idle_s
-        if patience and self._doorman.idle_s > patience:
+        if patience and self._app.idle_s > patience:
             self.should_exit |= not any(job.is_unfinished for job in self._emulator.store.open())
         return await super().on_tick(counter)
 

@@ -63,7 +63,8 @@ Rates = Annotated[dict[str, Rate], BeforeValidator(_rates)]
 class SandboxSettings(BaseModel):
     """How the sandbox behaves; every default is a provider in good health."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # Earlier Pydantic warns of a field called `model_gone` otherwise.
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(0, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
@@ -79,9 +80,6 @@ class SandboxSettings(BaseModel):
     )
     exit_when_idle_s: float = Field(
         0, ge=0, description="Stop after so many seconds with no request and no unfinished job; 0 is never."
-    )
-    fetch_images: bool = Field(
-        True, description="Download images given as URL; without, a test card takes their place."
     )
     fps: int = Field(24, ge=1, le=120, description="Frames a second of rendered videos.")
     render_workers: int = Field(2, ge=1, le=16, description="Processes that render.")

@@ -1,12 +1,12 @@
-"""The jobs in memory, where polls read them, with the journal behind."""
+"""The jobs in memory, where polls read them, with the database behind."""
 
 import hashlib
 from collections.abc import Iterable
 from decimal import Decimal
 
 from sora_pipeline.sandbox.faults import Fault
+from sora_pipeline.sandbox.job_database import JobDatabase
 from sora_pipeline.sandbox.jobs import Job
-from sora_pipeline.sandbox.journal import Journal
 
 _KEYS_LEAKED = "keys-leaked"
 _SUBMITS = "submits"
@@ -16,12 +16,12 @@ class JobStore:
     """Every accepted job, what they cost together, and a few counts.
 
     Args:
-        journal: Where it is written down; read at once.
+        database: Where it is written down; read at once.
     """
 
-    def __init__(self, journal: Journal) -> None:
-        jobs, self._marks = journal.load()
-        self._journal = journal
+    def __init__(self, database: JobDatabase) -> None:
+        jobs, self._marks = database.load()
+        self._database = database
         self._jobs = {job.id: job for job in jobs}
         self._open = {job.id: job for job in jobs if job.ended_at is None}
         self.total_usd = sum((job.cost_usd for job in jobs), Decimal(0))
@@ -59,7 +59,7 @@ class JobStore:
         self._jobs[job.id] = self._open[job.id] = job
         self.total_usd += job.cost_usd
         try:
-            await self._journal.add(job)
+            await self._database.add(job)
         except Exception:
             del self._jobs[job.id], self._open[job.id]
             self.total_usd -= job.cost_usd
@@ -68,7 +68,7 @@ class JobStore:
     def ended(self, job: Job) -> None:
         """Note that a job has ended."""
         if self._open.pop(job.id, None) is not None:
-            self._journal.update(job)
+            self._database.update(job)
 
     def clear(self) -> None:
         """Forget everything."""
@@ -76,7 +76,7 @@ class JobStore:
         self._open.clear()
         self._marks.clear()
         self.total_usd = Decimal(0)
-        self._journal.clear()
+        self._database.clear()
 
     @property
     def keys_leaked(self) -> int:
@@ -102,11 +102,11 @@ class JobStore:
 
     async def flush(self) -> None:
         """What was noted is durable when this returns."""
-        await self._journal.flush()
+        await self._database.flush()
 
     def _count(self, name: str) -> int:
         value = self._marks[name] = self._marks.get(name, 0) + 1
-        self._journal.mark(name, value)
+        self._database.mark(name, value)
         return value
 
 

@@ -8,12 +8,10 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from sora_pipeline.assets.clips import clip_partitions
-from sora_pipeline.definitions import build_definitions
 from sora_pipeline.ledger import Ledger
 from sora_pipeline.names import CLIPS, RANGE_END_TAG, RANGE_START_TAG
-from sora_pipeline.settings import Settings
-from sora_pipeline_tests.conftest import Rows, Sandbox, write_manifest
+from sora_pipeline.pipeline import VideoPipeline
+from sora_pipeline_tests.conftest import Rows, Sandbox, ids, key, write_manifest
 
 
 @dataclass
@@ -25,7 +23,7 @@ class Studio:
 
     @property
     def definitions(self) -> dg.Definitions:
-        return build_definitions(Settings.from_env())
+        return VideoPipeline().definitions()
 
     def materialize(
         self,
@@ -35,10 +33,10 @@ class Studio:
         tags: dict[str, str] | None = None,
         config: dict[str, Any] | None = None,
     ) -> dg.ExecuteInProcessResult:
-        """One run over these assets and, where they have partitions, this range of clips."""
+        """One run over these assets and, where they have partitions, this range of clips of ``prompts.csv``."""
         marks = dict(tags or {})
         if clips is not None:
-            marks |= {RANGE_START_TAG: clips[0], RANGE_END_TAG: clips[1]}
+            marks |= {RANGE_START_TAG: key(clips[0]), RANGE_END_TAG: key(clips[1])}
         definitions = self.definitions
         return dg.materialize(
             list(definitions.assets or []),
@@ -61,19 +59,22 @@ class Studio:
 
     def colours(self, asset: str) -> dict[str, str | None]:
         """What the UI shows of every clip: MATERIALIZED, FAILED, or nothing."""
-        keys = self.instance.get_dynamic_partitions(CLIPS)
-        found = self.instance.get_status_by_partition(dg.AssetKey(asset), keys, clip_partitions) or {}
-        return {key: status.value if (status := found.get(key)) else None for key in keys}
+        partitions = self.instance.get_dynamic_partitions(CLIPS)
+        found = (
+            self.instance.get_status_by_partition(dg.AssetKey(asset), partitions, VideoPipeline().clips) or {}
+        )
+        statuses = [status.value if (status := found.get(each)) else None for each in partitions]
+        return dict(zip(ids(partitions), statuses, strict=True))
 
     def events(self, asset: str, clip: str) -> list[dg.EventLogRecord]:
         """A clip's materializations of an asset, the newest first."""
-        filters = dg.AssetRecordsFilter(asset_key=dg.AssetKey(asset), asset_partitions=[clip])
+        filters = dg.AssetRecordsFilter(asset_key=dg.AssetKey(asset), asset_partitions=[key(clip)])
         return list(self.instance.fetch_materializations(filters, limit=50).records)
 
     def metadata(self, asset: str, clip: str) -> dict[str, Any]:
         materialization = self.events(asset, clip)[0].asset_materialization
         assert materialization is not None
-        return {key: value.value for key, value in materialization.metadata.items()}
+        return {name: value.value for name, value in materialization.metadata.items()}
 
     def data_version(self, asset: str, clip: str) -> str | None:
         materialization = self.events(asset, clip)[0].asset_materialization

@@ -7,7 +7,8 @@ from sora_pipeline.ledger import AttemptState, Ledger
 from sora_pipeline.names import BATCH_TAG, REQUESTED_BY_TAG
 from sora_pipeline.production import sending, submitting
 from sora_pipeline_tests.assets.conftest import Studio, sentence_of
-from sora_pipeline_tests.conftest import Sandbox, latest, rows_of, standing
+from sora_pipeline_tests.conftest import Sandbox, keys, latest, rows_of, standing
+from sora_pipeline_tests.production.parts import video_of
 
 GREEN, RED = "MATERIALIZED", "FAILED"
 
@@ -63,12 +64,13 @@ def test_each_clip_has_its_own_metadata_and_data_version(studio: Studio, ledger:
     for clip_id in ("a", "b"):
         attempt = latest(ledger, clip_id)
         made = studio.metadata("generations", clip_id)
-        assert made["prediction_id"] == attempt.prediction_id
+        assert made["prediction_id"] == attempt.submission.prediction_id
+        assert (made["production"], made["clip_id"], made["account"]) == ("prompts", clip_id, "sandbox")
         assert (made["cost_usd"], made["submitted_by_this_run"]) == (1.2, True)
         assert studio.data_version("generations", clip_id) == attempt.fingerprint
-        stored = studio.metadata("videos", clip_id)
-        assert (stored["width"], stored["height"], stored["sha256"]) == (720, 1280, attempt.sha256)
-        assert studio.data_version("videos", clip_id) == attempt.sha256
+        stored, sha256 = studio.metadata("videos", clip_id), video_of(attempt).facts.sha256
+        assert (stored["width"], stored["height"], stored["sha256"]) == (720, 1280, sha256)
+        assert studio.data_version("videos", clip_id) == sha256
     assert latest(ledger, "a").fingerprint != latest(ledger, "b").fingerprint
 
 
@@ -165,7 +167,7 @@ def test_lasting_outage_fails_in_the_end_and_the_clips_stay_pending(
     assert "unavailable" in sentence_of(result) or not result.success
     assert studio.colours("generations") == {"a": RED}
     assert latest(ledger, "a").state is AttemptState.FAILED
-    assert ledger.clips.pending(3) == ["a"]
+    assert ledger.clips.pending(3) == keys("a")
 
 
 def test_breaker_ends_the_run_with_what_to_do(studio: Studio, sandbox: Sandbox) -> None:

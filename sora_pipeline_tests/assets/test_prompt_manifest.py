@@ -6,7 +6,7 @@ import pytest
 from sora_pipeline.ledger import Ledger
 from sora_pipeline.names import CLIPS
 from sora_pipeline_tests.assets.conftest import Studio, sentence_of
-from sora_pipeline_tests.conftest import rows_of
+from sora_pipeline_tests.conftest import keys, rows_of
 
 
 def metadata_of(result: dg.ExecuteInProcessResult) -> dict[str, object]:
@@ -17,10 +17,10 @@ def metadata_of(result: dg.ExecuteInProcessResult) -> dict[str, object]:
 def test_every_valid_row_becomes_a_partition_that_the_ledger_wants(studio: Studio, ledger: Ledger) -> None:
     result = studio.read([*rows_of(b="a fox", a="an owl"), {"clip_id": "c", "prompt": "a cat", "takes": "2"}])
     assert result.success
-    keys = studio.instance.get_dynamic_partitions(CLIPS)
-    assert keys[:2] == ["b", "a"], "in the manifest's order"
-    assert len(keys) == 4
-    assert ledger.clips.pending(3) == list(keys)
+    partitions = studio.instance.get_dynamic_partitions(CLIPS)
+    assert partitions[:2] == keys("b", "a"), "in the manifest's order"
+    assert len(partitions) == 4
+    assert ledger.clips.pending(3) == list(partitions)
     shown = metadata_of(result)
     assert (shown["clips"], shown["invalid_rows"], shown["estimate_usd"]) == (4, 0, 4.8)
     assert (shown["still_to_pay_usd"], shown["clips_to_pay"]) == (4.8, 4)
@@ -31,7 +31,7 @@ def test_invalid_rows_are_listed_and_the_others_go_on(studio: Studio, ledger: Le
         [{"clip_id": "a", "prompt": "a fox"}, {"clip_id": "b", "prompt": "", "duration": "5"}]
     )
     assert result.success
-    assert studio.instance.get_dynamic_partitions(CLIPS) == ["a"]
+    assert studio.instance.get_dynamic_partitions(CLIPS) == keys("a")
     (event,) = result.asset_materializations_for_node("prompt_manifest")
     table = event.metadata["problems"]
     assert isinstance(table, dg.TableMetadataValue)
@@ -60,10 +60,8 @@ def test_whole_file_problem_fails_with_its_sentence_and_registers_nothing(
     assert words in sentence_of(result)
     assert str(path) in sentence_of(result)
     assert studio.instance.get_dynamic_partitions(CLIPS) == []
-    assert ledger.clips.wanted() == {}
-    (made,) = ledger.productions.all()
-    assert made.error is not None
-    assert words in made.error
+    assert ledger.clips.pending(3) == []
+    assert ledger.productions.all() == []
 
 
 def test_nothing_named_says_what_to_set(studio: Studio) -> None:
@@ -79,7 +77,7 @@ def test_manifest_and_budget_of_the_environment_are_taken(
     monkeypatch.setenv("SORA_BUDGET_USD", "12.50")
     assert studio.materialize(["prompt_manifest"]).success
     (made,) = ledger.productions.all()
-    assert (str(made.budget_usd), made.output_uri) == ("12.5", str(tmp_path / "out"))
+    assert (str(made.budget_usd), made.output_uri) == ("12.5", str(tmp_path / "out" / "from_env"))
 
 
 def test_budget_that_is_no_amount_is_refused_with_a_sentence(studio: Studio, tmp_path: Path) -> None:
@@ -96,6 +94,35 @@ def test_output_that_cannot_be_written_fails_with_its_sentence(
     (tmp_path / "taken").write_text("a file where a folder should be")
     result = studio.read_file(tmp_path / "a.csv", output=str(tmp_path / "taken"))
     assert "a part of its path is a file" in sentence_of(result)
-    assert ledger.clips.wanted() == {}
-    (made,) = ledger.productions.all()
-    assert "a part of its path is a file" in (made.error or "")
+    assert ledger.clips.pending(3) == []
+    assert ledger.productions.all() == []
+
+
+def test_production_that_can_no_longer_be_read_says_so_to_whoever_asks(
+    studio: Studio, ledger: Ledger, tmp_path: Path
+) -> None:
+    """The schedule names no production; it is the one that was made from this file."""
+    studio.read(rows_of(a="a fox"))
+    (tmp_path / "prompts.csv").write_text("title,text\nx,y\n")
+    assert not studio.read_file(tmp_path / "prompts.csv").success
+    assert "prompt" in (ledger.productions.get("prompts").error or "")
+    assert ledger.clips.pending(3) == keys("a"), "what was wanted stays wanted"
+    studio.read(rows_of(a="a fox"))
+    assert ledger.productions.get("prompts").error is None
+
+
+def test_output_and_name_of_another_production_are_refused_before_anything_is_written(
+    studio: Studio, ledger: Ledger, tmp_path: Path
+) -> None:
+    studio.read(rows_of(a="a fox"), "monday.csv")
+    (tmp_path / "tuesday.csv").write_text("clip_id,prompt\na,an owl\n")
+    taken = str(tmp_path / "out" / "monday")
+    refused = studio.read_file(tmp_path / "tuesday.csv", output=taken)
+    assert f"{taken} is the output of the production monday" in sentence_of(refused)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "monday.csv").write_text("clip_id,prompt\nb,an owl\n")
+    assert "--name monday" in sentence_of(studio.read_file(tmp_path / "elsewhere" / "monday.csv"))
+    assert [each.production_id for each in ledger.productions.all()] == ["monday"]
+    assert studio.instance.get_dynamic_partitions(CLIPS) == ["monday:a"]
+    assert studio.read_file(tmp_path / "tuesday.csv", production="mardi").success
+    assert ledger.productions.get("mardi").output_uri == str(tmp_path / "out" / "mardi")

@@ -1,5 +1,7 @@
 """Ticks sensors and runs what they request, as the daemon does, one step at a time."""
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -7,13 +9,13 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from sora_pipeline import resources
+from sora_pipeline import runtime
 from sora_pipeline.automation.requests import requested_lease_s
-from sora_pipeline.definitions import build_definitions
 from sora_pipeline.ledger import Ledger
-from sora_pipeline.names import GENERATIONS_JOB
+from sora_pipeline.names import GENERATIONS_JOB, RANGE_END_TAG, RANGE_START_TAG
+from sora_pipeline.pipeline import VideoPipeline
 from sora_pipeline.settings import Settings
-from sora_pipeline_tests.conftest import Sandbox
+from sora_pipeline_tests.conftest import Clock, Sandbox
 
 LEASE_S = requested_lease_s(Settings())
 """For how long clips are left to a run that was requested."""
@@ -36,14 +38,21 @@ class Tick:
 
 @dataclass
 class Daemon:
-    """Evaluates sensors with their cursors, and executes run requests in this process."""
+    """Evaluates sensors with their cursors, and executes run requests in this process.
+
+    Attributes:
+        instance: Dagster's storage.
+        load: Loads the code location, anew for every tick and run, as a process does that has just begun.
+        cursors: Of the sensors, by their names.
+    """
 
     instance: dg.DagsterInstance
+    load: Callable[[], dg.Definitions] = lambda: VideoPipeline().definitions()
     cursors: dict[str, str | None] = field(default_factory=dict)
 
     @property
     def definitions(self) -> dg.Definitions:
-        return build_definitions(Settings.from_env())
+        return self.load()
 
     def tick(self, name: str) -> Tick:
         definitions = self.definitions
@@ -75,6 +84,19 @@ class Daemon:
         )
 
 
+def range_of(request: dg.RunRequest) -> tuple[str, str]:
+    """The first and the last partition that a run is asked to serve."""
+    return request.tags[RANGE_START_TAG], request.tags[RANGE_END_TAG]
+
+
+def wait_until_rendered(sandbox: Sandbox, clock: Clock) -> None:
+    deadline = time.monotonic() + 20
+    while sandbox.http.get("/sandbox/health").json()["running"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    clock.turn(2)  # the next polls are due
+
+
 @pytest.fixture
 def daemon(
     sandbox: Sandbox,
@@ -91,5 +113,5 @@ def daemon(
     def the_ledger(url: str) -> Any:
         return ledger
 
-    monkeypatch.setattr(resources, "_ledger", the_ledger)
+    monkeypatch.setattr(runtime, "open_ledger", the_ledger)
     return Daemon(instance)

@@ -7,8 +7,19 @@ from sora_pipeline.automation.dispatch import MOST_TRIES
 from sora_pipeline.ledger import AttemptState, Ledger, Limits
 from sora_pipeline.ledger.breakers import FIRST_PROBE_S
 from sora_pipeline.names import BATCH_TAG, GENERATIONS_JOB, RANGE_END_TAG, RANGE_START_TAG, REQUESTED_BY_TAG
-from sora_pipeline_tests.automation.conftest import LEASE_S, Daemon
-from sora_pipeline_tests.conftest import Clock, Producer, Sandbox, latest, rows_of, standing, states
+from sora_pipeline_tests.automation.conftest import LEASE_S, Daemon, range_of
+from sora_pipeline_tests.conftest import (
+    Clock,
+    Producer,
+    Sandbox,
+    key,
+    keys,
+    latest,
+    rows_of,
+    standing,
+    states,
+)
+from sora_pipeline_tests.production.parts import SANDBOX, failure_of
 
 DISPATCH = "dispatch_sensor"
 AMBIGUOUS, RESERVED = AttemptState.AMBIGUOUS, AttemptState.RESERVED
@@ -17,7 +28,8 @@ COST = 1_200_000
 
 def reserve(ledger: Ledger, *clip_ids: str, batch_id: str = "batch", owner: str | None = None) -> list[int]:
     made = ledger.attempts.reserve(
-        dict.fromkeys(clip_ids, COST),
+        dict.fromkeys(keys(*clip_ids), COST),
+        account=SANDBOX,
         batch_id=batch_id,
         limits=Limits(20, 3),
         lease_s=LEASE_S,
@@ -31,7 +43,7 @@ def test_pending_clips_are_reserved_and_one_range_is_requested(
 ) -> None:
     production(rows_of(a="a fox", b="an owl", c="a bear"))
     request = daemon.tick(DISPATCH).request
-    assert (request.tags[RANGE_START_TAG], request.tags[RANGE_END_TAG]) == ("a", "c")
+    assert range_of(request) == ("prompts:a", "prompts:c")
     assert request.tags[REQUESTED_BY_TAG] == DISPATCH
     assert set(states(ledger, ["a", "b", "c"]).values()) == {RESERVED}
     assert daemon.tick(DISPATCH).skipped == "no clip is pending", "it is on its way"
@@ -41,23 +53,26 @@ def test_pending_clips_are_reserved_and_one_range_is_requested(
     assert sandbox.billed == 3
 
 
-def test_clips_that_are_no_partitions_never_poison_a_tick(
-    daemon: Daemon, ledger: Ledger, production: Producer
-) -> None:
+def test_clips_without_a_partition_get_one(daemon: Daemon, ledger: Ledger, production: Producer) -> None:
+    """Those of a ledger that was migrated, rebuilt or adopted have none; a range over a key that is none fails a tick."""
     production(rows_of(a="a fox", b="an owl", c="a bear"))
-    daemon.instance.delete_dynamic_partition("sora_clips", "b")
-    tick = daemon.tick(DISPATCH)
-    assert len(tick.requests) == 1
-    assert tick.request.tags[RANGE_START_TAG] == tick.request.tags[RANGE_END_TAG] == "a" or (
-        tick.request.tags[RANGE_START_TAG],
-        tick.request.tags[RANGE_END_TAG],
-    ) == ("a", "c"), "without b, a and c are neighbours"
-    assert latest(ledger, "a").state is RESERVED
-    assert standing(ledger, "b").latest is None
-    again = daemon.tick(DISPATCH)
-    assert again.requests == []
-    assert "partition" in again.skipped
-    assert "prompt_manifest" in again.skipped
+    daemon.instance.delete_dynamic_partition("sora_clips", key("b"))
+    assert range_of(daemon.tick(DISPATCH).request) == (key("a"), key("b")), "the new one comes last"
+    assert daemon.instance.get_dynamic_partitions("sora_clips") == keys("a", "c", "b")
+    assert set(states(ledger, ["a", "b", "c"]).values()) == {RESERVED}
+
+
+def test_partition_that_a_person_deletes_poisons_no_tick(
+    daemon: Daemon, ledger: Ledger, production: Producer, clock: Clock, sandbox: Sandbox
+) -> None:
+    """Between the request and its run it is gone; the batch is requested again, with a partition for each clip."""
+    production(rows_of(a="a fox", b="an owl"))
+    daemon.tick(DISPATCH)
+    for each in keys("a", "b"):
+        daemon.instance.delete_dynamic_partition("sora_clips", each)
+    clock.turn(LEASE_S + 1)
+    assert daemon.run(daemon.tick(DISPATCH).request).success
+    assert sandbox.billed == 2
 
 
 def test_ticks_without_work_say_why(
@@ -76,24 +91,24 @@ def test_budget_is_named_where_it_holds_clips_back(
     daemon: Daemon, ledger: Ledger, production: Producer
 ) -> None:
     production(rows_of(a="a fox", b="an owl"), budget=Decimal("1.50"))
-    assert daemon.tick(DISPATCH).request.tags[RANGE_END_TAG] == "a"
+    assert daemon.tick(DISPATCH).request.tags[RANGE_END_TAG] == key("a")
     skipped = daemon.tick(DISPATCH).skipped
     assert "1.20 of 1.50 USD" in skipped
     assert "--budget" in skipped
     assert standing(ledger, "b").latest is None
     production(rows_of(a="a fox", b="an owl"), budget=Decimal("2.40"))
-    assert daemon.tick(DISPATCH).request.tags[RANGE_START_TAG] == "b", "raised, it goes on"
+    assert daemon.tick(DISPATCH).request.tags[RANGE_START_TAG] == key("b"), "raised, it goes on"
 
 
 def test_budget_of_the_day_holds_all_productions_together(
     daemon: Daemon, ledger: Ledger, production: Producer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SORA_BUDGET_DAILY_USD", "2.50")
-    production(rows_of(a="a fox"), name="one.csv")
-    production(rows_of(b="an owl", c="a bear"), name="two.csv")
+    production(rows_of(a="a fox"), file="one.csv")
+    production(rows_of(b="an owl", c="a bear"), file="two.csv")
     daemon.tick(DISPATCH)
     daemon.tick(DISPATCH)
-    assert sum(each is not None for each in states(ledger, ["a", "b", "c"]).values()) == 2
+    assert len(ledger.attempts.live(RESERVED)) == 2
     skipped = daemon.tick(DISPATCH).skipped
     assert "2.40 of 2.50 USD" in skipped
     assert "SORA_BUDGET_DAILY_USD" in skipped
@@ -103,13 +118,13 @@ def test_breaker_lets_one_clip_through_in_time_and_closes_when_it_is_accepted(
     daemon: Daemon, ledger: Ledger, production: Producer, sandbox: Sandbox, clock: Clock
 ) -> None:
     production(rows_of(a="a fox", b="an owl", c="a bear"))
-    production(rows_of(poor="a lion"), budget=Decimal(0), name="poor.csv")
+    production(rows_of(poor="a lion"), budget=Decimal(0), file="poor.csv")
     sandbox.change(balance_usd=0)
     daemon.run(daemon.tick(DISPATCH).request, GENERATIONS_JOB)
     assert "top the account up" in daemon.tick(DISPATCH).skipped
     clock.turn(FIRST_PROBE_S)
     probe = daemon.tick(DISPATCH).request
-    assert (probe.tags[RANGE_START_TAG], probe.tags[RANGE_END_TAG]) == ("a", "a")
+    assert range_of(probe) == (key("a"), key("a"))
     assert daemon.tick(DISPATCH).requests == [], "one at a time"
     assert not daemon.run(probe, GENERATIONS_JOB).success
     assert sandbox.billed == 0
@@ -121,7 +136,7 @@ def test_breaker_lets_one_clip_through_in_time_and_closes_when_it_is_accepted(
     assert daemon.run(daemon.tick(DISPATCH).request, GENERATIONS_JOB).success
     assert ledger.breakers.get("sandbox") is None
     rest = daemon.tick(DISPATCH).request
-    assert (rest.tags[RANGE_START_TAG], rest.tags[RANGE_END_TAG]) == ("b", "c")
+    assert range_of(rest) == (key("b"), key("c"))
     assert daemon.run(rest, GENERATIONS_JOB).success
     assert sandbox.billed == 3
 
@@ -129,11 +144,12 @@ def test_breaker_lets_one_clip_through_in_time_and_closes_when_it_is_accepted(
 def test_production_without_money_does_not_stop_another(
     daemon: Daemon, ledger: Ledger, production: Producer
 ) -> None:
-    production(rows_of(a="a fox", b="an owl", c="a bear"), budget=Decimal(0), name="poor.csv")
-    production(rows_of(rich="a lion"), name="rich.csv")
+    production(rows_of(a="a fox", b="an owl", c="a bear"), budget=Decimal(0), file="poor.csv")
+    production(rows_of(a="a lion"), file="rich.csv")
     request = daemon.tick(DISPATCH).request
-    assert request.tags[RANGE_START_TAG] == "rich"
-    assert latest(ledger, "rich").state is RESERVED
+    assert request.tags[RANGE_START_TAG] == "rich:a"
+    assert latest(ledger, "a", "rich").state is RESERVED
+    assert standing(ledger, "a", "poor").latest is None
 
 
 def test_submit_whose_lease_ran_out_is_parked(
@@ -157,18 +173,18 @@ def test_reservation_is_requested_again_with_a_new_try_and_given_up_in_the_end(
     daemon: Daemon, ledger: Ledger, production: Producer, clock: Clock
 ) -> None:
     production(rows_of(a="a fox", b="an owl"))
-    keys = [daemon.tick(DISPATCH).request.run_key]
+    run_keys = [daemon.tick(DISPATCH).request.run_key]
     for _ in range(MOST_TRIES - 1):
         assert daemon.tick(DISPATCH).requests == []
         clock.turn(LEASE_S + 1)
-        keys.append(daemon.tick(DISPATCH).request.run_key)
-    assert len(set(keys)) == MOST_TRIES
+        run_keys.append(daemon.tick(DISPATCH).request.run_key)
+    assert len(set(run_keys)) == MOST_TRIES
     clock.turn(LEASE_S + 1)
     assert daemon.tick(DISPATCH).requests == []
     for clip_id in ("a", "b"):
         attempt = latest(ledger, clip_id)
-        assert (attempt.state, attempt.error_kind) == (AttemptState.FAILED, "run_failed")
-        assert "sora-pipeline retry" in (attempt.error_message or "")
+        assert (attempt.state, failure_of(attempt).kind) == (AttemptState.FAILED, "run_failed")
+        assert "sora-pipeline retry" in failure_of(attempt).message
 
 
 def test_reservation_that_no_run_was_requested_for_is_requested(
@@ -189,7 +205,10 @@ def test_reservations_of_a_persons_run_that_died_are_planned_anew(
     reserve(ledger, "a", batch_id="run-of-a-person", owner="run-of-a-person")
     clock.turn(LEASE_S + 1)
     request = daemon.tick(DISPATCH).request
-    assert (request.tags[RANGE_START_TAG], request.tags[BATCH_TAG]) == ("a", latest(ledger, "a").batch_id)
+    assert (request.tags[RANGE_START_TAG], request.tags[BATCH_TAG]) == (
+        key("a"),
+        latest(ledger, "a").batch_id,
+    )
     assert latest(ledger, "a").state is RESERVED
 
 
@@ -203,8 +222,8 @@ def test_run_that_has_not_begun_is_waited_for(
     assert daemon.tick(DISPATCH).requests == []
     attempt = latest(ledger, "a")
     assert attempt.state is RESERVED
-    assert attempt.lease_until is not None
-    assert attempt.lease_until > clock()
+    assert attempt.lease.until is not None
+    assert attempt.lease.until > clock()
 
 
 def test_retryable_failure_is_dispatched_again_until_attempts_are_exhausted(

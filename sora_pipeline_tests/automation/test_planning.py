@@ -1,5 +1,6 @@
 from datetime import UTC, datetime, timedelta
 from math import ceil
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,42 +8,47 @@ from hypothesis import strategies as st
 from sora_pipeline.automation.planning import (
     COLLECT_WAIT,
     NEARLY_SETTLED,
+    contiguous_ranges,
     plan_collect,
     plan_dispatch,
     plan_recovery,
-    stretches,
 )
+from sora_pipeline.clip import clip_key
 from sora_pipeline.ledger import Attempt, AttemptState
-from sora_pipeline.ledger.types import SLOT_STATES
+from sora_pipeline.ledger.types import SLOT_STATES, Lease, Result
+from sora_pipeline_tests.conftest import key
+from sora_pipeline_tests.production.parts import SANDBOX
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-KEYS = [f"clip-{number:02}" for number in range(24)]
+KEYS = [
+    clip_key(production, f"clip-{number:02}") for production in ("monday", "tuesday") for number in range(12)
+]
+"""Two productions number their clips alike; in one pipeline their partitions stand in one order, neighbours or not."""
 ENDED = (AttemptState.SUCCEEDED, AttemptState.FAILED, AttemptState.TIMED_OUT)
 
 orders = st.permutations(KEYS).map(lambda keys: {key: at for at, key in enumerate(keys)})
 wanted_keys = st.lists(st.sampled_from([*KEYS, "unknown-1", "unknown-2"]), unique=True)
 
 
-def attempt(attempt_id: int, clip_id: str, state: AttemptState, **values: object) -> Attempt:
-    usual: dict[str, object] = {
-        "production_id": "production",
+def attempt(attempt_id: int, clip: str, state: AttemptState, **values: Any) -> Attempt:
+    usual: dict[str, Any] = {
         "number": 1,
         "round": 1,
         "fingerprint": "f" * 64,
         "batch_id": "batch",
-        "provider": "sandbox",
+        "account": SANDBOX,
         "model": "sora-2-pro",
         "cost_micros": 1,
         "reserved_at": NOW,
     }
-    return Attempt(attempt_id=attempt_id, clip_id=clip_id, state=state, **{**usual, **values})  # type: ignore[arg-type]
+    return Attempt(attempt_id=attempt_id, clip_key=clip, state=state, **{**usual, **values})
 
 
 @given(wanted=wanted_keys, order=orders, longest=st.integers(1, 30))
 def test_stretches_cover_every_known_key_once_with_neighbours_within_the_limit(
     wanted: list[str], order: dict[str, int], longest: int
 ) -> None:
-    found = stretches(wanted, order, longest)
+    found = contiguous_ranges(wanted, order, longest)
     assert sorted(key for each in found for key in each.keys) == sorted(key for key in wanted if key in order)
     for each in found:
         positions = [order[key] for key in each.keys]
@@ -62,7 +68,7 @@ def test_stretches_are_as_few_as_neighbours_and_limit_allow(
             runs[-1] += 1
         else:
             runs.append(1)
-    assert len(stretches(wanted, order, longest)) == sum(ceil(length / longest) for length in runs)
+    assert len(contiguous_ranges(wanted, order, longest)) == sum(ceil(length / longest) for length in runs)
 
 
 @given(
@@ -113,7 +119,7 @@ def test_collecting_takes_each_ended_clip_once_and_never_one_that_is_tried_again
     states: list[AttemptState], age: int, left: st.DataObject
 ) -> None:
     mates = [
-        attempt(number, KEYS[number], state, completed_at=NOW - timedelta(seconds=age))
+        attempt(number, KEYS[number], state, result=Result(completed_at=NOW - timedelta(seconds=age)))
         for number, state in enumerate(states)
     ]
     ended = [each for each in mates if each.state in ENDED]
@@ -121,7 +127,7 @@ def test_collecting_takes_each_ended_clip_once_and_never_one_that_is_tried_again
     order = {key: at for at, key in enumerate(KEYS)}
     planned = plan_collect(ended, mates, order, now=NOW, batch_size=50, attempts_left=again)
     keys = [key for each in planned for key in each.keys]
-    shown = {each.clip_id for each in ended if not again.get(each.attempt_id)}
+    shown = {each.clip_key for each in ended if not again.get(each.attempt_id)}
     assert len(keys) == len(set(keys))
     assert set(keys) <= shown
     settled = 1 - sum(each.state in SLOT_STATES for each in mates) / len(mates)
@@ -130,10 +136,12 @@ def test_collecting_takes_each_ended_clip_once_and_never_one_that_is_tried_again
 
 
 def test_clip_whose_fetch_did_not_work_waits_for_no_batch_mates() -> None:
-    torn = attempt(1, "a", AttemptState.SUCCEEDED, completed_at=NOW, collect_tries=1)
-    others = [attempt(number, f"b{number}", AttemptState.IN_FLIGHT) for number in range(2, 9)]
-    (stretch,) = plan_collect([torn], [torn, *others], {"a": 0}, now=NOW, batch_size=50, attempts_left={})
-    assert stretch.keys == ("a",)
+    torn = attempt(1, key("a"), AttemptState.SUCCEEDED, result=Result(completed_at=NOW, collect_tries=1))
+    others = [attempt(number, key(f"b{number}"), AttemptState.IN_FLIGHT) for number in range(2, 9)]
+    (stretch,) = plan_collect(
+        [torn], [torn, *others], {key("a"): 0}, now=NOW, batch_size=50, attempts_left={}
+    )
+    assert stretch.keys == (key("a"),)
 
 
 @given(
@@ -152,15 +160,15 @@ def test_recovery_takes_what_no_lease_protects(
     attempts = [
         attempt(
             number,
-            f"clip-{number}",
+            key(f"clip-{number}"),
             state,
             batch_id=batch,
-            lease_until=None if lease is None else NOW + timedelta(seconds=lease),
+            lease=Lease(until=None if lease is None else NOW + timedelta(seconds=lease)),
         )
         for number, (state, batch, lease) in enumerate(given_attempts)
     ]
     recovery = plan_recovery(attempts, NOW)
-    free = [each for each in attempts if each.lease_until is None or each.lease_until <= NOW]
+    free = [each for each in attempts if each.lease.until is None or each.lease.until <= NOW]
     assert recovery.lost == [each for each in free if each.state is AttemptState.SUBMITTING]
     assert [each for batch in recovery.unclaimed.values() for each in batch] == sorted(
         (each for each in free if each.state is AttemptState.RESERVED),

@@ -5,13 +5,14 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from sora_pipeline import resources
+from sora_pipeline import runtime
 from sora_pipeline.automation.planning import COLLECT_WAIT
 from sora_pipeline.automation.poll import MOST_TRIES
 from sora_pipeline.ledger import AttemptState, Ledger
-from sora_pipeline.names import GENERATIONS_JOB, RANGE_END_TAG, RANGE_START_TAG, VIDEOS_JOB
-from sora_pipeline_tests.automation.conftest import LEASE_S, Daemon
-from sora_pipeline_tests.conftest import Clock, Producer, Rows, Sandbox, latest, rows_of, standing
+from sora_pipeline.names import GENERATIONS_JOB, VIDEOS_JOB
+from sora_pipeline_tests.automation.conftest import LEASE_S, Daemon, range_of, wait_until_rendered
+from sora_pipeline_tests.conftest import Clock, Producer, Rows, Sandbox, key, latest, rows_of, standing
+from sora_pipeline_tests.production.parts import failure_of
 
 DISPATCH, POLL = "dispatch_sensor", "poll_sensor"
 
@@ -21,21 +22,13 @@ def submit(daemon: Daemon, production: Producer, rows: Rows) -> None:
     daemon.run(daemon.tick(DISPATCH).request, GENERATIONS_JOB)
 
 
-def wait_until_rendered(sandbox: Sandbox, clock: Clock) -> None:
-    deadline = time.monotonic() + 20
-    while sandbox.http.get("/sandbox/health").json()["running"]:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    clock.turn(2)  # the next polls are due
-
-
 def test_tick_records_what_became_of_everything_and_requests_it_once(
     daemon: Daemon, ledger: Ledger, production: Producer, sandbox: Sandbox, clock: Clock
 ) -> None:
     submit(daemon, production, rows_of(a="a fox", b="[sandbox:policy-late] an owl", c="a bear"))
     wait_until_rendered(sandbox, clock)
     request = daemon.tick(POLL).request
-    assert (request.tags[RANGE_START_TAG], request.tags[RANGE_END_TAG]) == ("a", "c")
+    assert range_of(request) == (key("a"), key("c"))
     assert latest(ledger, "a").state is AttemptState.SUCCEEDED
     assert latest(ledger, "b").state is AttemptState.FAILED
     assert daemon.tick(POLL).requests == [], "a run is on its way"
@@ -61,7 +54,8 @@ def test_another_ledger_on_the_same_home_requests_runs_of_its_own(
     wait_until_rendered(sandbox, clock)
     request = daemon.tick(POLL).request
     other = Ledger(f"sqlite:///{tmp_path / 'other.db'}", now=clock)
-    monkeypatch.setattr(resources, "_ledger", lambda url: other)
+    monkeypatch.setattr(runtime, "open_ledger", lambda url: other)
+    monkeypatch.setenv("SORA_OUTPUT", str(tmp_path / "other"))
     submit(daemon, replace(production, ledger=other), rows_of(a="a fox"))
     wait_until_rendered(sandbox, clock)
     assert daemon.tick(POLL).request.run_key != request.run_key
@@ -81,7 +75,7 @@ def test_batch_mates_are_waited_for_and_not_for_ever(
     assert daemon.tick(POLL).requests == []
     clock.turn(COLLECT_WAIT.total_seconds() + 1)
     request = daemon.tick(POLL).request
-    assert request.tags[RANGE_START_TAG] == request.tags[RANGE_END_TAG] == "a"
+    assert range_of(request) == (key("a"), key("a"))
 
 
 def test_failed_render_that_may_succeed_is_dispatched_again_and_not_shown(
@@ -118,7 +112,7 @@ def test_clip_that_cannot_be_fetched_is_left_in_the_end_and_stays_fetchable(
         clock.turn(LEASE_S + 1)  # each of these runs died
     assert daemon.tick(POLL).requests == []
     attempt = latest(ledger, "a")
-    assert (attempt.state, attempt.error_kind) == (AttemptState.SUCCEEDED, "run_failed")
+    assert (attempt.state, failure_of(attempt).kind) == (AttemptState.SUCCEEDED, "run_failed")
     assert attempt.reported_at is not None
     ledger.attempts.fetch_again(attempt.attempt_id)
     assert daemon.run(daemon.tick(POLL).request, VIDEOS_JOB).success
@@ -159,4 +153,4 @@ def test_videos_whose_run_is_still_queued_are_not_asked_for_again(
     for _ in range(MOST_TRIES + 1):
         clock.turn(LEASE_S + 1)
         assert daemon.tick(POLL).requests == []
-    assert {latest(ledger, each).collect_tries for each in ("a", "b")} == {1}
+    assert {latest(ledger, each).result.collect_tries for each in ("a", "b")} == {1}

@@ -10,7 +10,8 @@ from typer.testing import CliRunner, Result
 
 from sora_pipeline.cli.app import app
 from sora_pipeline.ledger import Ledger, Limits
-from sora_pipeline_tests.conftest import Producer, Sandbox, rows_of, write_manifest
+from sora_pipeline_tests.conftest import Producer, Sandbox, keys, rows_of, write_manifest
+from sora_pipeline_tests.production.parts import SANDBOX
 
 KEY = "sk-very-secret"
 
@@ -126,7 +127,7 @@ def test_status_shows_every_clip(home: Path, ledger: Ledger, production: Produce
     assert "top the account up" in result.stderr
     said = json.loads(invoke("status", "--json").stdout)
     assert said["productions"][0]["counts"] == {"pending": 2}
-    assert said["breaker"]["kind"] == "no_balance"
+    assert said["breakers"][0]["kind"] == "no_balance"
     assert [row["clip_id"] for row in said["clips"]] == ["a", "b"]
 
 
@@ -243,16 +244,38 @@ def test_costs_by_a_column_of_the_manifest(home: Path, ledger: Ledger, productio
     assert result.exit_code == 0
     assert "spring [1]" in result.stdout
     said = json.loads(invoke("costs", "--by", "campaign", "--json").stdout)
-    assert said["lines"] == [
+    assert said["simulated_lines"] == [
         {"campaign": "spring [1]", "clips": 2, "attempts": 2, "delivered": 0, "spent_usd": 2.4}
     ]
-    assert said["spent_usd"] == 2.4
+    assert (said["simulated_usd"], said["lines"], said["spent_usd"]) == (2.4, [], 0)
+
+
+def test_costs_as_a_file_for_a_spreadsheet(
+    home: Path, ledger: Ledger, production: Producer, tmp_path: Path
+) -> None:
+    """What looks like a formula stays text there, and a manifest's column may be called as a sum is."""
+    rows = [{"clip_id": each, "prompt": each, "clips": '=HYPERLINK("x")', "=1": "ü"} for each in ("a", "b")]
+    production(rows)
+    submit(ledger, "a", "b")
+    path = tmp_path / "costs.csv"
+    assert invoke("costs", "--by", "clips", "--by", "=1", "--csv", str(path)).exit_code == 0
+    assert path.read_text("utf-8-sig").splitlines() == [
+        "clips (manifest),'=1,clips,attempts,delivered,spent_usd,simulated",
+        '"\'=HYPERLINK(""x"")",ü,2,2,0,2.4,True',
+    ]
+    refused = invoke("costs", "--csv", str(tmp_path / "nowhere" / "costs.csv"))
+    assert refused.exit_code == 2
+    assert "cannot be written" in refused.stderr
 
 
 def submit(ledger: Ledger, *clip_ids: str) -> None:
     """As if a run had submitted them."""
     made = ledger.attempts.reserve(
-        dict.fromkeys(clip_ids, 1_200_000), batch_id="batch", limits=Limits(20, 3), lease_s=60
+        dict.fromkeys(keys(*clip_ids), 1_200_000),
+        account=SANDBOX,
+        batch_id="batch",
+        limits=Limits(20, 3),
+        lease_s=60,
     )
     for attempt in made.reserved:
         assert ledger.attempts.begin_submit(attempt.attempt_id, "run", lease_s=60, request_summary={})
@@ -299,3 +322,11 @@ def test_doctor_says_what_an_older_dagster_yaml_lacks(home: Path) -> None:
     assert said["dagster.yaml"]["healthy"] is None
     assert "run_queue.max_user_code_failure_retries" in said["dagster.yaml"]["sentence"]
     assert "run_monitoring" not in said["dagster.yaml"]["sentence"]
+
+
+def test_doctor_finds_nothing_missing_in_the_dagster_yaml_that_is_shipped(home: Path) -> None:
+    invoke("status")
+    assert (home / "dagster.yaml").exists()
+    said = {each["subject"] for each in json.loads(invoke("doctor", "--json").stdout)["findings"]}
+    assert "home" in said
+    assert "dagster.yaml" not in said

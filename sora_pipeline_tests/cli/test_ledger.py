@@ -1,5 +1,6 @@
 """A ledger that was lost is rebuilt from Dagster's event log and the outputs, and nothing is paid for twice."""
 
+import csv
 import json
 import os
 import subprocess
@@ -15,11 +16,12 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner, Result
 
-from sora_pipeline import resources
+from sora_pipeline import runtime
 from sora_pipeline.cli.app import app
 from sora_pipeline.headless.home import prepare_home
 from sora_pipeline.ledger import Ledger
-from sora_pipeline.ledger.database import LedgerProblem
+from sora_pipeline.ledger.database import LedgerError
+from sora_pipeline.ledger.types import Failure
 from sora_pipeline.names import (
     CLIPS,
     GENERATIONS_JOB,
@@ -29,12 +31,15 @@ from sora_pipeline.names import (
     REQUESTED_BY_TAG,
     VIDEOS_JOB,
 )
-from sora_pipeline.production.concluding import LOST_SUBMIT
+from sora_pipeline.recovery.attempts import LOST_SUBMIT
 from sora_pipeline_tests.automation.conftest import Daemon, daemon
 from sora_pipeline_tests.conftest import (
+    PROMPTS,
     Producer,
     Rows,
     Sandbox,
+    ids,
+    key,
     latest,
     lose_ledger,
     standing,
@@ -57,6 +62,7 @@ ROWS: Rows = [
     {"clip_id": "wrong", "prompt": "", "campaign": ""},
 ]
 IDS = [row["clip_id"] for row in ROWS if row["prompt"]]
+SUBMITTED = [("monday", "a"), ("monday", "b"), ("tuesday", "a")]
 EXPECTED = {
     "fine": "collected",
     "refused": "failed",
@@ -96,17 +102,27 @@ def by_sensor(name: str) -> dict[str, str]:
     return {REQUESTED_BY_TAG: name}
 
 
+def output_of(production: Producer) -> Path:
+    return production.folder / "out" / PROMPTS
+
+
+def kind_of_failure(ledger: Ledger, clip_id: str) -> str:
+    failure = latest(ledger, clip_id).failure
+    assert failure is not None
+    return failure.kind
+
+
 def produce(daemon: Daemon, production: Producer, budget: Decimal | None = None) -> str:
     """One clip of every fate."""
     made = production(ROWS, budget=budget)
     path = str(production.folder / "prompts.csv")
-    config: dict[str, Any] = {"manifest": path, "output": made.output_uri}
+    config: dict[str, Any] = {"manifest": path}
     if budget is not None:
         config["budget_usd"] = str(budget)
     read = dg.RunRequest(run_config={"ops": {"prompt_manifest": {"config": config}}})
     assert daemon.run(read, "prompt_manifest_job").success
-    daemon.run(over("fine", "stuck", GENERATIONS_JOB))
-    daemon.run(over("fine", "other", VIDEOS_JOB, **by_sensor("poll_sensor")))
+    daemon.run(over(key("fine"), key("stuck"), GENERATIONS_JOB))
+    daemon.run(over(key("fine"), key("other"), VIDEOS_JOB, **by_sensor("poll_sensor")))
     assert daemon.run(dg.RunRequest(), PUBLISH_JOB).success
     return made.production_id
 
@@ -122,10 +138,15 @@ def rebuilt(home: Path, *arguments: str) -> tuple[Ledger, dict[str, Any]]:
     return Ledger(url_of_ledger(home)), json.loads(result.stdout)
 
 
-def facts(ledger: Ledger, clip_id: str) -> dict[str, Any]:
-    attempt = latest(ledger, clip_id)
-    names = "number fingerprint provider model cost_micros prediction_id poll_url possibly_billed file_name sha256 bytes"
-    return {name: getattr(attempt, name) for name in names.split()}
+def facts(ledger: Ledger, clip_id: str, production: str = PROMPTS) -> dict[str, Any]:
+    attempt = latest(ledger, clip_id, production)
+    names = ["number", "fingerprint", "account", "model", "cost_micros", "possibly_billed"]
+    return {
+        **{name: getattr(attempt, name) for name in names},
+        "prediction_id": attempt.submission.prediction_id,
+        "poll_url": attempt.submission.poll_url,
+        "video": attempt.result.video,
+    }
 
 
 def test_lost_ledger_knows_again_what_was_paid_and_what_became_of_it(
@@ -148,20 +169,20 @@ def test_lost_ledger_knows_again_what_was_paid_and_what_became_of_it(
     assert again.money.of_production(identity) == spent
     assert again.productions.get(identity).budget_usd == 20
     (shown,) = said["productions"]
-    assert shown["counts"] == {"delivered": 1, "failed": 3, "ambiguous": 1, "rendering": 1, "pending": 1}
+    assert shown["counts"] == {"delivered": 1, "failed": 3, "ambiguous": 1, "in_flight": 1, "pending": 1}
     assert (said["spent_usd"], said["notes"]) == (float(spent.spent_usd), [])
-    assert latest(again, "refused").error_kind == "content_policy"
-    assert latest(again, "other").error_kind == "wrong_size"
-    assert again.clips.pending(3) == ["fresh"]
+    assert kind_of_failure(again, "refused") == "content_policy"
+    assert kind_of_failure(again, "other") == "wrong_size"
+    assert ids(again.clips.pending(3)) == ["fresh"]
 
     # And it goes on from there: the manifest is read and published, and what was in flight is polled, for nothing.
-    monkeypatch.setattr(resources, "_ledger", lambda url: again)
+    monkeypatch.setattr(runtime, "open_ledger", lambda url: again)
     Producer(production.folder, again, daemon.instance)(ROWS)
-    assert again.clips.pending(3) == ["fresh"]
+    assert ids(again.clips.pending(3)) == ["fresh"]
     assert "rendering" in daemon.tick("poll_sensor").skipped
     assert states(again, IDS) == EXPECTED
     assert daemon.run(dg.RunRequest(), PUBLISH_JOB).success
-    published = pq.read_table(production.folder / "out" / "metadata.parquet").to_pylist()
+    published = pq.read_table(output_of(production) / "metadata.parquet").to_pylist()
     assert {row["clip_id"]: row["status"] for row in published} == {
         "fine": "delivered",
         "refused": "failed",
@@ -183,7 +204,7 @@ def test_clip_of_a_run_that_was_killed_while_it_submitted_is_ambiguous(
     sandbox.change(slow_answer_s=60)
     request = daemon.tick("dispatch_sensor").request
     child = subprocess.Popen(
-        [sys.executable, "-c", SUBMIT_IN_A_PROCESS, "a", request.tags["sora/batch"]],
+        [sys.executable, "-c", SUBMIT_IN_A_PROCESS, key("a"), request.tags["sora/batch"]],
         env=dict(os.environ),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -200,7 +221,7 @@ def test_clip_of_a_run_that_was_killed_while_it_submitted_is_ambiguous(
     # Nothing of this production is in Dagster's log but the run: it was read by hand.
     again, said = rebuilt(home, "--output", made.output_uri)
     assert latest(again, "a").state == "ambiguous"
-    assert latest(again, "a").error_message == LOST_SUBMIT
+    assert latest(again, "a").failure == Failure("ambiguous_submit", LOST_SUBMIT, retryable=False)
     assert said["spent_usd"] == 1.2
     assert again.clips.pending(3) == []
     again.close()
@@ -210,11 +231,13 @@ def test_delivered_video_whose_file_is_gone_is_asked_for_again_and_not_paid_agai
     daemon: Daemon, ledger: Ledger, production: Producer, home: Path
 ) -> None:
     produce(daemon, production)
-    (production.folder / "out" / str(latest(ledger, "fine").file_name)).unlink()
+    video = latest(ledger, "fine").result.video
+    assert video is not None
+    Path(video.uri).unlink()
     lose(ledger, home)
     again, _ = rebuilt(home)
     assert latest(again, "fine").state == "in_flight"
-    assert latest(again, "fine").prediction_id
+    assert latest(again, "fine").submission.prediction_id
     again.close()
 
 
@@ -228,9 +251,9 @@ def test_outputs_alone_are_enough_for_what_was_delivered(
         daemon.instance.wipe_assets([dg.AssetKey(asset)])
     for run in daemon.instance.get_runs():
         daemon.instance.delete_run(run.run_id)
-    for key in daemon.instance.get_dynamic_partitions(CLIPS):
-        daemon.instance.delete_dynamic_partition(CLIPS, key)
-    output = str(production.folder / "out")
+    for partition in daemon.instance.get_dynamic_partitions(CLIPS):
+        daemon.instance.delete_dynamic_partition(CLIPS, partition)
+    output = str(output_of(production))
     refused = invoke("ledger", "rebuild")
     assert refused.exit_code == 2
     assert "--output" in refused.stderr
@@ -241,12 +264,110 @@ def test_outputs_alone_are_enough_for_what_was_delivered(
     again.close()
 
 
+def test_productions_that_share_clip_ids_and_accounts_of_one_ledger_come_back_apart(
+    daemon: Daemon,
+    ledger: Ledger,
+    production: Producer,
+    sandbox: Sandbox,
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = {
+        "monday": ("studio", [{"clip_id": "a", "prompt": "a fox"}, {"clip_id": "b", "prompt": STUCK}]),
+        "tuesday": ("agency", [{"clip_id": "a", "prompt": "an owl"}, {"clip_id": "b", "prompt": "a bear"}]),
+    }
+    for name, (account, rows) in made.items():
+        monkeypatch.setenv("SORA_ACCOUNT", account)
+        path = write_manifest(production.folder / f"{name}.csv", rows)
+        config = {"manifest": str(path), "budget_usd": "5" if name == "monday" else "7"}
+        read = dg.RunRequest(run_config={"ops": {"prompt_manifest": {"config": config}}})
+        assert daemon.run(read, "prompt_manifest_job").success
+        submitted = ("a", "b") if name == "monday" else ("a", "a")
+        first, last = (key(clip_id, name) for clip_id in submitted)
+        daemon.run(over(first, last, GENERATIONS_JOB))
+        daemon.run(over(key("a", name), key("a", name), VIDEOS_JOB, **by_sensor("poll_sensor")))
+    assert sandbox.billed == 3
+    expected = {"monday": {"a": "collected", "b": "in_flight"}, "tuesday": {"a": "collected", "b": None}}
+    assert {name: states(ledger, ["a", "b"], name) for name in made} == expected
+    before = {(name, clip_id): facts(ledger, clip_id, name) for name, clip_id in SUBMITTED}
+    lose(ledger, home)
+
+    again, said = rebuilt(home)
+    assert {name: states(again, ["a", "b"], name) for name in made} == expected
+    assert {(name, clip_id): facts(again, clip_id, name) for name, clip_id in SUBMITTED} == before
+    assert {name: latest(again, "a", name).account.name for name in made} == {
+        "monday": "studio",
+        "tuesday": "agency",
+    }
+    assert {each.production_id: each.account for each in again.productions.all()} == {
+        "monday": "studio",
+        "tuesday": "agency",
+    }
+    assert {each.production_id: each.budget_usd for each in again.productions.all()} == {
+        "monday": 5,
+        "tuesday": 7,
+    }
+    assert again.clips.pending(3) == [key("b", "tuesday")]
+    assert (said["spent_usd"], said["notes"]) == (3.6, [])
+    # And nobody's output is refused to the ledger that took the lost one's place.
+    monkeypatch.setattr(runtime, "open_ledger", lambda url: again)
+    for name in made:
+        assert again.productions.get(name).output_uri == str(production.folder / "out" / name)
+        read = dg.RunRequest(
+            run_config={
+                "ops": {"prompt_manifest": {"config": {"manifest": str(production.folder / f"{name}.csv")}}}
+            }
+        )
+        assert daemon.run(read, "prompt_manifest_job").success
+    assert daemon.run(dg.RunRequest(), PUBLISH_JOB).success
+    assert again.clips.pending(3) == [key("b", "tuesday")]
+    assert sandbox.billed == 3
+    again.close()
+
+
+def test_mended_rows_still_stand(
+    daemon: Daemon,
+    ledger: Ledger,
+    production: Producer,
+    home: Path,
+) -> None:
+    produce(daemon, production)
+    failed = output_of(production) / "failed.csv"
+    with failed.open(encoding="utf-8-sig", newline="") as stream:
+        rows = [row for row in csv.DictReader(stream) if row["clip_id"] in ("refused", "wrong")]
+    for row in rows:
+        row["prompt"] = "an owl that nobody minds"
+    write_manifest(failed, rows)
+    config = {"manifest": str(failed)}
+    read = dg.RunRequest(run_config={"ops": {"prompt_manifest": {"config": config}}})
+    assert daemon.run(read, "prompt_manifest_job").success
+    # Paid for between the reading and the output manifest that shows it, and after it.
+    daemon.run(over(key("refused"), key("refused"), GENERATIONS_JOB))
+    daemon.run(over(key("refused"), key("refused"), VIDEOS_JOB))
+    assert daemon.run(dg.RunRequest(), PUBLISH_JOB).success
+    wanted = ledger.clips.pending(3)
+    assert ids(wanted) == ["fresh", "wrong"]
+    assert standing(ledger, "refused").delivered is not None
+    lose(ledger, home)
+    again, said = rebuilt(home)
+    assert said["notes"] == []
+    assert again.clips.pending(3) == wanted
+    assert standing(again, "refused").delivered is not None
+    assert standing(again, "refused").clip.prompt == "an owl that nobody minds"
+    Producer(production.folder, again, daemon.instance)(ROWS)
+    assert sorted(again.clips.pending(3)) == sorted(wanted), (
+        "reading the manifest again does not bring its old rows back"
+    )
+    assert standing(again, "refused").clip.prompt == "an owl that nobody minds"
+    again.close()
+
+
 def test_clip_that_the_manifest_no_longer_names_keeps_its_history(
     daemon: Daemon, ledger: Ledger, production: Producer, home: Path
 ) -> None:
     produce(daemon, production)
     path = write_manifest(production.folder / "prompts.csv", ROWS[1:])
-    config = {"manifest": str(path), "output": str(production.folder / "out")}
+    config = {"manifest": str(path)}
     read = dg.RunRequest(run_config={"ops": {"prompt_manifest": {"config": config}}})
     assert daemon.run(read, "prompt_manifest_job").success
     assert daemon.run(dg.RunRequest(), PUBLISH_JOB).success
@@ -264,14 +385,14 @@ def test_lost_snapshots_and_manifest_do_not_have_anything_paid_again(
 ) -> None:
     produce(daemon, production)
     lose(ledger, home)
-    output = production.folder / "out"
+    output = output_of(production)
     for path in [*(output / ".snapshots").iterdir(), output / "metadata.parquet"]:
         path.unlink()
     again, said = rebuilt(home)
     assert len(said["notes"]) == 2
     Producer(production.folder, again, daemon.instance)(ROWS)
     assert states(again, IDS) == EXPECTED
-    assert again.clips.pending(3) == ["fresh"]
+    assert ids(again.clips.pending(3)) == ["fresh"]
     assert list((output / ".snapshots").iterdir()), "reading it again writes the snapshot"
     again.close()
 
@@ -282,11 +403,11 @@ def test_row_that_was_changed_is_still_wanted_anew(
     produce(daemon, production)
     changed = [{**ROWS[0], "prompt": "another fox"}, {**ROWS[1], "prompt": "another owl"}, *ROWS[2:]]
     path = write_manifest(production.folder / "prompts.csv", changed)
-    config = {"manifest": str(path), "output": str(production.folder / "out")}
+    config = {"manifest": str(path)}
     read = dg.RunRequest(run_config={"ops": {"prompt_manifest": {"config": config}}})
     assert daemon.run(read, "prompt_manifest_job").success
     wanted = ledger.clips.pending(3)
-    assert wanted == ["fine", "refused", "fresh"]
+    assert ids(wanted) == ["fine", "refused", "fresh"]
     lose(ledger, home)
     again, _ = rebuilt(home)
     assert again.clips.pending(3) == wanted
@@ -295,8 +416,8 @@ def test_row_that_was_changed_is_still_wanted_anew(
 
 def test_ledger_that_is_not_lost_is_left_alone(ledger: Ledger, production: Producer, home: Path) -> None:
     made = production([{"clip_id": "a", "prompt": "a fox"}])
-    with pytest.raises(LedgerProblem, match="move that file or database away"):
-        ledger.rebuilding.require_empty()
+    with pytest.raises(LedgerError, match="move that file or database away"):
+        ledger.restore.require_empty()
     result = subprocess.run(
         [sys.executable, "-m", "sora_pipeline", "ledger", "rebuild"],
         capture_output=True,
@@ -308,7 +429,7 @@ def test_ledger_that_is_not_lost_is_left_alone(ledger: Ledger, production: Produ
     assert result.stderr.startswith("error: ")
     assert "is not lost" in result.stderr
     assert "Traceback" not in result.stderr
-    assert ledger.productions.get(made.production_id).sequence == 1
+    assert ledger.productions.get(made.production_id) == made
 
 
 @pytest.mark.parametrize("folder", ["empty", "missing"])

@@ -11,10 +11,18 @@ import dagster as dg
 import pyarrow.parquet as pq
 import pytest
 
-from sora_pipeline.assets.clips import clip_partitions
 from sora_pipeline.ledger import Ledger
 from sora_pipeline.names import CLIPS
-from sora_pipeline_tests.conftest import Sandbox, lose_ledger, rows_of, url_of_ledger, write_manifest
+from sora_pipeline.pipeline import VideoPipeline
+from sora_pipeline_tests.conftest import (
+    Sandbox,
+    key,
+    keys,
+    lose_ledger,
+    rows_of,
+    url_of_ledger,
+    write_manifest,
+)
 from sora_pipeline_tests.webhook import SECRET_PATH, Webhook
 
 GREEN, RED = "MATERIALIZED", "FAILED"
@@ -34,7 +42,7 @@ def command(*arguments: str) -> "subprocess.CompletedProcess[str]":
 def colours(asset: str) -> dict[str, str]:
     with dg.DagsterInstance.get() as instance:
         keys = instance.get_dynamic_partitions(CLIPS)
-        found = instance.get_status_by_partition(dg.AssetKey(asset), keys, clip_partitions) or {}
+        found = instance.get_status_by_partition(dg.AssetKey(asset), keys, VideoPipeline().clips) or {}
         return {key: status.value for key, status in found.items() if status is not None}
 
 
@@ -60,7 +68,9 @@ def test_run_delivers_what_it_can_and_says_what_it_could_not(
     assert (said["exit_code"], said["stopped"], said["spent_usd"]) == (1, None, 3.6)
     assert "Traceback" not in first.stderr
 
-    rows = {row["clip_id"]: row for row in pq.read_table(tmp_path / "out" / "metadata.parquet").to_pylist()}
+    output = tmp_path / "out" / "prompts"
+    assert said["output"] == str(output)
+    rows = {row["clip_id"]: row for row in pq.read_table(output / "metadata.parquet").to_pylist()}
     assert {clip_id: row["status"] for clip_id, row in rows.items()} == {
         "fox": "delivered",
         "owl": "delivered",
@@ -69,15 +79,16 @@ def test_run_delivers_what_it_can_and_says_what_it_could_not(
     }
     assert {rows["refused"]["error_kind"], rows["blocked"]["error_kind"]} == {"content_policy"}
     for clip_id in ("fox", "owl"):
-        assert (tmp_path / "out" / rows[clip_id]["file_name"]).stat().st_size == rows[clip_id]["bytes"]
+        assert (output / rows[clip_id]["file_name"]).stat().st_size == rows[clip_id]["bytes"]
     assert sandbox.bill()["by_prompt"] == {"a fox": 1, "an owl": 1, "[sandbox:policy-late] a bear": 1}
 
-    assert colours("generations") == {"fox": GREEN, "refused": RED, "owl": GREEN, "blocked": GREEN}
-    assert colours("videos") == {"fox": GREEN, "owl": GREEN, "blocked": RED}
+    submitted = {"fox": GREEN, "refused": RED, "owl": GREEN, "blocked": GREEN}
+    assert colours("generations") == {key(clip_id): colour for clip_id, colour in submitted.items()}
+    assert colours("videos") == {key("fox"): GREEN, key("owl"): GREEN, key("blocked"): RED}
 
-    finished = [each for each in webhook.texts if each.startswith("Production ")]
+    finished = [each for each in webhook.texts if each.startswith("prompts ")]
     assert len(finished) == 1, "the daemon's sensor or the command, and not both"
-    assert finished[0].startswith("Production finished: 2 of 4 clips delivered, 3.60 USD")
+    assert finished[0].startswith("prompts finished: 2 of 4 clips delivered, 3.60 sandbox USD")
     assert any(each.startswith("Run failed: generations_job: 1 clips") for each in webhook.texts)
 
     assert_nothing_is_paid_again_without_the_ledger(manifest, said, home, sandbox, webhook)
@@ -86,7 +97,7 @@ def test_run_delivers_what_it_can_and_says_what_it_could_not(
     assert retried.returncode == 0, retried.stderr
     assert "submitted again, each at its price: " in retried.stdout
     ledger = Ledger(url_of_ledger(home))
-    assert sorted(ledger.clips.pending(3)) == ["blocked", "refused"]
+    assert sorted(ledger.clips.pending(3)) == keys("blocked", "refused")
     ledger.close()
     assert sandbox.billed == 3
 
@@ -112,7 +123,13 @@ def assert_nothing_is_paid_again_without_the_ledger(
     assert json.loads(again.stdout)["counts"] == said["counts"]
     assert json.loads(again.stdout)["spent_usd"] == said["spent_usd"]
     assert sandbox.bill() == billed
-    assert {"metadata.parquet", "manifest.csv", "failed.csv", "gallery.html"} == manifests
+    assert {
+        "metadata.parquet",
+        "manifest.csv",
+        "failed.csv",
+        "gallery.html",
+        ".sora-pipeline.json",
+    } == manifests
     assert all((output / name).exists() for name in manifests)
     assert list((output / ".snapshots").iterdir())
     (complaint,) = (line for line in again.stderr.splitlines() if "SORA_NOTIFY_URL" in line)

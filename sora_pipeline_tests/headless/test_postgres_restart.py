@@ -69,9 +69,9 @@ def test_server_that_crashes_again_and_again_costs_nothing(
     bill = sandbox.bill()
     assert max(bill["by_prompt"].values()) == 1, "something was paid twice"
     ledger = Ledger(cluster.url)
-    made = ledger.attempts.of_clips(CLIPS)
+    made = ledger.attempts.of_production("prompts")
     ledger.close()
-    accepted = sum((each.cost_usd for each in made if each.accepted_at), Decimal(0))
+    accepted = sum((each.cost_usd for each in made if each.submission.accepted_at), Decimal(0))
     doubtful = sum((each.cost_usd for each in made if each.possibly_billed), Decimal(0))
     assert accepted <= bill["accepted"] * USD <= accepted + doubtful
     assert not [each for each in made if each.state in ("reserved", "submitting", "in_flight", "succeeded")]

@@ -11,7 +11,8 @@ from sora_pipeline.headless import run
 from sora_pipeline.headless.run import HeadlessRun
 from sora_pipeline.ledger import AttemptState, Ledger, Limits
 from sora_pipeline.provider.catalogue import load_catalogue
-from sora_pipeline_tests.conftest import Producer, latest, rows_of, settings_of
+from sora_pipeline_tests.conftest import Producer, key, latest, rows_of, settings_of
+from sora_pipeline_tests.production.parts import SANDBOX
 
 
 @pytest.fixture
@@ -24,7 +25,7 @@ def headless(instance: dg.DagsterInstance, home: Path, ledger: Ledger) -> Headle
 def submitting(ledger: Ledger, production: Producer) -> int:
     production(rows_of(a="a fox"))
     (attempt,) = ledger.attempts.reserve(
-        {"a": 1_200_000}, batch_id="batch", limits=Limits(20, 3), lease_s=60
+        {key("a"): 1_200_000}, account=SANDBOX, batch_id="batch", limits=Limits(20, 3), lease_s=60
     ).reserved
     assert ledger.attempts.begin_submit(attempt.attempt_id, "run", lease_s=60, request_summary={})
     return attempt.attempt_id

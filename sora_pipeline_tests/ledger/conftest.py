@@ -5,10 +5,10 @@ from decimal import Decimal
 
 import pytest
 
-from sora_pipeline.ledger import Ledger
-from sora_pipeline.ledger.schema import metadata
+from sora_pipeline.ledger import Account, Ledger
+from sora_pipeline.ledger.schema import about, metadata
 from sora_pipeline_tests.databases import Server
-from sora_pipeline_tests.ledger.world import Clock, World
+from sora_pipeline_tests.ledger.world import REAL, SANDBOX, Clock, World
 
 
 @pytest.fixture(scope="session", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.services)])
@@ -35,7 +35,8 @@ def empty(shared_ledger: Ledger) -> Callable[[], Ledger]:
     def emptied() -> Ledger:
         with shared_ledger.database.write() as connection:
             for table in reversed(metadata.sorted_tables):
-                connection.execute(table.delete())
+                if table is not about:
+                    connection.execute(table.delete())
         assert isinstance(shared_ledger.now, Clock)
         shared_ledger.now.reset()
         return shared_ledger
@@ -60,13 +61,49 @@ def url(ledger: Ledger) -> str:
     return ledger.database.engine.url.render_as_string(hide_password=False)
 
 
+NEIGHBOURS = {"an account apart": REAL, "the same account": SANDBOX}
+
+
+def neighbour_of(ledger: Ledger, clock: Clock, account: Account) -> World:
+    """Another production of another pipeline, whose clips have the ids that tests use, and are at all there is.
+
+    At the same account nothing of it takes a slot or is due, so that tests can count.
+    """
+    world = World(ledger, clock, name="campaign-2", pipeline="beside", account=account, budget=Decimal(100))
+    ends = ["collected", "failed", "ambiguous", "timed_out"]
+    ids = ["a", "b", "c", "d", "e", "f", "g", "late"]
+    world.register(*ids)
+    states = ends if account == SANDBOX else ["in_flight", *ends, "reserved", "submitting"]
+    for clip_id, state in zip(ids, states, strict=False):
+        world.at(state, clip_id)
+    return world
+
+
+@pytest.fixture(params=NEIGHBOURS)
+def neighbour(request: pytest.FixtureRequest, ledger: Ledger, clock: Clock) -> Iterator[World]:
+    """A production in the same ledger with the same clip ids; nothing that a test does may change it."""
+    world = neighbour_of(ledger, clock, NEIGHBOURS[request.param])
+    before = world.snapshot()
+    yield world
+    assert world.snapshot() == before
+
+
 @pytest.fixture
-def world(ledger: Ledger, clock: Clock) -> World:
-    """A ledger with one production without a budget."""
+def world(ledger: Ledger, clock: Clock, neighbour: World) -> World:
+    """A production without a budget, and a neighbour in the same ledger."""
     return World(ledger, clock)
 
 
 @pytest.fixture
-def poor_world(ledger: Ledger, clock: Clock) -> World:
-    """A production that may spend three dollars."""
+def poor_world(ledger: Ledger, clock: Clock, neighbour: World) -> World:
+    """A production that may spend three dollars, and a neighbour in the same ledger."""
     return World(ledger, clock, budget=Decimal(3))
+
+
+@pytest.fixture
+def world_apart(ledger: Ledger, clock: Clock) -> Iterator[World]:
+    """A production that has its account for itself; its neighbour has another."""
+    neighbour = neighbour_of(ledger, clock, REAL)
+    before = neighbour.snapshot()
+    yield World(ledger, clock)
+    assert neighbour.snapshot() == before

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 
-from sora_pipeline.ledger import Ledger, Limits
+from sora_pipeline.ledger import Account, Ledger, Limits
 from sora_pipeline.ledger.database import SCHEMA_VERSION
 
 LEASE_S = 600.0
@@ -24,16 +24,18 @@ def open_ledger(url: str, start: float) -> None:
     Ledger(url).close()
 
 
-def reserve_each(url: str, start: float, clip_ids: Sequence[str], cost: int, limits: Limits) -> list[str]:
-    """Reserve clip by clip, so that the racers interleave; the clips that this one got."""
+def reserve_each(
+    url: str, start: float, keys: Sequence[str], cost: int, limits: Limits, account: Account
+) -> list[str]:
+    """Reserve clip by clip, so that the racers interleave; the keys of the clips that this one got."""
     ledger = Ledger(url)
     wait_until(start)
     won = []
-    for clip_id in clip_ids:
+    for key in keys:
         reservation = ledger.attempts.reserve(
-            {clip_id: cost}, batch_id="race", limits=limits, lease_s=LEASE_S
+            {key: cost}, account=account, batch_id="race", limits=limits, lease_s=LEASE_S
         )
-        won += [each.clip_id for each in reservation.reserved]
+        won += [each.clip_key for each in reservation.reserved]
     ledger.close()
     return won
 
@@ -65,15 +67,17 @@ def collect_each(url: str, start: float, attempt_ids: Sequence[int], owner: str)
 
 
 def whole_lives(
-    url: str, start: float, clip_ids: Sequence[str], cost: int, limits: Limits, owner: str
+    url: str, start: float, keys: Sequence[str], cost: int, limits: Limits, account: Account, owner: str
 ) -> int:
     """Reserve, submit and fail again and again, as dispatch and runs do side by side; how many were accepted."""
     ledger = Ledger(url)
     attempts = ledger.attempts
     wait_until(start)
     accepted = 0
-    for clip_id in clip_ids:
-        reserved = attempts.reserve({clip_id: cost}, batch_id="race", limits=limits, lease_s=LEASE_S).reserved
+    for key in keys:
+        reserved = attempts.reserve(
+            {key: cost}, account=account, batch_id="race", limits=limits, lease_s=LEASE_S
+        ).reserved
         attempts.heartbeat(owner, LEASE_S)
         for attempt in reserved:
             if not attempts.begin_submit(attempt.attempt_id, owner, lease_s=LEASE_S, request_summary={}):

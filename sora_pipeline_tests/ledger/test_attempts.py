@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from decimal import Decimal
+from functools import partial
 
 import pytest
 from sqlalchemy import insert
@@ -9,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 
 from sora_pipeline.ledger import AttemptState, Limits
 from sora_pipeline.ledger.schema import attempts as attempts_table
-from sora_pipeline.ledger.types import LIVE_STATES
+from sora_pipeline.ledger.types import LIVE_STATES, Failure
 from sora_pipeline_tests.ledger.world import DOLLAR, LEASE_S, POLL_S, VIDEO, Clock, World, clip
 
 # ---- write-ahead
@@ -21,15 +22,19 @@ def test_reservation_is_committed_before_anything_is_sent(world: World) -> None:
     assert attempt.state is AttemptState.RESERVED
     assert (attempt.number, attempt.round, attempt.fingerprint) == (1, 1, clip("a").fingerprint)
     assert attempt.reserved_at == world.clock()
-    assert attempt.submitted_at is None
+    assert attempt.submission.submitted_at is None
 
 
 def test_intent_to_submit_is_committed_with_the_request_and_the_run(world: World) -> None:
     world.register("a")
     attempt = world.attempts.get(world.submitting(owner="run 1"))
     assert attempt.state is AttemptState.SUBMITTING
-    assert attempt.request_summary == {"model": "sora-2"}
-    assert (attempt.run_id, attempt.owner, attempt.submitted_at) == ("run 1", "run 1", world.clock())
+    assert attempt.submission.request == {"model": "sora-2"}
+    assert (attempt.run_id, attempt.lease.owner, attempt.submission.submitted_at) == (
+        "run 1",
+        "run 1",
+        world.clock(),
+    )
 
 
 def test_attempt_goes_all_the_way_to_collected(world: World) -> None:
@@ -37,14 +42,9 @@ def test_attempt_goes_all_the_way_to_collected(world: World) -> None:
     attempt_id = world.collected()
     attempt = world.attempts.get(attempt_id)
     assert attempt.state is AttemptState.COLLECTED
-    assert attempt.prediction_id == f"prediction-{attempt_id}"
-    assert (attempt.file_name, attempt.bytes, attempt.has_audio, attempt.c2pa) == (
-        VIDEO.file_name,
-        VIDEO.bytes,
-        True,
-        False,
-    )
-    assert attempt.reported_at == attempt.stored_at == world.clock()
+    assert attempt.submission.prediction_id == f"prediction-{attempt_id}"
+    assert attempt.result.video == VIDEO
+    assert attempt.reported_at == attempt.result.stored_at == world.clock()
     assert not attempt.live
 
 
@@ -71,7 +71,7 @@ def test_only_what_is_being_submitted_can_be_withdrawn(world: World) -> None:
 def test_released_reservation_leaves_no_trace(world: World) -> None:
     world.register("a")
     assert world.attempts.release(world.reserved())
-    standing = world.ledger.clips.standings(["a"])["a"]
+    standing = world.standing("a")
     assert (standing.latest, standing.attempts) == (None, 0)
     assert world.pending() == ["a"]
     assert world.committed() == 0
@@ -109,7 +109,7 @@ def test_second_live_attempt_of_a_clip_is_refused_by_the_database(world: World, 
     world.at(state)
     for second in LIVE_STATES:
         with (
-            pytest.raises(IntegrityError, match=r"failed: attempts\.clip_id\n|one_live_attempt"),
+            pytest.raises(IntegrityError, match=r"failed: attempts\.clip_key\n|one_live_attempt"),
             world.ledger.database.write() as connection,
         ):
             connection.execute(insert(attempts_table).values(**_row(world, state=second, number=2)))
@@ -131,14 +131,16 @@ def test_number_of_an_attempt_is_given_once(world: World) -> None:
 
 def _row(world: World, *, state: str, number: int) -> dict[str, object]:
     return {
-        "clip_id": "a",
+        "clip_key": world.key("a"),
         "production_id": world.production_id,
         "number": number,
         "round": 1,
         "fingerprint": clip("a").fingerprint,
         "state": state,
         "batch_id": "by hand",
+        "account": "sandbox",
         "provider": "sandbox",
+        "simulated": True,
         "model": "sora-2",
         "cost_micros": DOLLAR,
         "reserved_at": world.clock(),
@@ -151,27 +153,25 @@ def _row(world: World, *, state: str, number: int) -> dict[str, object]:
 def test_reservation_stops_at_the_free_slots(world: World) -> None:
     world.limits = Limits(max_in_flight=2, max_attempts=3)
     world.register("a", "b", "c")
-    reservation = world.attempts.reserve(
-        {"c": DOLLAR, "a": DOLLAR, "b": DOLLAR}, batch_id="1", limits=world.limits, lease_s=LEASE_S
-    )
+    reservation = world.reserve({"c": DOLLAR, "a": DOLLAR, "b": DOLLAR})
     assert [each.clip_id for each in reservation.reserved] == ["c", "a"]
-    assert reservation.no_slot == ["b"]
-    assert world.attempts.slots_taken() == 2
+    assert (reservation.no_budget, reservation.unwanted, reservation.elsewhere) == ([], [], [])
+    assert world.slots_taken() == 2
 
 
 @pytest.mark.parametrize("state", AttemptState)
 def test_slot_is_taken_from_the_reservation_until_the_video_is_rendered(world: World, state: str) -> None:
     world.register("a")
     world.at(state)
-    assert world.attempts.slots_taken() == (1 if state in ("reserved", "submitting", "in_flight") else 0)
+    assert world.slots_taken() == (1 if state in ("reserved", "submitting", "in_flight") else 0)
 
 
 def test_budget_is_spent_to_the_cent_and_not_beyond(poor_world: World) -> None:
     poor_world.register("a", "b", "c", "d")
     costs = {"a": 2 * DOLLAR, "b": DOLLAR + 10_000, "c": DOLLAR, "d": 1}
-    reservation = poor_world.attempts.reserve(costs, batch_id="1", limits=poor_world.limits, lease_s=LEASE_S)
+    reservation = poor_world.reserve(costs)
     assert [each.clip_id for each in reservation.reserved] == ["a", "c"]
-    assert reservation.no_budget == ["b", "d"]
+    assert reservation.no_budget == poor_world.keys("b", "d")
     assert poor_world.committed() == Decimal(3)
 
 
@@ -210,10 +210,8 @@ def test_clip_that_left_the_manifest_is_not_reserved_not_even_by_force(world: Wo
     world.register("a", "b")
     world.register("b")
     for force in (False, True):
-        reservation = world.attempts.reserve(
-            {"a": DOLLAR}, batch_id="1", limits=world.limits, lease_s=LEASE_S, force=force
-        )
-        assert (reservation.reserved, reservation.unwanted) == ([], ["a"])
+        reservation = world.reserve({"a": DOLLAR}, force=force)
+        assert (reservation.reserved, reservation.unwanted) == ([], world.keys("a"))
 
 
 def test_force_begins_an_attempt_for_a_delivered_clip_and_nothing_else_does(world: World) -> None:
@@ -241,7 +239,7 @@ def test_reservation_of_a_dead_run_is_free_when_its_lease_is_over(world: World) 
     (attempt,) = world.try_reserve("a", owner="run 1")
     world.clock.turn(LEASE_S + 1)
     world.attempts.claim([attempt.attempt_id], "run 2", LEASE_S)
-    assert world.attempts.get(attempt.attempt_id).owner == "run 2"
+    assert world.attempts.get(attempt.attempt_id).lease.owner == "run 2"
     assert not world.begin_submit(attempt.attempt_id, "run 1")
     assert world.begin_submit(attempt.attempt_id, "run 2")
 
@@ -265,8 +263,8 @@ def test_claim_takes_nothing_from_a_living_run(world: World) -> None:
     (mine,) = world.try_reserve("a", owner="run 1")
     (free,) = world.try_reserve("b")
     world.attempts.claim([mine.attempt_id, free.attempt_id], "run 2", LEASE_S)
-    assert world.attempts.get(mine.attempt_id).owner == "run 1"
-    assert world.attempts.get(free.attempt_id).owner == "run 2"
+    assert world.attempts.get(mine.attempt_id).lease.owner == "run 1"
+    assert world.attempts.get(free.attempt_id).lease.owner == "run 2"
 
 
 def test_more_time_for_a_queued_run_is_not_for_the_one_that_died(world: World) -> None:
@@ -299,8 +297,8 @@ def test_answer_that_came_after_all_wins_over_a_park(world: World) -> None:
     assert world.accept(attempt_id)
     attempt = world.attempts.get(attempt_id)
     assert attempt.state is AttemptState.IN_FLIGHT
-    assert attempt.prediction_id is not None
-    assert (attempt.error_kind, attempt.error_message, attempt.retryable) == (None, None, None)
+    assert attempt.submission.prediction_id is not None
+    assert attempt.failure is None
 
 
 def test_park_does_not_win_over_an_answer(world: World) -> None:
@@ -317,7 +315,7 @@ def test_video_of_a_parked_and_reported_submit_is_still_fetched(world: World) ->
     world.attempts.report([attempt_id])
     world.accept(attempt_id)
     world.succeed(attempt_id)
-    assert [each.attempt_id for each in world.attempts.unreported()] == [attempt_id]
+    assert world.unreported() == [attempt_id]
 
 
 def test_submit_is_accepted_once(world: World) -> None:
@@ -334,11 +332,11 @@ def test_predictions_are_due_oldest_first_and_not_before_their_time(world: World
     first = world.in_flight("b")
     world.clock.turn(1)
     second = world.in_flight("a")
-    assert world.attempts.due(10) == []
+    assert world.due(10) == []
     world.clock.turn(POLL_S)
     world.in_flight("c")
-    assert [each.attempt_id for each in world.attempts.due(10)] == [first, second]
-    assert [each.attempt_id for each in world.attempts.due(1)] == [first]
+    assert world.due(10) == [first, second]
+    assert world.due(1) == [first]
 
 
 def test_unfinished_prediction_is_due_again_later(world: World) -> None:
@@ -348,10 +346,11 @@ def test_unfinished_prediction_is_due_again_later(world: World) -> None:
     assert world.attempts.still_running(attempt_id, "processing", 30)
     assert world.attempts.still_running(attempt_id, None, 30, empty=True)
     attempt = world.attempts.get(attempt_id)
-    assert (attempt.polls, attempt.empty_polls, attempt.provider_status) == (2, 1, "processing")
-    assert world.attempts.due(10) == []
+    polling = attempt.polling
+    assert (polling.polls, polling.empty_polls, polling.provider_status) == (2, 1, "processing")
+    assert world.due(10) == []
     world.clock.turn(30)
-    assert len(world.attempts.due(10)) == 1
+    assert len(world.due(10)) == 1
 
 
 def test_late_news_of_a_poll_change_nothing_once_the_attempt_has_ended(world: World) -> None:
@@ -367,7 +366,7 @@ def test_late_news_of_a_poll_change_nothing_once_the_attempt_has_ended(world: Wo
 def test_timed_out_prediction_keeps_its_id_and_blocks_a_new_payment(world: World) -> None:
     world.register("a")
     attempt_id = world.timed_out()
-    assert world.attempts.get(attempt_id).prediction_id == f"prediction-{attempt_id}"
+    assert world.attempts.get(attempt_id).submission.prediction_id == f"prediction-{attempt_id}"
     assert world.pending() == []
     assert world.try_reserve("a", force=True) == []
 
@@ -379,9 +378,9 @@ def test_timed_out_prediction_is_resumed_with_a_new_deadline_and_polled_at_once(
     assert world.attempts.resume(attempt_id, 600)
     attempt = world.attempts.get(attempt_id)
     assert attempt.state is AttemptState.IN_FLIGHT
-    assert attempt.deadline_at == world.clock() + timedelta(seconds=600)
-    assert (attempt.error_kind, attempt.retryable, attempt.reported_at) == (None, None, None)
-    assert [each.attempt_id for each in world.attempts.due(1)] == [attempt_id]
+    assert attempt.polling.deadline_at == world.clock() + timedelta(seconds=600)
+    assert (attempt.failure, attempt.reported_at) == (None, None)
+    assert world.due(1) == [attempt_id]
     assert not world.attempts.resume(attempt_id, 600)
 
 
@@ -389,9 +388,9 @@ def test_success_after_a_reported_time_out_is_news(world: World) -> None:
     world.register("a")
     attempt_id = world.timed_out()
     world.attempts.report([attempt_id])
-    assert world.attempts.unreported() == []
+    assert world.unreported() == []
     assert world.succeed(attempt_id)
-    assert [each.attempt_id for each in world.attempts.unreported()] == [attempt_id]
+    assert world.unreported() == [attempt_id]
 
 
 def test_fresh_url_of_a_reported_success_is_no_news(world: World) -> None:
@@ -399,8 +398,8 @@ def test_fresh_url_of_a_reported_success_is_no_news(world: World) -> None:
     attempt_id = world.succeeded()
     world.attempts.report([attempt_id])
     assert world.succeed(attempt_id, "https://example.com/fresh.mp4")
-    assert world.attempts.get(attempt_id).output_url == "https://example.com/fresh.mp4"
-    assert world.attempts.unreported() == []
+    assert world.attempts.get(attempt_id).result.output_url == "https://example.com/fresh.mp4"
+    assert world.unreported() == []
 
 
 def test_model_the_provider_named_is_kept_where_a_later_answer_names_none(world: World) -> None:
@@ -409,7 +408,7 @@ def test_model_the_provider_named_is_kept_where_a_later_answer_names_none(world:
     answers = {"output_url": "u", "expires_at": None, "provider_status": "completed"}
     assert world.attempts.succeed(attempt_id, **answers, model_returned="sora-2-mini")
     assert world.attempts.succeed(attempt_id, **answers, model_returned=None)
-    assert world.attempts.get(attempt_id).model_returned == "sora-2-mini"
+    assert world.attempts.get(attempt_id).submission.model_returned == "sora-2-mini"
 
 
 # ---- collecting
@@ -447,7 +446,7 @@ def test_expected_collector_need_not_wait_for_the_one_that_died(world: World) ->
     world.attempts.claim_collect(attempt_id, "run 1", LEASE_S)
     world.clock.turn(LEASE_S + 1)
     world.attempts.expect_collect([attempt_id], LEASE_S)
-    assert world.attempts.get(attempt_id).collect_tries == 1
+    assert world.attempts.get(attempt_id).result.collect_tries == 1
     assert world.attempts.claim_collect(attempt_id, "run 2", LEASE_S)
 
 
@@ -472,8 +471,9 @@ def test_wrong_video_is_kept_paid_and_not_delivered(world: World) -> None:
     attempt_id = world.succeeded()
     assert world.attempts.keep_rejected(attempt_id, VIDEO, run_id="run", kind="wrong_size", message="no")
     attempt = world.attempts.get(attempt_id)
-    assert (attempt.state, attempt.file_name, attempt.retryable) == ("failed", VIDEO.file_name, False)
-    assert world.ledger.clips.standings(["a"])["a"].delivered is None
+    assert (attempt.state, attempt.result.video) == ("failed", VIDEO)
+    assert attempt.failure == Failure("wrong_size", "no", retryable=False)
+    assert world.standing("a").delivered is None
     assert world.committed() == Decimal(1)
     assert world.pending() == []
 
@@ -485,9 +485,9 @@ def test_wrong_video_is_kept_paid_and_not_delivered(world: World) -> None:
 def test_ended_prediction_is_unreported_until_a_run_shows_it(world: World, state: str) -> None:
     world.register("a")
     attempt_id = world.at(state)
-    assert [each.attempt_id for each in world.attempts.unreported()] == [attempt_id]
+    assert world.unreported() == [attempt_id]
     world.attempts.report([attempt_id])
-    assert world.attempts.unreported() == []
+    assert world.unreported() == []
 
 
 def test_late_failure_is_unreported_and_an_early_one_is_its_own_runs_affair(world: World) -> None:
@@ -497,43 +497,47 @@ def test_late_failure_is_unreported_and_an_early_one_is_its_own_runs_affair(worl
     early = world.submitting("early")
     world.attempts.fail(early, "oops", "refused", retryable=False, reported=False)
     world.failed("shown", retryable=True)
-    assert [each.attempt_id for each in world.attempts.unreported()] == [late]
+    assert world.unreported() == [late]
 
 
 @pytest.mark.parametrize("state", ["reserved", "submitting", "in_flight", "ambiguous", "collected"])
 def test_nothing_is_to_be_shown_of_these(world: World, state: str) -> None:
     world.register("a")
     world.at(state)
-    assert world.attempts.unreported() == []
+    assert world.unreported() == []
 
 
 def test_attempt_for_which_a_run_is_on_its_way_is_left_to_it(world: World) -> None:
     world.register("a")
     attempt_id = world.succeeded()
     world.attempts.expect_collect([attempt_id], LEASE_S)
-    assert world.attempts.unreported() == []
+    assert world.unreported() == []
     world.clock.turn(LEASE_S + 1)
-    assert [each.attempt_id for each in world.attempts.unreported()] == [attempt_id]
+    assert world.unreported() == [attempt_id]
 
 
 # ---- questions
 
 
-def test_live_attempts_are_listed_by_state(world: World) -> None:
+def test_live_attempts_are_listed_by_state_and_pipeline(world: World, neighbour: World) -> None:
     world.register("a", "b", "c")
     a, b = world.in_flight("a"), world.in_flight("b")
     c = world.reserved("c")
-    assert [each.attempt_id for each in world.attempts.live(AttemptState.IN_FLIGHT)] == [a, b]
-    both = world.attempts.live(AttemptState.IN_FLIGHT, AttemptState.RESERVED)
+    live = partial(world.attempts.live, pipeline=world.pipeline)
+    assert [each.attempt_id for each in live(AttemptState.IN_FLIGHT)] == [a, b]
+    both = live(AttemptState.IN_FLIGHT, AttemptState.RESERVED)
     assert [each.attempt_id for each in both] == [a, b, c]
-    assert world.attempts.live(AttemptState.AMBIGUOUS) == []
+    assert live(AttemptState.AMBIGUOUS) == []
+    of_all = {each.attempt_id for each in world.attempts.live(*LIVE_STATES)}
+    theirs = {each.attempt_id for each in neighbour.all_attempts() if each.live}
+    assert of_all == {a, b, c} | theirs
 
 
 def test_naive_time_is_refused_instead_of_guessed(world: World, clock: Clock) -> None:
     world.register("a")
-    world.in_flight()
+    attempt_id = world.in_flight()
     naive = clock().replace(tzinfo=None)
     with pytest.raises(Exception, match="has no time zone"):
         world.attempts.succeed(
-            1, output_url="u", expires_at=naive, provider_status="completed", model_returned=None
+            attempt_id, output_url="u", expires_at=naive, provider_status="completed", model_returned=None
         )

@@ -14,8 +14,9 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, text
 
+from sora_pipeline.advice import explained
 from sora_pipeline.ledger import Ledger
-from sora_pipeline.ledger.database import SCHEMA_VERSION, LedgerProblem
+from sora_pipeline.ledger.database import SCHEMA_VERSION, LedgerError
 from sora_pipeline.ledger.schema import VERSION_TABLE, metadata
 from sora_pipeline_tests.ledger.world import World
 
@@ -72,7 +73,7 @@ def test_ledger_is_opened_again_with_all_that_is_in_it(world: World, url: str) -
     world.register("a")
     attempt_id = world.in_flight()
     again = Ledger(url)
-    assert again.attempts.get(attempt_id).prediction_id == f"prediction-{attempt_id}"
+    assert again.attempts.get(attempt_id).submission.prediction_id == f"prediction-{attempt_id}"
     again.close()
 
 
@@ -82,7 +83,7 @@ def test_ledger_of_a_newer_version_is_refused_and_both_are_named(new_url: Callab
     with newer.database.write() as connection:
         connection.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = '0999'"))
     newer.close()
-    with pytest.raises(LedgerProblem, match="0999") as caught:
+    with pytest.raises(LedgerError, match="0999") as caught:
         Ledger(url)
     assert SCHEMA_VERSION in str(caught.value)
     assert "nothing was changed" in str(caught.value)
@@ -117,8 +118,9 @@ def test_folder_of_the_ledger_is_made(tmp_path: Path) -> None:
     ],
 )
 def test_bad_url_is_a_clear_error_that_names_the_variable_and_no_password(url: str) -> None:
-    with pytest.raises(LedgerProblem, match="SORA_LEDGER_URL") as caught:
+    with pytest.raises(LedgerError, match="URL") as caught:
         Ledger(url)
+    assert "SORA_LEDGER_URL" in explained(caught.value)
     assert "secret" not in "".join(traceback.format_exception(caught.value))
 
 
@@ -131,26 +133,26 @@ def test_bad_url_is_a_clear_error_that_names_the_variable_and_no_password(url: s
     ],
 )
 def test_unreachable_database_is_a_clear_error_without_password(url: str) -> None:
-    with pytest.raises(LedgerProblem, match=r"127\.0\.0\.1") as caught:
+    with pytest.raises(LedgerError, match=r"127\.0\.0\.1") as caught:
         Ledger(url)
     assert "secret" not in "".join(traceback.format_exception(caught.value))
 
 
 def test_path_below_a_file_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(LedgerProblem, match="cannot be opened"):
+    with pytest.raises(LedgerError, match="cannot be opened"):
         Ledger(f"sqlite:///{tmp_path / 'file' / 'ledger.db'}")
 
 
 def test_path_that_is_a_folder_is_a_clear_error(tmp_path: Path) -> None:
-    with pytest.raises(LedgerProblem, match="cannot be opened: unable to open database file"):
+    with pytest.raises(LedgerError, match="cannot be opened: unable to open database file"):
         Ledger(f"sqlite:///{tmp_path}")
 
 
 def test_file_that_is_no_database_is_a_clear_error_and_stays_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
     path.write_text("prompt\na cat\n" * 100)
-    with pytest.raises(LedgerProblem, match="cannot be opened: file is not a database"):
+    with pytest.raises(LedgerError, match="cannot be opened: file is not a database"):
         Ledger(f"sqlite:///{path}")
     assert path.read_text() == "prompt\na cat\n" * 100
 
@@ -158,7 +160,7 @@ def test_file_that_is_no_database_is_a_clear_error_and_stays_as_it_is(tmp_path: 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_folder_that_may_not_be_written_is_a_clear_error(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
-    with pytest.raises(LedgerProblem, match="cannot be opened"):
+    with pytest.raises(LedgerError, match="cannot be opened"):
         Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
 
 

@@ -93,11 +93,11 @@ def test_reservation_and_manifest_outlast_a_cut(world: World, cut: Callable[[Con
 
 def test_view_is_consistent_whatever_is_committed_meanwhile(world: World) -> None:
     world.register("a")
-    position = select(clips.c.position).where(clips.c.clip_id == "a")
+    position = select(clips.c.position).where(clips.c.clip_key == world.key("a"))
     with world.ledger.database.read() as reader:
         before = reader.scalar(position)
         with world.ledger.database.write() as writer:
-            writer.execute(update(clips).values(position=99))
+            writer.execute(update(clips).where(clips.c.clip_key == world.key("a")).values(position=99))
         assert reader.scalar(position) == before
     with world.ledger.database.read() as reader:
         assert reader.scalar(position) == 99

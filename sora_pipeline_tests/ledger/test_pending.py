@@ -8,7 +8,7 @@ from sora_pipeline_tests.ledger.world import VIDEO, World, clip
 
 
 def standing(world: World, clip_id: str = "a") -> ClipStanding:
-    return world.ledger.clips.standings([clip_id])[clip_id]
+    return world.standing(clip_id)
 
 
 def test_clips_never_tried_are_pending_in_manifest_order(world: World) -> None:
@@ -111,14 +111,14 @@ def test_new_round_lets_a_failed_clip_be_attempted_anew(world: World) -> None:
     world.failed("a", retryable=False)
     world.failed("b", retryable=False)
     world.collected("c")
-    world.ledger.clips.new_round(["a", "c"])
+    world.ledger.clips.new_round(world.keys("a", "c"))
     assert world.pending() == ["a"]
 
 
 def test_new_round_does_not_free_a_clip_with_a_live_attempt(world: World) -> None:
     world.register("a")
     world.ambiguous()
-    world.ledger.clips.new_round(["a"])
+    world.ledger.clips.new_round(world.keys("a"))
     assert world.pending() == []
 
 
@@ -143,12 +143,12 @@ def test_empty_manifest_wants_nothing(world: World) -> None:
 
 def test_standings_leave_out_unknown_clips(world: World) -> None:
     world.register("a")
-    assert list(world.ledger.clips.standings(["nobody", "a"])) == ["a"]
+    assert list(world.standings("nobody", "a")) == ["a"]
 
 
 def test_standings_of_a_production_come_in_manifest_order(world: World) -> None:
     world.register("c", "a", "b")
-    assert list(world.ledger.clips.standings_of(world.production_id)) == ["c", "a", "b"]
+    assert list(world.ledger.clips.standings_of(world.production_id)) == world.keys("c", "a", "b")
 
 
 def test_clip_comes_back_as_it_was_registered(world: World) -> None:
@@ -162,6 +162,6 @@ def test_many_clips_register_and_are_pending(ledger: Ledger, world: World) -> No
     world.register(*(f"clip-{number:05d}" for number in range(3000)))
     pending = world.pending()
     assert len(pending) == 3000
-    assert len(ledger.clips.standings(pending)) == 3000
-    ledger.clips.new_round(pending)
-    assert ledger.clips.standings(["clip-02999"])["clip-02999"].round == 2
+    assert len(world.standings(*pending)) == 3000
+    ledger.clips.new_round(world.keys(*pending))
+    assert world.standing("clip-02999").round == 2

@@ -3,20 +3,22 @@
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from sqlalchemy import Connection, event, text
 
-from benchmarks.many_attempts import BATCH, PROVIDER, Sizes, clip_id, fill, production_of
-from sora_pipeline.ledger import Attempt, AttemptState, Ledger, Limits
-from sora_pipeline.ledger.database import LedgerProblem
-from sora_pipeline.ledger.telling import Telling
+from benchmarks.many_attempts import ACCOUNT, BATCH, OTHER, Sizes, fill, key_of, production_of
+from sora_pipeline.ledger import Attempt, AttemptState, Ledger, Limits, Plan
+from sora_pipeline.ledger.database import LedgerError
+from sora_pipeline.ledger.notifications import NotificationClaim
 from sora_pipeline_tests.ledger.world import VIDEO
 
 LIMITS = Limits(max_in_flight=100_000, max_attempts=3, daily_micros=10**15)
+IDLE = replace(ACCOUNT, name="idle")
+NEW = Plan("new", "", "/new.csv", "/new", ACCOUNT)
 LARGE = ("attempts", "clips")
 PARTIAL = (
     "one_live_attempt",
@@ -30,8 +32,8 @@ OF_WHOLE_PRODUCTIONS = {
     "clips.standings_of",
     "productions.record_snapshot",
     "money.report",
-    "clips.wanted",
-    "rebuilding.insert",
+    "productions.record_amendments",
+    "restore.insert",
 }
 """They are about all that a production, or everybody, ever did, and are asked for by people."""
 
@@ -74,8 +76,8 @@ class Calls:
         self.ledger = ledger
         self.attempts = ledger.attempts
         self.sizes = sizes
-        self.waiting = [clip_id(sizes.clips - number) for number in range(sizes.waiting)]
-        self.old = [clip_id(number) for number in range(1, 50)]
+        self.waiting = [key_of(sizes.clips - number, sizes) for number in range(sizes.waiting)]
+        self.old = [key_of(number, sizes) for number in range(1, 50)]
         self.production = production_of(sizes.clips, sizes)
         self._live = {state: ledger.attempts.live(state) for state in AttemptState}
 
@@ -85,13 +87,19 @@ class Calls:
 
     def reserve(self) -> list[Attempt]:
         clips = [self.waiting.pop() for _ in range(50)]
-        made = self.attempts.reserve(dict.fromkeys(clips, 1), batch_id="new", limits=LIMITS, lease_s=60)
+        made = self.attempts.reserve(
+            dict.fromkeys(clips, 1), account=ACCOUNT, batch_id="new", limits=LIMITS, lease_s=60
+        )
         assert len(made.reserved) == 50
         return made.reserved
 
+    def refused_to_move(self) -> None:
+        with pytest.raises(LedgerError, match="predictions open"):
+            self.ledger.accounts.use(ACCOUNT, "https://example.com/moved")
+
     def refused(self) -> None:
-        with pytest.raises(LedgerProblem):
-            self.ledger.rebuilding.require_empty()
+        with pytest.raises(LedgerError):
+            self.ledger.restore.require_empty()
 
     def transitions(self) -> Mapping[str, Call]:
         """Each is one short transaction."""
@@ -150,23 +158,24 @@ class Calls:
             "attempts.extend": lambda: attempts.extend(ids, 60),
             "clips.new_round": lambda: self.ledger.clips.new_round(self.old),
             "batches.next_try": lambda: self.ledger.batches.next_try("batch-1"),
-            "breakers.open": lambda: self.ledger.breakers.open(PROVIDER, "k", "m"),
-            "breakers.begin_probe": lambda: self.ledger.breakers.begin_probe(PROVIDER, "batch-1"),
-            "breakers.close": lambda: self.ledger.breakers.close(PROVIDER),
-            "pauses.pause": lambda: self.ledger.pauses.pause(PROVIDER, 10),
-            "productions.request": lambda: self.ledger.productions.request("/new.csv", "/new", None),
-            "productions.record_problem": lambda: self.ledger.productions.record_problem(
-                "/new.csv", "/new", "e"
-            ),
+            "breakers.open": lambda: self.ledger.breakers.open(ACCOUNT.name, "k", "m"),
+            "breakers.begin_probe": lambda: self.ledger.breakers.begin_probe(ACCOUNT.name, "batch-1"),
+            "breakers.close": lambda: self.ledger.breakers.close(ACCOUNT.name),
+            "pauses.pause": lambda: self.ledger.pauses.pause(ACCOUNT.name, 10),
+            "productions.request": lambda: self.ledger.productions.request(NEW),
+            "productions.record_problem": lambda: self.ledger.productions.record_problem("new", "e"),
+            "productions.lift_budget": lambda: self.ledger.productions.lift_budget("new"),
+            "accounts.use": lambda: self.ledger.accounts.use(IDLE, "https://example.com/moved"),
+            "pipelines.show": lambda: self.ledger.pipelines.show("", {"account": ACCOUNT.name}),
             "productions.claim_publish": lambda: self.ledger.productions.claim_publish(
                 self.production, "me", 60
             ),
             "productions.record_published": lambda: self.ledger.productions.record_published(
                 self.production, 10**6, "me"
             ),
-            "tellings.claim": lambda: self.ledger.tellings.claim(told, "state"),
-            "tellings.give_back": lambda: self.ledger.tellings.give_back(
-                Telling(self.production, told.change_seq, "state", (0, None))
+            "notifications.claim": lambda: self.ledger.notifications.claim(told, "state"),
+            "notifications.give_back": lambda: self.ledger.notifications.give_back(
+                NotificationClaim(self.production, told.change_seq, "state", (0, None))
             ),
         }
 
@@ -174,35 +183,58 @@ class Calls:
         ledger, attempts, old = self.ledger, self.attempts, self.old
         batches = [f"batch-{self.sizes.settled // BATCH + number}" for number in range(60)]
         productions = ledger.productions
+        (wanted,) = ledger.clips.specs(old)
         return {
-            "attempts.due": lambda: attempts.due(5000),
+            "attempts.due": lambda: attempts.due(5000, account=ACCOUNT.name, pipeline=""),
             "attempts.get": lambda: attempts.get(1),
-            "attempts.live": lambda: attempts.live(AttemptState.RESERVED, AttemptState.SUBMITTING),
+            "attempts.live": lambda: attempts.live(
+                AttemptState.RESERVED, AttemptState.SUBMITTING, pipeline=""
+            ),
             "attempts.unreported": attempts.unreported,
-            "attempts.last_ends": lambda: attempts.last_ends(PROVIDER, 10, since=None),
+            "attempts.unreported of a pipeline": lambda: attempts.unreported(""),
+            "attempts.overdue_elsewhere": lambda: attempts.overdue_elsewhere(OTHER, ""),
+            "attempts.open_accounts": attempts.open_accounts,
+            "attempts.open_accounts of a pipeline": lambda: attempts.open_accounts(pipeline=""),
+            "attempts.open_accounts of a production": lambda: attempts.open_accounts(
+                production_id=self.production
+            ),
+            "attempts.last_ends": lambda: attempts.last_ends(ACCOUNT.name, 10, since=None),
             "attempts.of_batches": lambda: attempts.of_batches(batches),
             "attempts.of_clips": lambda: attempts.of_clips(old),
-            "attempts.delivered_to": lambda: attempts.delivered_to(old[0], f"videos/{old[0]}/1.mp4"),
-            "attempts.slots_taken": attempts.slots_taken,
+            "attempts.slots_taken": lambda: attempts.slots_taken(ACCOUNT.name),
             "attempts.trouble": lambda: attempts.trouble(self.production),
             "clips.standings": lambda: ledger.clips.standings(old),
             "clips.specs": lambda: list(ledger.clips.specs(old)),
             "clips.pending": lambda: ledger.clips.pending(3),
+            "clips.pending of an account": lambda: ledger.clips.pending(3, pipeline="", account=ACCOUNT.name),
+            "clips.named": lambda: ledger.clips.named("clip-1", ""),
+            "clips.made_elsewhere": lambda: ledger.clips.made_elsewhere("new", "", wanted),
+            "clips.unsettled": lambda: ledger.clips.unsettled(self.production),
+            "clips.of_production": lambda: ledger.clips.of_production(self.production),
             "clips.pending of a production": lambda: ledger.clips.pending(3, self.production),
             "clips.counts": lambda: ledger.clips.counts(self.production, 3),
             "money.of_production": lambda: ledger.money.of_production(self.production),
-            "money.of_today": lambda: ledger.money.of_today(PROVIDER),
+            "money.of_today": lambda: ledger.money.of_today(ACCOUNT.name),
             "batches.tries": lambda: ledger.batches.tries("batch-1"),
-            "breakers.get": lambda: ledger.breakers.get(PROVIDER),
-            "breakers.closed_at": lambda: ledger.breakers.closed_at(PROVIDER),
-            "pauses.left_s": lambda: ledger.pauses.left_s(PROVIDER),
+            "breakers.get": lambda: ledger.breakers.get(ACCOUNT.name),
+            "breakers.all_open": lambda: ledger.breakers.all_open(),
+            "breakers.closed_at": lambda: ledger.breakers.closed_at(ACCOUNT.name),
+            "pauses.left_s": lambda: ledger.pauses.left_s(ACCOUNT.name),
             "productions.get": lambda: productions.get(self.production),
-            "productions.find": lambda: productions.find("/new.csv", "/new"),
+            "productions.find": lambda: productions.find("new"),
             "productions.all": productions.all,
-            "productions.requested": productions.requested,
-            "productions.unpublished": productions.unpublished,
-            "tellings.untold": lambda: ledger.tellings.untold(datetime(2020, 1, 1, tzinfo=UTC)),
-            "rebuilding.require_empty": self.refused,
+            "productions.requested": lambda: productions.requested(""),
+            "productions.of_manifest": lambda: productions.of_manifest("/new.csv", ""),
+            "productions.of_output": lambda: productions.of_output("/new"),
+            "productions.amendments": lambda: productions.amendments(self.production),
+            "accounts.use refused": self.refused_to_move,
+            "accounts.address_of": lambda: ledger.accounts.address_of(ACCOUNT.name),
+            "pipelines.seen": lambda: ledger.pipelines.seen(""),
+            "productions.unpublished": lambda: productions.unpublished(""),
+            "notifications.unnotified": lambda: ledger.notifications.unnotified(
+                datetime(2020, 1, 1, tzinfo=UTC), ""
+            ),
+            "restore.require_empty": self.refused,
         }
 
 
@@ -222,6 +254,8 @@ def public_methods(ledger: Ledger) -> set[str]:
 def test_no_hot_statement_reads_all_attempts_or_all_clips(new_url: Callable[[], str]) -> None:
     ledger = Ledger(new_url())
     calls = Calls(ledger, fill(ledger))
+    for account in (ACCOUNT, IDLE):  # once in an account's life, its attempts are looked through
+        ledger.accounts.use(account, "https://example.com")
     transitions, questions = calls.transitions(), calls.questions()
     covered = {name.split(" ")[0] for name in [*transitions, *questions]}
     assert covered | OF_WHOLE_PRODUCTIONS == public_methods(ledger)
@@ -290,11 +324,13 @@ def _sqlite_plan(connection: Connection, statement: Statement) -> tuple[list[str
             line.startswith(tuple(f"SCAN {name}" for name in aliases))
             and not line.endswith(tuple(f"INDEX {name}" for name in PARTIAL))
         )
-        # Nearly all have the same provider.
+        # Nearly all have the same account; only the newest ends are read in the order of an index.
         or (
             line.startswith("SEARCH attempts")
-            and line.endswith("(provider=?)")
-            and "ORDER" not in statement.sql
+            and line.endswith("(account=?)")
+            and "attempts_by_end" not in line
         )
+        # And a production may have very many attempts.
+        or (line.startswith("SEARCH attempts") and line.endswith("(production_id=?)"))
     ]
     return found, "\n".join(plan)

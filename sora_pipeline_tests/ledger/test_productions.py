@@ -1,68 +1,180 @@
 """Productions: what was asked for, what was read, and what of it is published."""
 
+from dataclasses import replace
+from datetime import timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
-from sora_pipeline.ledger import Ledger, Production
-from sora_pipeline_tests.ledger.world import LEASE_S, Clock, World
-
-MANIFEST, OUTPUT = "/in/manifest.csv", "/out"
-
-
-def read(ledger: Ledger, *, budget: Decimal | None = None, output: str = OUTPUT) -> Production:
-    return ledger.productions.record_snapshot(
-        MANIFEST,
-        output,
-        snapshot_path="/out/snapshot.parquet",
-        manifest_sha256="0" * 64,
-        snapshot_sha256="1" * 64,
-        budget_usd=budget,
-    )
+from sora_pipeline.ledger import AttemptState, Ledger, Plan, Production
+from sora_pipeline.ledger.database import LedgerError
+from sora_pipeline_tests.ledger.world import LEASE_S, SANDBOX, Clock, World, clip, reading
 
 
-def test_same_manifest_into_the_same_output_is_the_same_production(ledger: Ledger) -> None:
-    first = ledger.productions.request(MANIFEST, OUTPUT, None)
-    assert ledger.productions.request(MANIFEST, OUTPUT, None).production_id == first.production_id
-    assert ledger.productions.request(MANIFEST, "/elsewhere", None).production_id != first.production_id
+def plan(
+    name: str = "campaign", *, budget: float | None = None, given: bool = False, pipeline: str = ""
+) -> Plan:
+    limit = None if budget is None else Decimal(str(budget))
+    return Plan(name, pipeline, f"/in/{name}.csv", f"/out/{name}", SANDBOX, limit, given)
+
+
+def read(ledger: Ledger, name: str = "campaign", *, budget: float | None = None) -> Production:
+    return ledger.productions.record_snapshot(plan(name, budget=budget), reading([], ledger.now()))
+
+
+def test_production_is_its_name_wherever_its_files_are(ledger: Ledger) -> None:
+    first = ledger.productions.request(plan())
+    moved = replace(plan(), manifest_uri="/in/tuesday.csv", output_uri="/elsewhere")
+    second = ledger.productions.request(moved)
+    assert second.production_id == first.production_id
+    assert (second.manifest_uri, second.output_uri) == ("/in/tuesday.csv", "/elsewhere")
+    assert ledger.productions.request(plan("another")).production_id != first.production_id
     assert len(ledger.productions.all()) == 2
 
 
+def test_name_of_another_pipelines_production_is_refused_and_nothing_changes(ledger: Ledger) -> None:
+    productions = ledger.productions
+    before = read(ledger)
+    theirs = plan(pipeline="beside")
+    for attempt in (
+        lambda: productions.request(theirs),
+        lambda: productions.record_snapshot(theirs, reading([clip("a")], ledger.now())),
+        lambda: productions.record_amendments(
+            theirs, "/f.csv", [clip("a")], invalid={}, began_at=ledger.now()
+        ),
+    ):
+        with pytest.raises(
+            LedgerError, match=r"campaign belongs to the built-in pipeline.*not to the pipeline beside"
+        ):
+            attempt()
+    assert productions.get("campaign") == before
+    assert ledger.clips.of_production("campaign") == []
+
+
+def test_productions_are_found_by_pipeline_manifest_and_output(ledger: Ledger, clock: Clock) -> None:
+    productions = ledger.productions
+    read(ledger)
+    productions.record_snapshot(plan("theirs", pipeline="beside"), reading([], clock()))
+    productions.request(plan("asked", pipeline="beside"))
+    names = [
+        [each.production_id for each in productions.all(pipeline)] for pipeline in (None, "", "beside", "no")
+    ]
+    assert [set(each) for each in names] == [
+        {"campaign", "theirs", "asked"},
+        {"campaign"},
+        {"theirs", "asked"},
+        set(),
+    ]
+    assert [each.production_id for each in productions.of_manifest("/in/theirs.csv", "beside")] == ["theirs"]
+    assert productions.of_manifest("/in/theirs.csv", "") == []
+    assert [each.production_id for each in productions.of_output("/out/campaign")] == ["campaign"]
+    assert [each.production_id for each in productions.requested("beside")] == ["asked"]
+    assert productions.requested("") == []
+    assert [each.production_id for each in productions.unpublished("beside")] == ["theirs"]
+    since = clock() - timedelta(days=1)
+    assert [each.production_id for each in ledger.notifications.unnotified(since, "")] == ["campaign"]
+
+
+@pytest.mark.parametrize("state", AttemptState)
+def test_nobody_is_told_of_a_production_that_is_at_work(ledger: Ledger, clock: Clock, state: str) -> None:
+    world, other = World(ledger, clock), World(ledger, clock, name="other")
+    for each in (world, other):
+        each.register("a")
+    world.at(state)
+    told = ledger.notifications.unnotified(clock() - timedelta(days=1), "")
+    working = state in ("reserved", "submitting", "in_flight", "succeeded")
+    assert ["campaign" in [each.production_id for each in told]] == [not working]
+    assert "other" in [each.production_id for each in told]
+
+
+# ---- what it may cost
+
+LIMITS = [
+    ("the settings' holds where nobody gave one", [(5, False)], 5, False),
+    ("the settings' newest holds", [(5, False), (7, False)], 7, False),
+    ("without one in the settings it stays", [(5, False), (None, False)], 5, False),
+    ("a person's takes the place of the settings'", [(5, False), (3, True)], 3, True),
+    ("the settings never replace a person's", [(3, True), (50, False)], 3, True),
+    ("nor does their silence", [(3, True), (None, False), (9, False)], 3, True),
+    ("a person's newest holds", [(3, True), (9, False), (4, True)], 4, True),
+    (
+        "a person may take it away, and the settings do not bring it back",
+        [(3, True), "lift", (9, False)],
+        None,
+        True,
+    ),
+    ("a person may give one again", [(3, True), "lift", (9, False), (2, True)], 2, True),
+    ("none at all", [(None, False)], None, False),
+]
+
+
+@pytest.mark.parametrize("how", ["request", "record_snapshot", "record_amendments", "record_problem"])
+@pytest.mark.parametrize(
+    ("steps", "limit", "given"), [each[1:] for each in LIMITS], ids=[each[0] for each in LIMITS]
+)
+def test_spending_limit_holds_until_it_is_changed_on_purpose(
+    ledger: Ledger, how: str, steps: list[Any], limit: int | None, given: bool
+) -> None:
+    productions = ledger.productions
+    for step in steps:
+        if step == "lift":
+            productions.lift_budget("campaign")
+            continue
+        wanted = plan(budget=step[0], given=step[1])
+        match how:
+            case "request":
+                productions.request(wanted)
+            case "record_snapshot":
+                productions.record_snapshot(wanted, reading([], ledger.now()))
+            case "record_amendments":
+                productions.record_amendments(wanted, "/f.csv", [], invalid={}, began_at=ledger.now())
+            case _:
+                productions.request(wanted)
+                productions.record_problem("campaign", "oops")
+    found = productions.get("campaign")
+    assert (found.budget_usd, found.budget_given) == (limit, given)
+
+
+# ---- asking and reading
+
+
 def test_production_is_requested_until_its_manifest_is_read(ledger: Ledger, clock: Clock) -> None:
-    asked = ledger.productions.request(MANIFEST, OUTPUT, Decimal("12.34"))
+    asked = ledger.productions.request(plan(budget=12.34, given=True))
     assert asked.budget_usd == Decimal("12.34")
-    assert [each.production_id for each in ledger.productions.requested()] == [asked.production_id]
+    assert asked.requested_manifest == "/in/campaign.csv"
+    assert [each.production_id for each in ledger.productions.requested("")] == [asked.production_id]
     clock.turn(1)
     read(ledger)
-    assert ledger.productions.requested() == []
+    assert ledger.productions.requested("") == []
     clock.turn(1)
-    ledger.productions.request(MANIFEST, OUTPUT, None)
-    assert len(ledger.productions.requested()) == 1
+    assert ledger.productions.request(plan(), "/out/failed.csv").requested_manifest == "/out/failed.csv"
+    assert len(ledger.productions.requested("")) == 1
 
 
 def test_production_that_nobody_asked_for_is_not_requested(ledger: Ledger) -> None:
     read(ledger)
-    assert ledger.productions.requested() == []
+    assert ledger.productions.requested("") == []
 
 
 def test_unreadable_manifest_answers_the_request_with_its_problem(ledger: Ledger, clock: Clock) -> None:
-    ledger.productions.request(MANIFEST, OUTPUT, None)
+    ledger.productions.request(plan())
     clock.turn(1)
-    ledger.productions.record_problem(MANIFEST, OUTPUT, "row 3 has no prompt")
-    assert ledger.productions.requested() == []
-    found = ledger.productions.find(MANIFEST, OUTPUT)
+    ledger.productions.record_problem("campaign", "row 3 has no prompt")
+    assert ledger.productions.requested("") == []
+    found = ledger.productions.find("campaign")
     assert found is not None
     assert found.error == "row 3 has no prompt"
-    assert ledger.productions.unpublished() == []
-    ledger.productions.request(MANIFEST, OUTPUT, None)
+    assert ledger.productions.unpublished("") == []
+    ledger.productions.request(plan())
     assert ledger.productions.get(found.production_id).error is None
 
 
 def test_reading_counts_and_makes_the_output_manifest_out_of_date(ledger: Ledger) -> None:
     first, second = read(ledger), read(ledger)
-    assert (first.sequence, second.sequence) == (1, 2)
+    assert (first.read_at, second.read_at) == (ledger.now(), ledger.now())
     assert second.change_seq > first.change_seq
-    assert [each.production_id for each in ledger.productions.unpublished()] == [first.production_id]
+    assert [each.production_id for each in ledger.productions.unpublished("")] == [first.production_id]
 
 
 def test_every_step_of_an_attempt_makes_the_output_manifest_out_of_date(world: World) -> None:
@@ -81,10 +193,10 @@ def test_published_state_is_up_to_date_until_the_next_change(world: World) -> No
     productions = world.ledger.productions
     seen = productions.get(world.production_id).change_seq
     assert productions.record_published(world.production_id, seen, "run")
-    assert productions.unpublished() == []
+    assert productions.unpublished("") == []
     world.register("a")
     world.submitting()
-    assert len(productions.unpublished()) == 1
+    assert len(productions.unpublished("")) == 1
 
 
 def test_change_while_publishing_is_published_next(world: World) -> None:
@@ -93,7 +205,7 @@ def test_change_while_publishing_is_published_next(world: World) -> None:
     seen = productions.get(world.production_id).change_seq
     world.submitting()
     assert productions.record_published(world.production_id, seen, "run")
-    assert len(productions.unpublished()) == 1
+    assert len(productions.unpublished("")) == 1
 
 
 def test_older_state_never_replaces_a_newer_one(world: World) -> None:
@@ -117,19 +229,19 @@ def test_one_run_publishes_at_a_time(world: World) -> None:
 
 
 def test_production_read_last_comes_first(ledger: Ledger, clock: Clock) -> None:
-    first = read(ledger, output="/first").production_id
+    first = read(ledger, "first").production_id
     clock.turn(1)
-    second = read(ledger, output="/second").production_id
+    second = read(ledger, "second").production_id
     assert [each.production_id for each in ledger.productions.all()] == [second, first]
     clock.turn(1)
-    ledger.productions.request(MANIFEST, "/first", None)
+    ledger.productions.request(plan("first"))
     assert [each.production_id for each in ledger.productions.all()] == [first, second]
 
 
 def test_unknown_production_is_a_key_error_and_found_as_none(ledger: Ledger) -> None:
     with pytest.raises(KeyError):
         ledger.productions.get("nobody")
-    assert ledger.productions.find("/no", "/where") is None
+    assert ledger.productions.find("nobody") is None
 
 
 def test_each_request_of_a_batchs_run_has_its_own_number(world: World) -> None:
@@ -190,4 +302,4 @@ def test_video_that_is_given_up_makes_the_output_manifest_out_of_date(world: Wor
     assert world.succeed(attempt_id)
     productions.record_published(world.production_id, productions.get(world.production_id).change_seq, "run")
     attempts.report([attempt_id])
-    assert [each.production_id for each in productions.unpublished()] == [world.production_id]
+    assert [each.production_id for each in productions.unpublished("")] == [world.production_id]

@@ -13,7 +13,7 @@ import pytest
 
 from sora_pipeline.ledger import Ledger, Limits
 from sora_pipeline_tests.ledger import racing
-from sora_pipeline_tests.ledger.world import DOLLAR, Clock, World
+from sora_pipeline_tests.ledger.world import DOLLAR, REAL, SECOND, Clock, World
 
 RACERS = 3
 CENT = DOLLAR // 100
@@ -41,10 +41,19 @@ def racers(request: pytest.FixtureRequest) -> Executor:
 
 
 @pytest.fixture
-def real_time_world(world: World) -> World:
-    """Other threads and processes have the real clock."""
-    world.clock.moment = datetime.now(UTC)
-    return world
+def worlds(ledger: Ledger, clock: Clock) -> list[World]:
+    """Two productions with the same clip ids at one account, and one at another; racers have the real clock."""
+    clock.moment = datetime.now(UTC)
+    return [
+        World(ledger, clock, name="monday", account=REAL),
+        World(ledger, clock, name="tuesday", account=REAL),
+        World(ledger, clock, name="wednesday", account=SECOND),
+    ]
+
+
+def keys_of(worlds: Sequence[World], clips: Sequence[str]) -> list[str]:
+    """The clips' keys in all of these, in turn."""
+    return [world.key(clip) for clip in clips for world in worlds]
 
 
 def race(racers: Executor, run: Callable[..., Any], url: str, each: Sequence[tuple[Any, ...]]) -> list[Any]:
@@ -53,88 +62,130 @@ def race(racers: Executor, run: Callable[..., Any], url: str, each: Sequence[tup
 
 
 def test_racing_reservations_of_the_same_clips_have_one_winner_each(
-    real_time_world: World, racers: Executor, url: str
+    worlds: list[World], racers: Executor, url: str
 ) -> None:
-    clips = [f"clip-{number}" for number in range(20)]
-    real_time_world.register(*clips)
-    won = race(racers, racing.reserve_each, url, [(clips, DOLLAR, WIDE)] * RACERS)
-    assert Counter(clip for mine in won for clip in mine) == dict.fromkeys(clips, 1)
+    clips = [f"clip-{number}" for number in range(10)]
+    for world in worlds:
+        world.register(*clips)
+    wanted = keys_of(worlds, clips)
+    won = race(racers, racing.reserve_each, url, [(wanted, DOLLAR, WIDE, REAL)] * RACERS)
+    assert Counter(key for mine in won for key in mine) == dict.fromkeys(keys_of(worlds[:2], clips), 1)
+    won = race(racers, racing.reserve_each, url, [(wanted, DOLLAR, WIDE, SECOND)] * RACERS)
+    assert Counter(key for mine in won for key in mine) == dict.fromkeys(keys_of(worlds[2:], clips), 1)
 
 
 def test_racing_submits_of_the_same_attempts_have_one_winner_each(
-    real_time_world: World, racers: Executor, url: str
+    worlds: list[World], racers: Executor, url: str
 ) -> None:
-    clips = [f"clip-{number}" for number in range(20)]
-    real_time_world.register(*clips)
-    ids = [each.attempt_id for each in real_time_world.try_reserve(*clips)]
+    ids = reserved_in(worlds)
     won = race(racers, racing.begin_each, url, [(ids, f"run {number}") for number in range(RACERS)])
     assert Counter(attempt for mine in won for attempt in mine) == dict.fromkeys(ids, 1)
 
 
+def reserved_in(worlds: list[World]) -> list[int]:
+    """Attempts of all worlds, the same clip ids in each, in turn."""
+    clips = [f"clip-{number}" for number in range(8)]
+    made = []
+    for world in worlds:
+        world.register(*clips)
+        made.append([each.attempt_id for each in world.try_reserve(*clips)])
+    return [attempt for each in zip(*made, strict=True) for attempt in each]
+
+
 def test_one_run_that_submits_an_attempt_twice_at_once_sends_it_once(
-    real_time_world: World, racers: Executor, url: str
+    worlds: list[World], racers: Executor, url: str
 ) -> None:
     """A step that was retried while its first try still lives has the same owner."""
-    clips = [f"clip-{number}" for number in range(20)]
-    real_time_world.register(*clips)
-    ids = [each.attempt_id for each in real_time_world.try_reserve(*clips)]
+    ids = reserved_in(worlds)
     won = race(racers, racing.begin_each, url, [(ids, "the same run")] * RACERS)
     assert Counter(attempt for mine in won for attempt in mine) == dict.fromkeys(ids, 1)
 
 
 def test_racing_collectors_of_the_same_videos_have_one_winner_each(
-    real_time_world: World, racers: Executor, url: str
+    worlds: list[World], racers: Executor, url: str
 ) -> None:
-    clips = [f"clip-{number}" for number in range(10)]
-    real_time_world.register(*clips)
-    ids = [real_time_world.succeeded(each) for each in clips]
+    clips = [f"clip-{number}" for number in range(5)]
+    ids = []
+    for world in worlds:
+        world.register(*clips)
+        ids += [world.succeeded(each) for each in clips]
     won = race(racers, racing.collect_each, url, [(ids, f"run {number}") for number in range(RACERS)])
     assert Counter(attempt for mine in won for attempt in mine) == dict.fromkeys(ids, 1)
 
 
-def test_slots_are_never_overspent_by_racers(real_time_world: World, racers: Executor, url: str) -> None:
-    mine = [[f"clip-{racer}-{number}" for number in range(10)] for racer in range(RACERS)]
-    real_time_world.register(*(clip for clips in mine for clip in clips))
+def test_slots_of_an_account_are_never_overspent_by_racers_and_never_taken_by_another(
+    worlds: list[World], racers: Executor, url: str
+) -> None:
+    clips = [f"clip-{number}" for number in range(10)]
+    for world in worlds:
+        world.register(*clips)
     limits = Limits(max_in_flight=7, max_attempts=3)
-    won = race(racers, racing.reserve_each, url, [(clips, DOLLAR, limits) for clips in mine])
-    assert sum(len(clips) for clips in won) == 7
-    assert real_time_world.attempts.slots_taken() == 7
+    each = [
+        (keys_of(worlds[:2], clips), DOLLAR, limits, REAL),
+        (keys_of(worlds[1:], clips), DOLLAR, limits, REAL),
+        (keys_of(worlds, clips), DOLLAR, limits, SECOND),
+    ]
+    won = race(racers, racing.reserve_each, url, each)
+    assert len(won[0]) + len(won[1]) == 7
+    assert len(won[2]) == 7
+    assert [world.slots_taken() for world in worlds] == [7, 7, 7]
 
 
 def test_budget_is_never_overspent_by_racers_not_by_a_cent(
     ledger: Ledger, clock: Clock, racers: Executor, url: str
 ) -> None:
-    world = World(ledger, clock, budget=Decimal("10.00"))
-    mine = [[f"clip-{racer}-{number}" for number in range(10)] for racer in range(RACERS)]
-    world.register(*(clip for clips in mine for clip in clips))
-    cost = 111 * CENT  # nine fit, and one cent stays
-    won = race(racers, racing.reserve_each, url, [(clips, cost, WIDE) for clips in mine])
-    assert sum(len(clips) for clips in won) == 9
-    assert world.committed() == Decimal("9.99")
+    worlds = [
+        World(ledger, clock, name=name, account=REAL, budget=Decimal("5.00")) for name in ("one", "two")
+    ]
+    clips = [f"clip-{number}" for number in range(10)]
+    for world in worlds:
+        world.register(*clips)
+    cost = 111 * CENT  # four fit each, and some cents stay
+    won = race(racers, racing.reserve_each, url, [(keys_of(worlds, clips), cost, WIDE, REAL)] * RACERS)
+    assert sum(len(each) for each in won) == 8
+    assert [world.committed() for world in worlds] == [Decimal("4.44"), Decimal("4.44")]
 
 
-def test_days_budget_is_never_overspent_by_racers_not_by_a_cent(
-    real_time_world: World, racers: Executor, url: str
+def test_days_budget_of_an_account_is_never_overspent_by_racers_not_by_a_cent(
+    worlds: list[World], racers: Executor, url: str
 ) -> None:
-    mine = [[f"clip-{racer}-{number}" for number in range(10)] for racer in range(RACERS)]
-    real_time_world.register(*(clip for clips in mine for clip in clips))
+    clips = [f"clip-{number}" for number in range(10)]
+    for world in worlds:
+        world.register(*clips)
     limits = Limits(max_in_flight=1000, max_attempts=3, daily_micros=1000 * CENT)
-    won = race(racers, racing.reserve_each, url, [(clips, 111 * CENT, limits) for clips in mine])
-    assert sum(len(clips) for clips in won) == 9
-    assert real_time_world.ledger.money.of_today("sandbox").committed_usd == Decimal("9.99")
+    mine = [(keys_of(worlds[:2], clips), 111 * CENT, limits, REAL)] * 2
+    won = race(
+        racers, racing.reserve_each, url, [*mine, (keys_of(worlds[2:], clips), 111 * CENT, limits, SECOND)]
+    )
+    assert (len(won[0]) + len(won[1]), len(won[2])) == (9, 9)
+    for account in (REAL, SECOND):
+        assert worlds[0].ledger.money.of_today(account.name).committed_usd == Decimal("9.99")
 
 
 def test_whole_lives_side_by_side_neither_lock_up_nor_overspend(
     ledger: Ledger, clock: Clock, racers: Executor, url: str
 ) -> None:
-    world = World(ledger, clock, budget=Decimal("12.00"))
-    clips = [f"clip-{number}" for number in range(8)]
-    world.register(*clips)
-    each = [(clips * 2, DOLLAR, Limits(2, 3), f"run {number}") for number in range(RACERS)]
+    budgets = {"one": Decimal("6.00"), "two": Decimal("4.00"), "three": Decimal("2.00")}
+    accounts = {"one": REAL, "two": REAL, "three": SECOND}
+    worlds = [
+        World(ledger, clock, name=name, account=accounts[name], budget=budget)
+        for name, budget in budgets.items()
+    ]
+    clips = [f"clip-{number}" for number in range(4)]
+    for world in worlds:
+        world.register(*clips)
+    wanted = keys_of(worlds, clips) * 2
+    each = [
+        (wanted, DOLLAR, Limits(2, 3), account, f"run {number}")
+        for number, account in enumerate([REAL, REAL, SECOND])
+    ]
     accepted = race(racers, racing.whole_lives, url, each)
-    assert sum(accepted) <= 12
-    assert world.committed() == sum(accepted)
-    assert all(standing.attempts <= 3 for standing in ledger.clips.standings(clips).values())
+    assert accepted[0] + accepted[1] == worlds[0].committed() + worlds[1].committed()
+    assert accepted[2] == worlds[2].committed()
+    assert all(world.committed() <= budgets[world.production_id] for world in worlds)
+    for world in worlds:
+        assert all(standing.attempts <= 3 for standing in world.standings(*clips).values())
+        assert {attempt.account for attempt in world.all_attempts()} <= {accounts[world.production_id]}
 
 
 @pytest.mark.parametrize("time", range(3))

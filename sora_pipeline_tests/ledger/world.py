@@ -1,31 +1,40 @@
-"""A clock that tests turn, and one production in a ledger, with the steps that most tests begin with."""
+"""A clock that tests turn, and productions in a ledger, with the steps that most tests begin with."""
 
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
-from sora_pipeline.clip import Clip, Size
-from sora_pipeline.ledger import Attempt, Ledger, Limits, StoredVideo
-from sora_pipeline.ledger.types import MICROS
+from sora_pipeline.clip import Clip, Size, clip_key
+from sora_pipeline.ledger import Account, Attempt, ClipStanding, Ledger, Limits, Plan, Production, Reading
+from sora_pipeline.ledger.attempts import Reservation
+from sora_pipeline.ledger.types import MICROS, ClipCounts
+from sora_pipeline.video import StoredVideo, VideoFacts
 
 LEASE_S = 60.0
 DEADLINE_S = 3600.0
 POLL_S = 10.0
 DOLLAR = MICROS
+SANDBOX = Account("sandbox", "sandbox", simulated=True)
+REAL = Account("gptproto", "gptproto", simulated=False)
+SECOND = Account("second", "openai-videos", simulated=False)
 VIDEO = StoredVideo(
-    file_name="videos/a/1.mp4",
-    bytes=1234,
-    sha256="ab" * 32,
-    width=720,
-    height=1280,
-    fps=30.0,
-    frames=120,
-    duration_s=4.0,
-    video_codec="h264",
-    has_audio=True,
-    c2pa=False,
-    poster_path=None,
     output_uri="/out",
+    file_name="videos/a/1.mp4",
+    poster_path=None,
+    facts=VideoFacts(
+        bytes=1234,
+        sha256="ab" * 32,
+        width=720,
+        height=1280,
+        fps=30.0,
+        frames=120,
+        duration_s=4.0,
+        video_codec="h264",
+        has_audio=True,
+        c2pa=False,
+    ),
 )
 
 
@@ -45,51 +54,161 @@ class Clock:
         self.moment += timedelta(seconds=seconds)
 
 
-def clip(clip_id: str, prompt: str = "a cat") -> Clip:
-    return Clip(clip_id, 1, prompt, None, None, "sora-2", "sandbox", 4, Size(720, 1280))
+def clip(clip_id: str, prompt: str = "a cat", *, simulated: bool = True) -> Clip:
+    return Clip(clip_id, 1, prompt, None, None, "sora-2", simulated, 4, Size(720, 1280))
+
+
+def reading(wanted: Sequence[Clip], now: datetime, invalid: Mapping[str, str] | None = None) -> Reading:
+    return Reading(
+        snapshot_path=".snapshots/1.parquet",
+        manifest_sha256="0" * 64,
+        snapshot_sha256="1" * 64,
+        wanted=wanted,
+        invalid=invalid or {},
+        began_at=now,
+    )
 
 
 class World:
-    """One production and the way of an attempt through its states; each step asserts that it happened."""
+    """One production and the way of an attempt through its states; each step asserts that it happened.
 
-    def __init__(self, ledger: Ledger, clock: Clock, *, budget: Decimal | None = None) -> None:
+    Speaks of bare clip ids; several worlds may share a ledger.
+
+    Args:
+        ledger: Where.
+        clock: The ledger's.
+        name: The production.
+        pipeline: Who serves it.
+        account: Who submits for it.
+        budget: What it may cost.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        clock: Clock,
+        *,
+        name: str = "campaign",
+        pipeline: str = "",
+        account: Account = SANDBOX,
+        budget: Decimal | None = None,
+    ) -> None:
         self.ledger = ledger
         self.clock = clock
         self.attempts = ledger.attempts
         self.limits = Limits(max_in_flight=100, max_attempts=3)
+        self.production_id = name
+        self.pipeline = pipeline
+        self.account = account
         self.budget = budget
-        self.production_id = self.read([])
+        self.read([])
 
-    def read(self, wanted: list[Clip]) -> str:
-        return self.ledger.productions.record_snapshot(
-            "/in/manifest.csv",
-            "/out",
-            snapshot_path="/out/snapshot.parquet",
-            manifest_sha256="0" * 64,
-            snapshot_sha256="1" * 64,
+    @classmethod
+    def known(cls, ledger: Ledger, clock: Clock, production: Production, account: Account) -> "World":
+        """The world of a production that is there already, and is not read anew."""
+        world = cls.__new__(cls)
+        world.ledger, world.clock, world.attempts = ledger, clock, ledger.attempts
+        world.limits = Limits(max_in_flight=100, max_attempts=3)
+        world.production_id, world.pipeline = production.production_id, production.pipeline
+        world.account, world.budget = account, None
+        return world
+
+    @property
+    def plan(self) -> Plan:
+        return Plan(
+            production_id=self.production_id,
+            pipeline=self.pipeline,
+            manifest_uri=f"/in/{self.production_id}.csv",
+            output_uri=f"/out/{self.production_id}",
+            account=self.account,
             budget_usd=self.budget,
-            wanted=wanted,
-        ).production_id
+        )
+
+    @property
+    def production(self) -> Production:
+        return self.ledger.productions.get(self.production_id)
+
+    def key(self, clip_id: str) -> str:
+        return clip_key(self.production_id, clip_id)
+
+    def keys(self, *clip_ids: str) -> list[str]:
+        return [self.key(each) for each in clip_ids]
+
+    def made_here(self, wanted: Clip) -> Clip:
+        """The clip as it is read for this world's account."""
+        return replace(wanted, simulated=self.account.simulated)
+
+    def read(self, wanted: Sequence[Clip], invalid: Mapping[str, str] | None = None) -> Production:
+        mine = [self.made_here(each) for each in wanted]
+        return self.ledger.productions.record_snapshot(self.plan, reading(mine, self.clock(), invalid))
 
     def register(self, *clips: Clip | str) -> None:
         wanted = [each if isinstance(each, Clip) else clip(each) for each in clips]
         wanted = [replace(each, row_number=number) for number, each in enumerate(wanted, 1)]
         self.read(wanted)
 
-    def pending(self) -> list[str]:
-        return self.ledger.clips.pending(self.limits.max_attempts)
+    def mend(
+        self, *mended: Clip, invalid: Mapping[str, str] | None = None, file: str = "/out/failed.csv"
+    ) -> None:
+        """Hand in rows that were mended apart."""
+        clips = [self.made_here(each) for each in mended]
+        self.ledger.productions.record_amendments(
+            self.plan, file, clips, invalid=invalid or {}, began_at=self.clock()
+        )
 
-    def try_reserve(
-        self, *clip_ids: str, cost: int = DOLLAR, owner: str | None = None, force: bool = False
-    ) -> list[Attempt]:
+    def pending(self) -> list[str]:
+        keys = self.ledger.clips.pending(self.limits.max_attempts, self.production_id)
+        return [key.removeprefix(self.key("")) for key in keys]
+
+    def standings(self, *clip_ids: str) -> dict[str, ClipStanding]:
+        found = self.ledger.clips.standings(self.keys(*clip_ids))
+        return {key.removeprefix(self.key("")): each for key, each in found.items()}
+
+    def standing(self, clip_id: str = "a") -> ClipStanding:
+        return self.standings(clip_id)[clip_id]
+
+    def of_clips(self, *clip_ids: str) -> list[Attempt]:
+        return self.attempts.of_clips(self.keys(*clip_ids))
+
+    def all_attempts(self) -> list[Attempt]:
+        return self.attempts.of_production(self.production_id)
+
+    def counts(self) -> ClipCounts:
+        return self.ledger.clips.counts(self.production_id, self.limits.max_attempts)
+
+    def due(self, limit: int = 10) -> list[int]:
+        found = self.attempts.due(limit, account=self.account.name, pipeline=self.pipeline)
+        return [each.attempt_id for each in found]
+
+    def unreported(self) -> list[int]:
+        return [each.attempt_id for each in self.attempts.unreported(self.pipeline)]
+
+    def slots_taken(self) -> int:
+        return self.attempts.slots_taken(self.account.name)
+
+    def reserve(
+        self,
+        costs: Mapping[str, int],
+        *,
+        account: Account | None = None,
+        owner: str | None = None,
+        force: bool = False,
+        batch: str = "batch",
+    ) -> Reservation:
         return self.attempts.reserve(
-            dict.fromkeys(clip_ids, cost),
-            batch_id="batch",
+            {self.key(clip_id): cost for clip_id, cost in costs.items()},
+            account=account or self.account,
+            batch_id=batch,
             limits=self.limits,
             lease_s=LEASE_S,
             owner=owner,
             force=force,
-        ).reserved
+        )
+
+    def try_reserve(
+        self, *clip_ids: str, cost: int = DOLLAR, owner: str | None = None, force: bool = False
+    ) -> list[Attempt]:
+        return self.reserve(dict.fromkeys(clip_ids, cost), owner=owner, force=force).reserved
 
     def reserved(self, clip_id: str = "a", *, force: bool = False) -> int:
         (attempt,) = self.try_reserve(clip_id, force=force)
@@ -168,3 +287,17 @@ class World:
 
     def committed(self) -> Decimal:
         return self.ledger.money.of_production(self.production_id).committed_usd
+
+    def snapshot(self) -> dict[str, Any]:
+        """All that the ledger says of this production and of its account's health, to see whether it stays so."""
+        standings = self.ledger.clips.standings_of(self.production_id)
+        return {
+            "production": asdict(self.production),
+            "attempts": [asdict(each) for each in self.all_attempts()],
+            "standings": {key: asdict(each) for key, each in standings.items()},
+            "pending": self.pending(),
+            "counts": self.counts(),
+            "money": self.ledger.money.of_production(self.production_id),
+            "breaker": self.ledger.breakers.get(self.account.name),
+            "pause": self.ledger.pauses.left_s(self.account.name),
+        }

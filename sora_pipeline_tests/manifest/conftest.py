@@ -9,7 +9,11 @@ from typing import Any
 import pytest
 
 from sora_pipeline.clip import Size
-from sora_pipeline.manifest import ImageFinding, ModelLimits, Snapshot, load_snapshot
+from sora_pipeline.manifest.canonical import load_snapshot
+from sora_pipeline.manifest.images import ImageFinding
+from sora_pipeline.manifest.limits import ModelLimits
+from sora_pipeline.manifest.reading import read_manifest
+from sora_pipeline.manifest.snapshot import Snapshot
 
 TALL, WIDE, FULL = Size(720, 1280), Size(1280, 720), Size(1024, 1792)
 LIMITS = {
@@ -31,10 +35,10 @@ def load(path: Path | str, **options: Any) -> Snapshot:
     defaults: dict[str, Any] = {
         "limits": LIMITS,
         "default_model": "sora-2",
-        "provider": "sandbox",
+        "simulated": True,
         "image_check": image_is_there,
     }
-    return load_snapshot(str(path), **{**defaults, **options})
+    return load_snapshot(read_manifest(str(path)), **{**defaults, **options})
 
 
 def write_rows(path: Path, rows: Rows) -> Path:

@@ -6,7 +6,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from sora_pipeline.clip import Size
-from sora_pipeline.manifest import ImageFinding, snapshot_from_parquet, snapshot_to_parquet
+from sora_pipeline.manifest.images import ImageFinding
+from sora_pipeline.manifest.snapshot_parquet import snapshot_from_parquet, snapshot_to_parquet
 from sora_pipeline_tests.manifest.conftest import WriteCsv, load, write_rows
 
 

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sora_pipeline.manifest import ManifestProblem
 from sora_pipeline.manifest.ids import derived_id, is_safe_id, slug, take_id
+from sora_pipeline.manifest.problems import ManifestError
 from sora_pipeline_tests.manifest.conftest import WriteCsv, load, write_rows
 
 
@@ -15,7 +15,7 @@ def ids(path: Path) -> list[str]:
 
 
 def clash(path: Path) -> str:
-    with pytest.raises(ManifestProblem) as caught:
+    with pytest.raises(ManifestError) as caught:
         load(path)
     return caught.value.reason
 
@@ -65,8 +65,8 @@ def test_ids_do_not_depend_on_the_order_of_the_rows(
     shuffled = data.draw(st.permutations(rows))
     try:
         before = load(write_rows(tmp_path / "a.csv", rows))
-    except ManifestProblem:
-        with pytest.raises(ManifestProblem):
+    except ManifestError:
+        with pytest.raises(ManifestError):
             load(write_rows(tmp_path / "b.csv", shuffled))
         return
     after = load(write_rows(tmp_path / "b.csv", shuffled))

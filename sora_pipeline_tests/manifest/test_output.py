@@ -1,4 +1,7 @@
+import codecs
+import csv
 import io
+from dataclasses import asdict, fields
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -9,13 +12,34 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pytest
 
-from sora_pipeline.manifest import Snapshot, failed_csv, output_schema, output_table, write_csv, write_parquet
 from sora_pipeline.manifest.carried import carried_array
 from sora_pipeline.manifest.columns import OUTPUT_COLUMNS
-from sora_pipeline.outcome import ClipOutcome, ClipStatus
+from sora_pipeline.manifest.output import output_schema, output_table, write_parquet
+from sora_pipeline.manifest.output_csv import failed_csv, write_csv
+from sora_pipeline.manifest.reading import read_manifest
+from sora_pipeline.manifest.snapshot import Snapshot
+from sora_pipeline.outcome import ClipOutcome
+from sora_pipeline.status import ClipStatus
+from sora_pipeline.video import VideoFacts
 from sora_pipeline_tests.manifest.conftest import WriteCsv, load
 
 MOMENT = datetime(2026, 5, 4, 12, 30, 1, 250000, tzinfo=timezone(timedelta(hours=2)))
+
+FACTS = VideoFacts(
+    bytes=2**33,
+    sha256="ab" * 32,
+    width=720,
+    height=1280,
+    fps=30.0,
+    frames=120,
+    duration_s=4.0,
+    video_codec="h264",
+    has_audio=True,
+    c2pa=False,
+)
+
+NAMELESS = "row-6e163026"
+"""The id that the row without one is reported under."""
 
 
 @pytest.fixture
@@ -49,11 +73,7 @@ def outcomes() -> list[ClipOutcome]:
             attempts=1,
             submitted_at=MOMENT,
             cost_usd=0.1 + 0.2,
-            bytes=2**33,
-            width=720,
-            fps=30.0,
-            has_audio=True,
-            c2pa=False,
+            facts=FACTS,
         ),
         ClipOutcome(
             clip_id="ant",
@@ -70,33 +90,37 @@ def outcomes() -> list[ClipOutcome]:
 def test_the_columns_are_the_contract_then_what_was_carried(
     snapshot: Snapshot, outcomes: list[ClipOutcome]
 ) -> None:
-    table = output_table(snapshot, outcomes)
+    table = output_table(snapshot, outcomes, "prompts")
     assert table.column_names == [*OUTPUT_COLUMNS, "project"]
     assert table.schema.field("submitted_at").type == pa.timestamp("us", tz="UTC")
     assert table.schema.field("cost_usd").type == pa.float64()
     assert table.schema.field("has_audio").type == pa.bool_()
-    assert set(ClipOutcome.__dataclass_fields__) <= set(OUTPUT_COLUMNS)
+    assert {each.name for each in fields(ClipOutcome)} - {"facts"} <= set(OUTPUT_COLUMNS)
+    assert {each.name for each in fields(VideoFacts)} <= set(OUTPUT_COLUMNS)
 
 
 def test_there_is_one_row_per_clip_whatever_happened_sorted_by_id(
     snapshot: Snapshot, outcomes: list[ClipOutcome]
 ) -> None:
-    rows = output_table(snapshot, outcomes).to_pylist()
+    rows = output_table(snapshot, outcomes, "prompts").to_pylist()
     assert [(row["clip_id"], row["status"]) for row in rows] == [
         ("ant", "failed"),
         ("bee", "ambiguous"),
         ("cow", "pending"),
-        ("row-5", "invalid"),
+        (NAMELESS, "invalid"),
         ("zebra", "delivered"),
     ]
     assert {row["manifest_sha256"] for row in rows} == {snapshot.manifest_sha256}
     assert rows[4]["cost_usd"] == 0.3
     assert rows[4]["submitted_at"] == MOMENT
     assert rows[4]["fingerprint"] == snapshot.clips[0].fingerprint
+    assert {row["production"] for row in rows} == {"prompts"}, "invalid rows too"
+    assert {name: rows[4][name] for name in asdict(FACTS)} == asdict(FACTS)
+    assert {rows[0][name] for name in asdict(FACTS)} == {None}
 
 
 def test_an_invalid_row_says_what_is_wrong_with_it(snapshot: Snapshot) -> None:
-    row = output_table(snapshot, []).to_pylist()[3]
+    row = output_table(snapshot, [], "prompts").to_pylist()[3]
     assert (row["row_number"], row["duration"], row["error_kind"], row["retryable"]) == (
         5,
         5,
@@ -109,16 +133,19 @@ def test_an_invalid_row_says_what_is_wrong_with_it(snapshot: Snapshot) -> None:
 
 
 def test_an_invalid_rows_stand_in_id_is_nobody_elses(manifest: WriteCsv) -> None:
-    snapshot = load(manifest({"clip_id": "row-2", "prompt": "a"}, {"clip_id": "a/b", "prompt": "b"}))
-    assert output_table(snapshot, []).column("clip_id").to_pylist() == ["row-2", "row-2-invalid"]
+    bad = {"clip_id": "a/b", "prompt": "b"}
+    (given,) = output_table(load(manifest(bad)), [], "prompts").column("clip_id").to_pylist()
+    snapshot = load(manifest({"clip_id": given, "prompt": "a"}, bad, bad))
+    ids = output_table(snapshot, [], "prompts").column("clip_id").to_pylist()
+    assert ids == [given, f"{given}-2", f"{given}-3"]
 
 
 def test_parquet_is_typed_zstd_and_versioned(snapshot: Snapshot, outcomes: list[ClipOutcome]) -> None:
-    table = output_table(snapshot, outcomes)
+    table = output_table(snapshot, outcomes, "prompts")
     file = pq.ParquetFile(io.BytesIO(write_parquet(table)))
     assert file.read().equals(table, check_metadata=True)
     assert file.metadata.row_group(0).column(0).compression == "ZSTD"
-    assert file.schema_arrow.metadata[b"sora_pipeline.schema_version"] == b"1"
+    assert file.schema_arrow.metadata[b"sora_pipeline.schema_version"] == b"2"
     frame = pd.read_parquet(io.BytesIO(write_parquet(table))).set_index("clip_id")
     assert str(frame["submitted_at"].dtype) == "datetime64[us, UTC]"
     assert frame["cost_usd"].sum() == 0.3
@@ -128,15 +155,15 @@ def test_parquet_is_typed_zstd_and_versioned(snapshot: Snapshot, outcomes: list[
 def test_the_folder_follows_the_rules_of_a_video_folder(
     snapshot: Snapshot, outcomes: list[ClipOutcome]
 ) -> None:
-    rows = output_table(snapshot, outcomes).to_pylist()
+    rows = output_table(snapshot, outcomes, "prompts").to_pylist()
     assert [row["file_name"] for row in rows] == [None, None, None, None, "videos/zebra/1.mp4"]
     assert [name for name in rows[0] if name.endswith(("file_name", "file_names"))] == ["file_name"]
 
 
 def test_the_csv_twin_says_the_same(snapshot: Snapshot, outcomes: list[ClipOutcome]) -> None:
-    content = write_csv(output_table(snapshot, outcomes))
+    content = write_csv(output_table(snapshot, outcomes, "prompts"))
     frame = pd.read_csv(io.BytesIO(content), keep_default_na=False, dtype=str).set_index("clip_id")
-    assert list(frame.columns) == [*OUTPUT_COLUMNS[1:], "project"]
+    assert list(frame.columns) == [*(name for name in OUTPUT_COLUMNS if name != "clip_id"), "project"]
     zebra = frame.loc["zebra"]
     assert (zebra["submitted_at"], zebra["has_audio"], zebra["c2pa"]) == (
         "2026-05-04T10:30:01.250000Z",
@@ -152,7 +179,7 @@ def test_the_csv_twin_says_the_same(snapshot: Snapshot, outcomes: list[ClipOutco
 def test_only_foreign_text_is_kept_from_running_as_a_formula(
     snapshot: Snapshot, outcomes: list[ClipOutcome]
 ) -> None:
-    content = write_csv(output_table(snapshot, outcomes))
+    content = write_csv(output_table(snapshot, outcomes, "prompts"))
     frame = pd.read_csv(io.BytesIO(content), keep_default_na=False, dtype=str).set_index("clip_id")
     assert frame.loc["ant", "error_message"] == "'=HYPERLINK(1)"
     assert frame.loc["zebra", "prompt"] == "=1+1, a zebra"
@@ -164,7 +191,7 @@ def test_failed_csv_can_be_handed_in_again_from_another_folder(
     zebra_failed = ClipOutcome(clip_id="zebra", status=ClipStatus.FAILED, error_message="no luck")
     (tmp_path / "out").mkdir()
     path = tmp_path / "out" / "failed.csv"
-    path.write_bytes(failed_csv(snapshot, [*outcomes[1:], zebra_failed]))
+    path.write_bytes(failed_csv(snapshot, [*outcomes[1:], zebra_failed], "prompts"))
     again = load(path)
     before = {clip.clip_id: clip for clip in snapshot.clips}
     assert [clip.clip_id for clip in again.clips] == ["zebra", "ant"]
@@ -176,21 +203,33 @@ def test_failed_csv_can_be_handed_in_again_from_another_folder(
         assert clip.carried == before[clip.clip_id].carried
     assert [(row.row_number, row.values["takes"]) for row in again.invalid] == [(3, "3")]
     assert again.invalid[0].values["image"] == str(tmp_path / "img/i.png")
-    assert again.ignored_columns == ("error_message",)
+    assert again.ignored_columns == ("production", "error_message")
 
 
-def test_clips_that_may_have_been_paid_for_are_handed_in_again_only_when_asked(
+def test_clips_that_may_have_been_paid_for_are_not_handed_in_again(
     snapshot: Snapshot, outcomes: list[ClipOutcome]
 ) -> None:
-    assert b"\nbee," not in failed_csv(snapshot, outcomes)
-    assert b"\nbee," in failed_csv(snapshot, outcomes, include_ambiguous=True)
+    written = failed_csv(snapshot, outcomes, "prompts").decode("utf-8-sig")
+    assert [row["clip_id"] for row in csv.DictReader(io.StringIO(written))] == ["ant", NAMELESS]
+
+
+def test_every_failed_row_names_the_production_that_it_amends(
+    snapshot: Snapshot, outcomes: list[ClipOutcome], tmp_path: Path
+) -> None:
+    path = tmp_path / "failed.csv"
+    path.write_bytes(failed_csv(snapshot, outcomes, "prompts"))
+    assert path.read_bytes().startswith(codecs.BOM_UTF8), "else Excel takes it for the local code page"
+    assert read_manifest(str(path)).productions == {"prompts"}
+    assert load(path).carried_columns == snapshot.carried_columns, "it is no column of the user's"
 
 
 def test_one_failed_take_is_handed_in_under_its_own_id(manifest: WriteCsv, tmp_path: Path) -> None:
     snapshot = load(manifest({"prompt": "a", "takes": "3"}))
     second = snapshot.clips[1]
     path = tmp_path / "failed.csv"
-    path.write_bytes(failed_csv(snapshot, [ClipOutcome(clip_id=second.clip_id, status=ClipStatus.FAILED)]))
+    path.write_bytes(
+        failed_csv(snapshot, [ClipOutcome(clip_id=second.clip_id, status=ClipStatus.FAILED)], "prompts")
+    )
     [again] = load(path).clips
     assert (again.clip_id, again.fingerprint) == (second.clip_id, second.fingerprint)
 
@@ -198,7 +237,7 @@ def test_one_failed_take_is_handed_in_under_its_own_id(manifest: WriteCsv, tmp_p
 def test_the_output_manifest_itself_can_be_handed_in(
     snapshot: Snapshot, outcomes: list[ClipOutcome], tmp_path: Path
 ) -> None:
-    table = output_table(snapshot, outcomes)
+    table = output_table(snapshot, outcomes, "prompts")
     for name, content in [("manifest.csv", write_csv(table)), ("metadata.parquet", write_parquet(table))]:
         (tmp_path / name).write_bytes(content)
         again = load(tmp_path / name)
@@ -214,7 +253,7 @@ def test_a_time_without_a_zone_is_refused() -> None:
 
 def test_times_are_utc(snapshot: Snapshot) -> None:
     outcome = ClipOutcome(clip_id="ant", status=ClipStatus.FAILED, stored_at=MOMENT)
-    stored = output_table(snapshot, [outcome]).to_pylist()[0]["stored_at"]
+    stored = output_table(snapshot, [outcome], "prompts").to_pylist()[0]["stored_at"]
     assert stored == datetime(2026, 5, 4, 10, 30, 1, 250000, tzinfo=UTC)
 
 

@@ -12,13 +12,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sora_pipeline.manifest import ManifestProblem, read_manifest
+from sora_pipeline.manifest.problems import ManifestError
+from sora_pipeline.manifest.reading import read_manifest
 from sora_pipeline_tests.manifest.conftest import load
 
 
 def problem_of(path: Path, content: bytes) -> str:
     path.write_bytes(content)
-    with pytest.raises(ManifestProblem) as caught:
+    with pytest.raises(ManifestError) as caught:
         read_manifest(str(path))
     assert str(caught.value).startswith(f"{path}: ")
     return caught.value.reason
@@ -99,7 +100,7 @@ def test_a_missing_file_a_folder_and_an_unknown_scheme_are_told_apart(tmp_path: 
         ("nonsense://host/a.csv", "nonsense"),
         ("memory://nowhere/none.csv", "no such file"),
     ]:
-        with pytest.raises(ManifestProblem, match=word):
+        with pytest.raises(ManifestError, match=word):
             read_manifest(str(uri))
 
 
@@ -200,7 +201,7 @@ def test_any_text_file_is_read_or_refused_in_words(
 ) -> None:
     path = tmp_path / "any.csv"
     path.write_bytes("\n".join(mark.join(cells) for cells in [header, *rows]).encode(errors="replace"))
-    with contextlib.suppress(ManifestProblem):
+    with contextlib.suppress(ManifestError):
         snapshot = load(path)
         assert snapshot.clips or snapshot.invalid
 
@@ -210,5 +211,5 @@ def test_any_text_file_is_read_or_refused_in_words(
 def test_any_bytes_are_read_or_refused_in_words(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "any.csv"
     path.write_bytes(content)
-    with contextlib.suppress(ManifestProblem):
+    with contextlib.suppress(ManifestError):
         load(path)

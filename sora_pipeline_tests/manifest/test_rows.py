@@ -7,7 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from sora_pipeline.clip import Size
-from sora_pipeline.manifest import ImageFinding, ModelLimits
+from sora_pipeline.manifest.images import ImageFinding
+from sora_pipeline.manifest.limits import ModelLimits
 from sora_pipeline_tests.manifest.conftest import WriteCsv, image_is_there, load
 
 
@@ -25,7 +26,7 @@ def test_blank_cells_mean_the_defaults(manifest: WriteCsv) -> None:
     blank = {"image": "", "duration": " ", "size": "", "model": "", "takes": "", "clip_id": ""}
     [clip] = load(manifest({"prompt": " a\r\nb ", **blank})).clips
     assert (clip.prompt, clip.image, clip.image_sha256, clip.take) == ("a\nb", None, None, 1)
-    assert (clip.duration, str(clip.size), clip.model, clip.provider) == (4, "720x1280", "sora-2", "sandbox")
+    assert (clip.duration, str(clip.size), clip.model, clip.simulated) == (4, "720x1280", "sora-2", True)
 
 
 def test_every_problem_of_every_row_is_reported_with_what_is_allowed(manifest: WriteCsv) -> None:

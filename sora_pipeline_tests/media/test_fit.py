@@ -1,5 +1,5 @@
+import contextlib
 import hashlib
-import io
 import struct
 import warnings
 import zlib
@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
+from sora_pipeline.advice import explained
 from sora_pipeline.clip import Size
-from sora_pipeline.media.fit import FittedImage, ImageFit, fit_image, image_facts
-from sora_pipeline.media.images import ImageProblem
+from sora_pipeline.media.fit import FittedImage, ImageFit, fit_image
+from sora_pipeline.media.images import ImageError
 from sora_pipeline_tests.media.conftest import encoded, opened, picture
 
 SIZE = Size(72, 128)
@@ -44,7 +45,6 @@ def corners(content: bytes) -> list[str]:
 
 Look = Callable[[bytes], object]
 LOOKS: list[Look] = [
-    lambda content: image_facts(content, name="cup.png"),
     lambda content: fit_image(content, SIZE, ImageFit.CROP, name="cup.png"),
 ]
 UPRIGHT = ["red", "green", "white", "blue"]
@@ -73,13 +73,13 @@ def test_no_setting_touches_an_image_that_fits(fit: ImageFit):
 
 
 def test_error_refuses_another_size_and_names_the_settings_that_would_help():
-    with pytest.raises(ImageProblem) as caught:
+    with pytest.raises(ImageError) as caught:
         fitted(encoded(picture(100, 100)))
 
     assert "Image cup.png is 100x100, but its clip is 72x128" in caught.value.message
-    assert "SORA_IMAGE_FIT=crop" in caught.value.message
-    assert "pad" in caught.value.message
-    assert "stretch" in caught.value.message
+    assert "SORA_IMAGE_FIT=crop" in explained(caught.value)
+    assert "pad" in explained(caught.value)
+    assert "stretch" in explained(caught.value)
     assert not caught.value.transient
 
 
@@ -127,10 +127,9 @@ def test_a_turned_image_is_set_upright(orientation: int, format: str):
     exif[0x0112] = orientation
     content = encoded(picture().transpose(undo[orientation]), format, exif=exif)
 
-    facts = image_facts(content)
     result = fitted(content)
 
-    assert (facts.width, facts.height, facts.format) == (72, 128, format)
+    assert (result.original_width, result.original_height, result.original_format) == (72, 128, format)
     assert corners(result.content) == UPRIGHT
     assert result.action == "turned upright"
     assert not opened(result.content).getexif()
@@ -144,8 +143,10 @@ def test_exif_behind_the_pixels_of_a_png_counts():
     chunk = struct.pack(">I", len(body)) + b"eXIf" + body + struct.pack(">I", zlib.crc32(b"eXIf" + body))
     content = plain[:-12] + chunk + plain[-12:]
 
-    assert (image_facts(content).width, image_facts(content).height) == (72, 128)
-    assert fitted(content).action == "turned upright"
+    result = fitted(content)
+
+    assert (result.original_width, result.original_height) == (72, 128)
+    assert result.action == "turned upright"
 
 
 def test_broken_exif_is_ignored():
@@ -264,7 +265,7 @@ def test_a_photo_with_an_embedded_second_picture_is_a_jpeg():
         (encoded(picture(), "GIF"), "is GIF"),
         (encoded(picture(), "BMP"), "is BMP"),
         (encoded(picture(), "TIFF"), "is TIFF"),
-        (encoded(picture(), "AVIF"), "is AVIF"),
+        (b"\0\0\0\x18ftypavif" + bytes(50), "is AVIF"),
         (b"\0\0\0\x18ftypheic" + bytes(50), "is HEIC"),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "is SVG"),
         (b"\n<!DOCTYPE html><title>Log in</title>", "is a web page"),
@@ -276,7 +277,7 @@ def test_a_photo_with_an_embedded_second_picture_is_a_jpeg():
 )
 @pytest.mark.parametrize("look", LOOKS)
 def test_other_formats_are_refused_by_name_with_those_allowed(content: bytes, said: str, look: Look):
-    with pytest.raises(ImageProblem) as caught:
+    with pytest.raises(ImageError) as caught:
         look(content)
 
     assert f"Image cup.png {said}" in caught.value.message
@@ -289,7 +290,7 @@ def test_a_cut_image_is_refused_even_where_its_size_fits(format: str, share: flo
     noise = np.random.default_rng(0).integers(0, 255, (128, 72, 3), dtype="u1")
     content = encoded(Image.fromarray(noise), format)
 
-    with pytest.raises(ImageProblem, match=r"Image cup\.png is"):
+    with pytest.raises(ImageError, match=r"Image cup\.png is"):
         fitted(content[: max(1, int(len(content) * share))])
 
 
@@ -302,11 +303,8 @@ def test_no_damage_gets_past_as_anything_but_an_image_problem(format: str):
         damaged = bytearray(content)
         for at in rng.integers(0, len(content), 3):
             damaged[at] = rng.integers(0, 256)
-        try:
+        with contextlib.suppress(ImageError):
             fit_image(bytes(damaged), SIZE, ImageFit.CROP)
-            image_facts(bytes(damaged))
-        except ImageProblem:
-            pass
 
 
 def bomb(width: int, height: int) -> bytes:
@@ -322,7 +320,7 @@ def bomb(width: int, height: int) -> bytes:
 @pytest.mark.parametrize("size", [(10_000, 10_000), (30_000, 30_000), (2_000_000, 2_000_000)])
 @pytest.mark.parametrize("look", LOOKS)
 def test_a_decompression_bomb_is_refused_before_it_goes_off(size: tuple[int, int], look: Look):
-    with pytest.raises(ImageProblem, match=r"at most 64 million are allowed|damaged PNG"):
+    with pytest.raises(ImageError, match=r"at most 64 million are allowed|damaged PNG"):
         look(bomb(*size))
 
 
@@ -331,7 +329,7 @@ def test_a_bomb_in_a_text_chunk_is_refused():
     plain = encoded(picture())
     chunk = struct.pack(">I", len(text)) + b"zTXt" + text + struct.pack(">I", zlib.crc32(b"zTXt" + text))
 
-    with pytest.raises(ImageProblem):
+    with pytest.raises(ImageError):
         fitted(plain[:33] + chunk + plain[33:])
 
 
@@ -344,11 +342,3 @@ def test_fitting_is_deterministic():
     content = encoded(picture(300, 300), "JPEG")
 
     assert fitted(content, ImageFit.CROP) == fitted(content, ImageFit.CROP)
-
-
-def test_facts_are_read_without_decoding():
-    noise = np.random.default_rng(0).integers(0, 255, (128, 72, 3), dtype="u1")
-    content = encoded(Image.fromarray(noise))
-
-    assert image_facts(content[: len(content) // 2]).width == 72
-    assert io.BytesIO(content).read() == content

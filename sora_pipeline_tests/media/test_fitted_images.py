@@ -9,7 +9,7 @@ from sora_pipeline.clip import Size
 from sora_pipeline.media import fitted_images
 from sora_pipeline.media.fit import ImageFit
 from sora_pipeline.media.fitted_images import FittedImages
-from sora_pipeline.media.images import ImageProblem
+from sora_pipeline.media.images import ImageError
 from sora_pipeline_tests.media.conftest import encoded, picture
 
 SIZE = Size(72, 128)
@@ -78,7 +78,7 @@ def test_a_permanent_problem_is_remembered_and_told_to_everyone(tmp_path: Path, 
     images, uri = FittedImages(), image(tmp_path)
 
     def message(_: int) -> str:
-        with pytest.raises(ImageProblem) as caught:
+        with pytest.raises(ImageError) as caught:
             images.get(uri, Size(10, 10), ImageFit.ERROR)
         return caught.value.message
 
@@ -95,10 +95,10 @@ def test_a_transient_problem_is_tried_again(tmp_path: Path, monkeypatch: pytest.
     with monkeypatch.context() as broken:
 
         def fail(uri: str, **_: object) -> bytes:
-            raise ImageProblem("the server is busy", transient=True)
+            raise ImageError("the server is busy", transient=True)
 
         broken.setattr(fitted_images, "read_image", fail)
-        with pytest.raises(ImageProblem) as caught:
+        with pytest.raises(ImageError) as caught:
             images.get(uri, SIZE, ImageFit.ERROR)
         assert caught.value.transient
 

@@ -8,7 +8,7 @@ from typing import Any
 import fsspec
 import pytest
 
-from sora_pipeline.media.images import ImageProblem, display_name, read_image
+from sora_pipeline.media.images import ImageError, display_name, read_image
 
 
 class Site(BaseHTTPRequestHandler):
@@ -45,8 +45,8 @@ def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     server.server_close()
 
 
-def problem(uri: str, **options: Any) -> ImageProblem:
-    with pytest.raises(ImageProblem) as caught:
+def problem(uri: str, **options: Any) -> ImageError:
+    with pytest.raises(ImageError) as caught:
         read_image(uri, **options)
     return caught.value
 
@@ -174,7 +174,7 @@ def test_an_address_that_the_caller_refuses_is_not_connected_to(site: str, host:
 
     assert found.message == (
         f"Image {site.replace('127.0.0.1', host)}/200/cup.png was not read: {host} leads to an address that is not in "
-        "the public internet; if that is where your images are, set SORA_ALLOW_PRIVATE_HOSTS=true."
+        "the public internet."
     )
     assert not found.transient
     assert Site.requests == []

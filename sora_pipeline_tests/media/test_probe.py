@@ -10,7 +10,7 @@ import pytest
 
 from sora_pipeline.clip import Size
 from sora_pipeline.media.boxes import Box, top_level_boxes
-from sora_pipeline.media.probe import VideoFacts, VideoProblem, VideoProblemKind, looks_like_mp4, verify_video
+from sora_pipeline.media.probe import VideoError, VideoErrorKind, VideoFacts, looks_like_mp4, verify_video
 from sora_pipeline_tests.media.conftest import write_video
 
 SIZE = Size(320, 576)
@@ -23,8 +23,8 @@ def verify(content: bytes, tmp_path: Path) -> VideoFacts:
     return verify_video(path, size=SIZE, duration=4)
 
 
-def problem(content: bytes, tmp_path: Path) -> VideoProblem:
-    with pytest.raises(VideoProblem) as caught:
+def problem(content: bytes, tmp_path: Path) -> VideoError:
+    with pytest.raises(VideoError) as caught:
         verify(content, tmp_path)
     return caught.value
 
@@ -61,11 +61,11 @@ def test_silence_is_noticed(faststart_video: Path):
 def test_a_cut_file_is_truncated(layout: str, share: float, tmp_path: Path, request: pytest.FixtureRequest):
     content = request.getfixturevalue(layout).read_bytes()
 
-    assert problem(content[: int(len(content) * share)], tmp_path).kind is VideoProblemKind.TRUNCATED
+    assert problem(content[: int(len(content) * share)], tmp_path).kind is VideoErrorKind.TRUNCATED
 
 
 def test_one_missing_byte_is_noticed(faststart_video: Path, tmp_path: Path):
-    assert problem(faststart_video.read_bytes()[:-1], tmp_path).kind is VideoProblemKind.TRUNCATED
+    assert problem(faststart_video.read_bytes()[:-1], tmp_path).kind is VideoErrorKind.TRUNCATED
 
 
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.99])
@@ -76,7 +76,7 @@ def test_a_preallocated_file_that_was_not_filled_is_truncated(
     content = faststart_video.read_bytes()
     kept = int(len(content) * share)
 
-    assert problem(content[:kept] + bytes(len(content) - kept), tmp_path).kind is VideoProblemKind.TRUNCATED
+    assert problem(content[:kept] + bytes(len(content) - kept), tmp_path).kind is VideoErrorKind.TRUNCATED
 
 
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
@@ -88,7 +88,7 @@ def test_missing_frames_are_noticed_where_the_boxes_look_whole(
     cut = bytearray(content[: int(len(content) * share)])
     cut[start : start + 4] = struct.pack(">I", len(cut) - start)
 
-    assert problem(bytes(cut), tmp_path).kind is VideoProblemKind.TRUNCATED
+    assert problem(bytes(cut), tmp_path).kind is VideoErrorKind.TRUNCATED
 
 
 def test_a_hole_in_the_middle_is_noticed(faststart_video: Path, tmp_path: Path):
@@ -96,7 +96,7 @@ def test_a_hole_in_the_middle_is_noticed(faststart_video: Path, tmp_path: Path):
     middle = len(content) // 2
     content[middle : middle + 4096] = bytes(4096)
 
-    assert problem(bytes(content), tmp_path).kind is VideoProblemKind.TRUNCATED
+    assert problem(bytes(content), tmp_path).kind is VideoErrorKind.TRUNCATED
 
 
 def test_no_damage_gets_past_as_anything_but_a_video_problem(video: Path, tmp_path: Path):
@@ -105,7 +105,7 @@ def test_no_damage_gets_past_as_anything_but_a_video_problem(video: Path, tmp_pa
         damaged = bytearray(content)
         at = rng.randrange(len(content))
         damaged[at : at + 64] = rng.randbytes(64)
-        with contextlib.suppress(VideoProblem):
+        with contextlib.suppress(VideoError):
             verify(bytes(damaged), tmp_path)
 
 
@@ -123,7 +123,7 @@ def test_no_damage_gets_past_as_anything_but_a_video_problem(video: Path, tmp_pa
 def test_other_bytes_are_not_a_video_and_are_named(content: bytes, said: str, tmp_path: Path):
     found = problem(content, tmp_path)
 
-    assert found.kind is VideoProblemKind.NOT_A_VIDEO
+    assert found.kind is VideoErrorKind.NOT_A_VIDEO
     assert said in found.message
     assert found.facts is None
 
@@ -140,26 +140,26 @@ def test_sound_alone_is_not_a_video(tmp_path: Path):
         container.mux(sound.encode(frame))
         container.mux(sound.encode())
 
-    with pytest.raises(VideoProblem) as caught:
+    with pytest.raises(VideoError) as caught:
         verify_video(path, size=SIZE, duration=4)
-    assert caught.value.kind is VideoProblemKind.NOT_A_VIDEO
+    assert caught.value.kind is VideoErrorKind.NOT_A_VIDEO
 
 
 def test_another_size_is_reported_with_the_facts(video: Path):
-    with pytest.raises(VideoProblem) as caught:
+    with pytest.raises(VideoError) as caught:
         verify_video(video, size=Size(576, 320), duration=4)
 
-    assert caught.value.kind is VideoProblemKind.WRONG_SIZE
+    assert caught.value.kind is VideoErrorKind.WRONG_SIZE
     assert caught.value.message == "The video is 320x576, 576x320 was asked for."
     assert caught.value.facts is not None
     assert caught.value.facts.frames == 96
 
 
 def test_another_duration_is_reported_with_the_facts(video: Path):
-    with pytest.raises(VideoProblem) as caught:
+    with pytest.raises(VideoError) as caught:
         verify_video(video, size=SIZE, duration=8)
 
-    assert caught.value.kind is VideoProblemKind.WRONG_DURATION
+    assert caught.value.kind is VideoErrorKind.WRONG_DURATION
     assert caught.value.message == "The video lasts 4 s, 8 s were asked for."
     assert caught.value.facts is not None
 

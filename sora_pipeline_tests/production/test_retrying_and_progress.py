@@ -4,17 +4,19 @@ import pytest
 
 from sora_pipeline.ledger import Ledger
 from sora_pipeline.production.collecting import collect_videos
-from sora_pipeline.production.context import Desk
+from sora_pipeline.production.context import RunContext
+from sora_pipeline.production.intake import estimate
 from sora_pipeline.production.progress import Progress, progress_of
-from sora_pipeline.production.reading import estimate
 from sora_pipeline.production.retrying import retry_clips
 from sora_pipeline.production.submitting import ensure_predictions
 from sora_pipeline.provider.catalogue import load_catalogue
 from sora_pipeline_tests.conftest import (
+    PROMPTS,
     USD,
-    Office,
     Producer,
+    RunContexts,
     Sandbox,
+    keys,
     latest,
     other_run,
     rows_of,
@@ -25,9 +27,9 @@ from sora_pipeline_tests.conftest import (
 pytestmark = pytest.mark.anyio
 
 
-async def make(desk: Desk, *clip_ids: str) -> None:
-    await ensure_predictions(desk, clip_ids, batch_id=desk.owner, may_begin=True)
-    await collect_videos(desk, clip_ids, resume_timed_out=False)
+async def make(run_context: RunContext, *clip_ids: str) -> None:
+    await ensure_predictions(run_context, keys(*clip_ids), batch_id=run_context.owner, may_begin=True)
+    await collect_videos(run_context, keys(*clip_ids), resume_timed_out=False)
 
 
 def look(ledger: Ledger, production_id: str) -> Progress:
@@ -35,7 +37,7 @@ def look(ledger: Ledger, production_id: str) -> Progress:
 
 
 async def test_retry_of_all_takes_failed_clips_and_holds_what_may_be_billed(
-    desk: Desk, sandbox: Sandbox, production: Producer
+    run_context: RunContext, sandbox: Sandbox, production: Producer
 ) -> None:
     production(
         rows_of(
@@ -45,62 +47,64 @@ async def test_retry_of_all_takes_failed_clips_and_holds_what_may_be_billed(
             torn="[sandbox:truncated] a cat",
         )
     )
-    await make(desk, "policy", "lost", "fine", "torn")
-    desk.ledger.attempts.report([latest(desk.ledger, "torn").attempt_id])
-    retried = retry_clips(desk.ledger, desk.settings, [])
-    assert (retried.anew, retried.held, retried.fetched) == (["policy"], ["lost"], ["torn"])
-    assert desk.ledger.clips.pending(3) == ["policy"]
-    assert latest(desk.ledger, "torn").reported_at is None, "runs fetch it again"
+    await make(run_context, "policy", "lost", "fine", "torn")
+    run_context.ledger.attempts.report([latest(run_context.ledger, "torn").attempt_id])
+    retried = retry_clips(run_context.ledger, run_context.settings, [PROMPTS], [])
+    assert (retried.anew, retried.held, retried.fetched) == (keys("policy"), keys("lost"), keys("torn"))
+    assert run_context.ledger.clips.pending(3) == keys("policy")
+    assert latest(run_context.ledger, "torn").reported_at is None, "runs fetch it again"
     assert sandbox.billed == 3
 
 
 async def test_naming_an_ambiguous_clip_pays_for_another(
-    desk: Desk, sandbox: Sandbox, production: Producer
+    run_context: RunContext, sandbox: Sandbox, production: Producer
 ) -> None:
     made = production(rows_of(lost="[sandbox:lost-answer-once] an owl"))
-    await make(desk, "lost")
-    assert retry_clips(desk.ledger, desk.settings, ["lost"]).anew == ["lost"]
-    await make(other_run(desk), "lost")
-    assert standing(desk.ledger, "lost").delivered is not None
+    await make(run_context, "lost")
+    assert retry_clips(run_context.ledger, run_context.settings, [PROMPTS], ["lost"]).anew == keys("lost")
+    await make(other_run(run_context), "lost")
+    assert standing(run_context.ledger, "lost").delivered is not None
     assert sandbox.billed == 2
-    assert desk.ledger.money.of_production(made.production_id).committed_usd == 2 * USD
+    assert run_context.ledger.money.of_production(made.production_id).committed_usd == 2 * USD
 
 
 async def test_retry_waits_once_more_for_a_timed_out_clip(
-    office: Office, sandbox: Sandbox, production: Producer
+    contexts: RunContexts, sandbox: Sandbox, production: Producer
 ) -> None:
     sandbox.change(render_s=1)
     production(rows_of(a="a fox"))
-    async with office.open(generation_timeout_s=0.2) as desk:
-        await make(desk, "a")
-        assert latest(desk.ledger, "a").state == "timed_out"
-        assert retry_clips(desk.ledger, settings_of(), []).fetched == ["a"]
-        later = other_run(desk, generation_timeout_s=60)
-        await collect_videos(later, ["a"], resume_timed_out=False)
-    assert standing(office.ledger, "a").delivered is not None
+    async with contexts.open(generation_timeout_s=0.2) as run_context:
+        await make(run_context, "a")
+        assert latest(run_context.ledger, "a").state == "timed_out"
+        assert retry_clips(run_context.ledger, settings_of(), [PROMPTS], []).fetched == keys("a")
+        later = other_run(run_context, generation_timeout_s=60)
+        await collect_videos(later, keys("a"), resume_timed_out=False)
+    assert standing(contexts.ledger, "a").delivered is not None
     assert sandbox.billed == 1
 
 
 async def test_retry_leaves_alone_what_needs_none_and_names_what_it_does_not_know(
-    desk: Desk, production: Producer
+    run_context: RunContext, production: Producer
 ) -> None:
     production(rows_of(done="a fox", waiting="an owl"))
-    await make(desk, "done")
-    retried = retry_clips(desk.ledger, desk.settings, ["done", "waiting", "nobody", "done"])
-    assert (retried.fine, retried.unknown, retried.anew) == (["done", "waiting"], ["nobody"], [])
+    await make(run_context, "done")
+    retried = retry_clips(
+        run_context.ledger, run_context.settings, [PROMPTS], ["done", "waiting", "nobody", "done"]
+    )
+    assert (retried.fine, retried.unknown, retried.anew) == (keys("done", "waiting"), ["nobody"], [])
 
 
 async def test_retry_does_not_promise_what_the_manifest_no_longer_names(
-    desk: Desk, production: Producer
+    run_context: RunContext, production: Producer
 ) -> None:
     production(rows_of(a="a fox", b="[sandbox:policy] an owl"))
-    await make(desk, "a", "b")
+    await make(run_context, "a", "b")
     production(rows_of(a="a fox"))
-    retried = retry_clips(desk.ledger, desk.settings, ["b"])
+    retried = retry_clips(run_context.ledger, run_context.settings, [PROMPTS], ["b"])
     assert (retried.unknown, retried.anew) == (["b"], [])
 
 
-async def test_progress_counts_every_clip_once(desk: Desk, production: Producer) -> None:
+async def test_progress_counts_every_clip_once(run_context: RunContext, production: Producer) -> None:
     made = production(
         rows_of(
             done="a fox",
@@ -111,40 +115,40 @@ async def test_progress_counts_every_clip_once(desk: Desk, production: Producer)
             waiting="an owl",
         )
     )
-    await make(desk, "done", "failed", "lost", "torn")
-    await ensure_predictions(desk, ["rendering"], batch_id="two", may_begin=True)
-    seen = look(desk.ledger, made.production_id)
+    await make(run_context, "done", "failed", "lost", "torn")
+    await ensure_predictions(run_context, keys("rendering"), batch_id="two", may_begin=True)
+    seen = look(run_context.ledger, made.production_id)
     assert seen.clips == 6
     assert dict(seen.counts) == {
         "delivered": 1,
         "failed": 1,
         "ambiguous": 1,
-        "fetching": 1,
-        "rendering": 1,
+        "in_flight": 2,
         "pending": 1,
     }
+    assert dict(seen.at_work) == {"succeeded": 1, "in_flight": 1}
     assert (seen.working, seen.settled, seen.published, seen.stopped) == (2, False, False, None)
     assert (seen.spending.spent_usd, seen.spending.committed_usd) == (4 * USD, 4 * USD)
 
 
 async def test_progress_is_settled_where_nothing_can_change_by_itself(
-    desk: Desk, production: Producer
+    run_context: RunContext, production: Producer
 ) -> None:
     made = production(rows_of(done="a fox", failed="[sandbox:policy] a fox"))
-    assert not look(desk.ledger, made.production_id).settled
-    await make(desk, "done", "failed")
-    assert look(desk.ledger, made.production_id).settled
+    assert not look(run_context.ledger, made.production_id).settled
+    await make(run_context, "done", "failed")
+    assert look(run_context.ledger, made.production_id).settled
 
 
 @pytest.mark.parametrize("why", ["breaker", "budget"])
 async def test_progress_says_why_nothing_more_is_submitted(
-    desk: Desk, production: Producer, why: str
+    run_context: RunContext, production: Producer, why: str
 ) -> None:
     made = production(rows_of(a="a fox", b="an owl"), budget=Decimal("1.50"))
-    await make(desk, "a")
+    await make(run_context, "a")
     if why == "breaker":
-        desk.ledger.breakers.open("sandbox", "no_balance", "HTTP 403: Insufficient balance")
-    seen = look(desk.ledger, made.production_id)
+        run_context.ledger.breakers.open("sandbox", "no_balance", "HTTP 403: Insufficient balance")
+    seen = look(run_context.ledger, made.production_id)
     assert seen.settled
     assert seen.stopped is not None
     assert (
@@ -152,9 +156,9 @@ async def test_progress_says_why_nothing_more_is_submitted(
     ) in seen.stopped
 
 
-async def test_estimate_leaves_out_what_is_paid(desk: Desk, production: Producer) -> None:
+async def test_estimate_leaves_out_what_is_paid(run_context: RunContext, production: Producer) -> None:
     made = production(rows_of(done="a fox", failed="[sandbox:policy] a fox", waiting="an owl"))
-    await make(desk, "done", "failed")
-    clips = tuple(each.clip for each in desk.ledger.clips.standings_of(made.production_id).values())
-    costs = estimate(clips, desk.ledger, load_catalogue())
+    await make(run_context, "done", "failed")
+    clips = tuple(each.clip for each in run_context.ledger.clips.standings_of(made.production_id).values())
+    costs = estimate(clips, run_context.ledger, made.production_id, load_catalogue())
     assert (costs.total_usd, costs.to_pay_usd, costs.clips_to_pay) == (3 * USD, 2 * USD, 2)

@@ -6,8 +6,8 @@ from typing import Any
 
 from sora_pipeline.clip import Size
 from sora_pipeline.provider.config import ProviderConfig
-from sora_pipeline.provider.factory import make_provider
 from sora_pipeline.provider.protocol import Accepted, InputImage, Prediction, Provider, SubmitRequest
+from sora_pipeline.provider.registry import make_provider
 from sora_pipeline_tests.provider.raw_server import RawServer, Received, answer
 
 KEY = "sk-secret-0123456789"

@@ -4,8 +4,8 @@ import pytest
 
 from sora_pipeline.clip import Size
 from sora_pipeline.provider.config import ProviderConfig
-from sora_pipeline.provider.factory import make_provider
 from sora_pipeline.provider.protocol import InputImage, Provider, SubmitRequest
+from sora_pipeline.provider.registry import make_provider
 from sora_pipeline_tests.conftest import Sandbox
 
 FORMATS = ("sandbox", "gptproto-unified", "openai-videos", "openai-videos of GPTProto")

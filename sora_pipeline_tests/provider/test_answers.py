@@ -9,7 +9,7 @@ from sora_pipeline.provider.answers import Answer, read_answer, read_timestamp
 from sora_pipeline.provider.errors import BlockedError, ProviderError, TransientError
 from sora_pipeline.provider.failures import classify_poll_failure, classify_submit_failure
 from sora_pipeline.provider.http import RawAnswer
-from sora_pipeline.provider.polling import read_prediction
+from sora_pipeline.provider.predictions import read_prediction
 from sora_pipeline.provider.protocol import PredictionState
 from sora_pipeline.provider.statuses import meaning_of
 from sora_pipeline_tests.provider.any_json import ANSWERS, STATUSES

@@ -19,10 +19,10 @@ from sora_pipeline.provider.errors import (
     RejectedError,
     TransientError,
 )
-from sora_pipeline.provider.factory import make_provider
 from sora_pipeline.provider.http import RawAnswer
 from sora_pipeline.provider.origins import origin, same_origin
 from sora_pipeline.provider.protocol import PredictionState, SubmitRequest
+from sora_pipeline.provider.registry import make_provider
 from sora_pipeline.provider.statuses import meaning_of
 from sora_pipeline.provider.wire import WireFormat
 from sora_pipeline_tests.provider.any_json import ANSWERS, STATUSES

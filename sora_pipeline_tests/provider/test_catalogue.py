@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from sora_pipeline.clip import Size
-from sora_pipeline.provider.catalogue import CatalogueError, UnknownModel, load_catalogue
+from sora_pipeline.provider.catalogue import CatalogueError, UnknownModelError, load_catalogue
 from sora_pipeline.sandbox.catalogue import MODELS as SANDBOX_MODELS
 
 BUILT_IN = ("dreamina-seedance-2-0-260128", "sora-2", "sora-2-pro", "viduq3-pro", "wan-2.6")
@@ -45,7 +45,7 @@ def test_size_without_a_price_is_an_error() -> None:
 
 
 def test_unknown_model_names_the_known_ones() -> None:
-    with pytest.raises(UnknownModel) as caught:
+    with pytest.raises(UnknownModelError) as caught:
         load_catalogue().model("sora-3")
     assert str(caught.value) == f"unknown model 'sora-3'; the catalogue has {', '.join(BUILT_IN)}"
     assert isinstance(caught.value, KeyError)
@@ -131,5 +131,9 @@ def test_sandbox_bills_what_the_catalogue_says() -> None:
     """Two lists on purpose, as two companies have: an estimate must not differ from the sandbox's bill."""
     for name, offered in SANDBOX_MODELS.items():
         model = load_catalogue().model(name)
-        assert (model.slug, dict(model.usd_per_second)) == (offered.slug, offered.usd_per_second)
+        prices = {str(size): usd for size, usd in model.usd_per_second.items()}
+        assert (model.slug, prices) == (
+            offered.slug,
+            {str(size): usd for size, usd in offered.usd_per_second.items()},
+        )
         assert model.durations == tuple(sorted(offered.durations))

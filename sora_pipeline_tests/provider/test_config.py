@@ -6,8 +6,8 @@ import pytest
 from pydantic import ValidationError
 
 from sora_pipeline.provider.config import ProviderConfig
-from sora_pipeline.provider.factory import make_provider
 from sora_pipeline.provider.images import ImageTransport
+from sora_pipeline.provider.registry import make_provider
 from sora_pipeline_tests.provider.asking import KEY, asking
 from sora_pipeline_tests.provider.raw_server import RawServer, answer
 from sora_pipeline_tests.provider.test_gptproto import SUBMITTED
@@ -44,7 +44,7 @@ def test_each_format_knows_its_address() -> None:
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"name": "runway"}, "is not one of sandbox, gptproto"),
+        ({"name": "runway"}, "no provider 'runway' is installed; installed: gptproto, gptproto-unified"),
         ({"name": "gptproto", "api_key": ""}, "needs a key"),
         ({"name": "sandbox"}, "a base URL is needed"),
         ({"base_url": "gptproto.com"}, "is no http"),
@@ -55,7 +55,10 @@ def test_each_format_knows_its_address() -> None:
         ({"submit_path": "v3/{model}"}, "must start with '/'"),
         ({"submit_path": "/v3/{prompt}"}, "no other fields"),
         ({"submit_path": "/v3/{"}, "path template"),
-        ({"name": "gptproto-unified", "image_transport": ImageTransport.MULTIPART}, "takes JSON only"),
+        (
+            {"name": "gptproto-unified", "image_transport": ImageTransport.MULTIPART},
+            "takes no image as multipart; the image transport may be auto, url, data-uri",
+        ),
     ],
 )
 def test_bad_settings_are_told_without_the_key(settings: dict[str, Any], words: str) -> None:

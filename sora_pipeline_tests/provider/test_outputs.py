@@ -154,7 +154,7 @@ def test_hosts_that_only_their_address_can_tell(host: str) -> None:
 )
 async def test_output_at_a_private_address_is_refused_with_the_setting_named(host: str) -> None:
     async with http_to(PUBLIC_HOME) as http:
-        with pytest.raises(RejectedError, match="SORA_ALLOW_PRIVATE_HOSTS=true") as caught:
+        with pytest.raises(RejectedError, match="not an address in the public internet") as caught:
             await read_output(http, f"http://{host}:9/v.mp4")
     assert caught.value.kind is ErrorKind.PRIVATE_ADDRESS
     assert host.strip("[]") in caught.value.message

@@ -1,3 +1,4 @@
+import base64
 from datetime import UTC, datetime
 
 import pytest
@@ -5,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sora_pipeline.provider.origins import absolute, origin, same_origin
+from sora_pipeline.provider.prediction_ids import is_other_prediction
 from sora_pipeline.provider.retry_after import parse_retry_after
 from sora_pipeline.provider.wording import tidy
 
@@ -82,3 +84,35 @@ def test_text_from_outside_is_fit_for_logs_and_tables() -> None:
     assert tidy("a\n\tb\x00c \u2028d\ud800", secret="") == "a b c d?"
     assert tidy("Authorization: Bearer abcdef123") == "Authorization: Bearer [key]"
     assert len(tidy("x" * 1000)) == 500
+
+
+def _wrapped(provider: str, model: str, video: str) -> str:
+    inner = f"litellm:custom_llm_provider:{provider};model_id:{model};video_id:{video}"
+    return "video_" + base64.b64encode(inner.encode()).decode()
+
+
+@pytest.mark.parametrize(
+    ("asked", "returned", "other"),
+    [
+        ("video_1", None, False),
+        ("video_1", "video_1", False),
+        ("video_1", "video_2", True),
+        (_wrapped("openai", "sora-2", "video_1"), _wrapped("openai", "", "video_1"), False),
+        (_wrapped("openai", "sora-2", "video_1"), _wrapped("openai", "", "video_2"), True),
+        (
+            _wrapped("gemini", "veo", "models/veo/operations/a;b"),
+            _wrapped("gemini", "", "models/veo/operations/a;b"),
+            False,
+        ),
+        (_wrapped("gemini", "veo", ""), _wrapped("openai", "", ""), True),
+        ("video_AAAA", "video_AAAB", True),
+        ("video_\ud800", "video_é", True),
+    ],
+)
+def test_whose_prediction_an_answer_is_about(asked: str, returned: str | None, other: bool) -> None:
+    assert is_other_prediction(asked, returned) is other
+
+
+@given(st.text(), st.text())
+def test_any_two_ids_are_compared(asked: str, returned: str) -> None:
+    assert is_other_prediction(asked, returned) in (asked != returned, False)

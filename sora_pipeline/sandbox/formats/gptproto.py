@@ -8,12 +8,12 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from sora_pipeline.sandbox.catalogue import MODELS, SLUGS, Model
-from sora_pipeline.sandbox.formats.reading import read_body
-from sora_pipeline.sandbox.formats.wire import WireRoutes
-from sora_pipeline.sandbox.formats.words import spoilt
+from sora_pipeline.sandbox.formats.request_body import read_body
+from sora_pipeline.sandbox.formats.routes import FormatRoutes
+from sora_pipeline.sandbox.formats.status_words import status_word
 from sora_pipeline.sandbox.jobs import Job, State
-from sora_pipeline.sandbox.orders import RawOrder, shown
 from sora_pipeline.sandbox.refusals import Problem, Refusal
+from sora_pipeline.sandbox.submits import RawSubmit, shown
 
 NAME = "gptproto"
 _SCENES = ("image-to-video", "text-to-video")
@@ -36,7 +36,7 @@ _STATUS = {
 }
 
 
-class GptprotoRoutes(WireRoutes):
+class GptprotoRoutes(FormatRoutes):
     """The format's endpoints, and those with which GPTProto's clients look at an account and its models."""
 
     def routes(self) -> list[Route]:
@@ -50,8 +50,8 @@ class GptprotoRoutes(WireRoutes):
         ]
 
     async def submit(self, request: Request) -> Response:
-        """Take an order."""
-        job = await self.emulator.submit(NAME, await _read_order(request))
+        """Take a submit."""
+        job = await self.emulator.submit(NAME, await _read_submit(request))
         return JSONResponse(_envelope(_submitted(job, str(request.base_url))))
 
     async def result(self, request: Request) -> Response:
@@ -76,7 +76,7 @@ class GptprotoRoutes(WireRoutes):
             raise Refusal(Problem.MODEL_GONE)
         return JSONResponse(_description(model))
 
-    def words(self, refusal: Refusal, headers: dict[str, str]) -> Response:
+    def error(self, refusal: Refusal, headers: dict[str, str]) -> Response:
         """The documented body of the native format; an unknown model has its own."""
         if refusal.problem is Problem.UNKNOWN_MODEL:
             return JSONResponse({"error": {"code": 400, "message": refusal.message}}, 400)
@@ -99,7 +99,7 @@ def _description(model: Model) -> dict[str, Any]:
     }
 
 
-async def _read_order(request: Request) -> RawOrder:
+async def _read_submit(request: Request) -> RawSubmit:
     vendor, model, scene = (request.path_params[name] for name in ("vendor", "model", "scene"))
     if model == "sora-2" and scene.endswith(_OLD_PRO):
         model, scene = "sora-2-pro", scene.removesuffix(_OLD_PRO)
@@ -111,7 +111,7 @@ async def _read_order(request: Request) -> RawOrder:
     image = body.files.get("image", body.fields.get("image"))
     if image is not None and not isinstance(image, str | bytes):
         raise Refusal(Problem.INVALID, "image must be a file, an http(s) URL or a data URI")
-    return RawOrder(
+    return RawSubmit(
         model=model,
         prompt=body.fields.get("prompt"),
         duration=body.fields.get("duration"),
@@ -131,7 +131,7 @@ def _submitted(job: Job, base: str) -> dict[str, Any]:
         "outputs": [],
         "urls": {"get": _poll_url(job, base)},
         "hasNsfwContents": [],
-        "status": spoilt(State.CREATED.value, job, State.CREATED),
+        "status": status_word(State.CREATED.value, job, State.CREATED),
         "createdAt": _naive(job.accepted_at),
         "executionTime": 0,
         "timings": {"inference": 0},
@@ -147,7 +147,7 @@ def _prediction(job: Job, base: str, outputs: list[str]) -> dict[str, Any]:
         "model": job.model_returned,
         "outputs": outputs,
         "urls": {"get": _poll_url(job, base)},
-        "status": spoilt(word, job, state),
+        "status": status_word(word, job, state),
         "error": job.error,
         "executionTime": took_ms,
         "timings": {"inference": took_ms},

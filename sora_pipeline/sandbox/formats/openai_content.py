@@ -32,7 +32,7 @@ async def respond(emulator: Emulator, request: Request, job: Job) -> Response:
         # What people met on jobs that were completed and not expired.
         return _missing(f"Files [{job.id}] are not accessible", 403)
     if variant == "thumbnail":
-        image = await asyncio.to_thread(_first_frame, emulator.studio.path(job))
+        image = await asyncio.to_thread(_first_frame, emulator.render_queue.path(job))
         return Response(image, media_type="image/webp")
     return await serve_video(emulator, request, job, _missing, fresh=job.renewed)
 

@@ -12,13 +12,13 @@ from starlette.routing import Route
 
 from sora_pipeline.sandbox.catalogue import MODELS, Model
 from sora_pipeline.sandbox.formats import openai_content
-from sora_pipeline.sandbox.formats.reading import Body, read_body
-from sora_pipeline.sandbox.formats.wire import WireRoutes
-from sora_pipeline.sandbox.formats.words import spoilt
+from sora_pipeline.sandbox.formats.request_body import Body, read_body
+from sora_pipeline.sandbox.formats.routes import FormatRoutes
+from sora_pipeline.sandbox.formats.status_words import status_word
 from sora_pipeline.sandbox.jobs import Job, Outcome, State
-from sora_pipeline.sandbox.orders import RawOrder
 from sora_pipeline.sandbox.refusals import Problem, Refusal
 from sora_pipeline.sandbox.settings import OpenAIFlavour
+from sora_pipeline.sandbox.submits import RawSubmit
 
 NAME = "openai-videos"
 _INVALID = "invalid_request_error"
@@ -44,7 +44,7 @@ _PAGE = 20
 _MAX_PAGE = 100
 
 
-class OpenAIVideosRoutes(WireRoutes):
+class OpenAIVideosRoutes(FormatRoutes):
     """The format's endpoints."""
 
     def routes(self) -> list[Route]:
@@ -60,8 +60,8 @@ class OpenAIVideosRoutes(WireRoutes):
         ]
 
     async def create(self, request: Request) -> Response:
-        """Take an order."""
-        job = await self.emulator.submit(NAME, await _read_order(request), id_prefix="video_")
+        """Take a submit."""
+        job = await self.emulator.submit(NAME, await _read_submit(request), id_prefix="video_")
         return JSONResponse(self._video(job, []))
 
     async def retrieve(self, request: Request) -> Response:
@@ -114,7 +114,7 @@ class OpenAIVideosRoutes(WireRoutes):
             raise Refusal(Problem.MODEL_GONE)
         return JSONResponse(_model(MODELS[name]))
 
-    def words(self, refusal: Refusal, headers: dict[str, str]) -> Response:
+    def error(self, refusal: Refusal, headers: dict[str, str]) -> Response:
         """OpenAI's error body."""
         status, kind, code = _STATUS[refusal.problem]
         error = {"message": refusal.message, "type": kind, "param": None, "code": code}
@@ -136,7 +136,7 @@ def _video(job: Job) -> dict[str, Any]:
         "id": job.id,
         "object": "video",
         "model": job.model_returned,
-        "status": spoilt(word, job, state),
+        "status": status_word(word, job, state),
         "progress": {State.CREATED: 0, State.PROCESSING: 50}.get(state, 0 if failed else 100),
         "prompt": job.prompt,
         "seconds": str(job.duration),
@@ -160,9 +160,9 @@ def _model(model: Model) -> dict[str, Any]:
     return {"id": model.name, "object": "model", "created": 0, "owned_by": model.vendor}
 
 
-async def _read_order(request: Request) -> RawOrder:
+async def _read_submit(request: Request) -> RawSubmit:
     body = await read_body(request)
-    return RawOrder(
+    return RawSubmit(
         model=str(body.fields.get("model", "sora-2")),
         prompt=body.fields.get("prompt"),
         duration=body.fields.get("seconds"),

@@ -12,12 +12,12 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from sora_pipeline.sandbox.catalogue import SLUGS, Model
-from sora_pipeline.sandbox.formats.reading import read_body
-from sora_pipeline.sandbox.formats.wire import WireRoutes
-from sora_pipeline.sandbox.formats.words import spoilt
+from sora_pipeline.sandbox.formats.request_body import read_body
+from sora_pipeline.sandbox.formats.routes import FormatRoutes
+from sora_pipeline.sandbox.formats.status_words import status_word
 from sora_pipeline.sandbox.jobs import Job, Outcome, State
-from sora_pipeline.sandbox.orders import RawOrder
 from sora_pipeline.sandbox.refusals import Problem, Refusal
+from sora_pipeline.sandbox.submits import RawSubmit
 
 NAME = "gptproto-unified"
 
@@ -43,7 +43,7 @@ _SIDES = {"720": 720, "720p": 720, "1080": 1080, "1080p": 1080}
 _RATIOS = {"16:9": (16, 9), "9:16": (9, 16)}
 
 
-class UnifiedRoutes(WireRoutes):
+class UnifiedRoutes(FormatRoutes):
     """The format's endpoints."""
 
     def routes(self) -> list[Route]:
@@ -55,17 +55,17 @@ class UnifiedRoutes(WireRoutes):
         ]
 
     async def submit(self, request: Request) -> Response:
-        """Take an order."""
-        job = await self.emulator.submit(NAME, await _read_order(request), id_prefix="job-")
+        """Take a submit."""
+        job = await self.emulator.submit(NAME, await _read_submit(request), id_prefix="job-")
         accepted = {**_about(job), "generation_id": job.id.replace("job-", "gen-", 1)}
-        return JSONResponse({**accepted, "status": spoilt("pending", job, State.CREATED)}, 202)
+        return JSONResponse({**accepted, "status": status_word("pending", job, State.CREATED)}, 202)
 
     async def task(self, request: Request) -> Response:
         """Say how a job stands."""
         job = self.emulator.find(request.path_params["task_id"], NAME)
         return JSONResponse(_result(job, self.emulator.output_urls(job, str(request.base_url))))
 
-    def words(self, refusal: Refusal, headers: dict[str, str]) -> Response:
+    def error(self, refusal: Refusal, headers: dict[str, str]) -> Response:
         """The specification's error body, or that of the pages."""
         status, code = _STATUS[refusal.problem]
         body: dict[str, Any] = {"code": code, "message": refusal.message}
@@ -73,14 +73,14 @@ class UnifiedRoutes(WireRoutes):
         return JSONResponse(body, status, headers=headers)
 
 
-async def _read_order(request: Request) -> RawOrder:
+async def _read_submit(request: Request) -> RawSubmit:
     body = await read_body(request)
     if body.files:
         raise Refusal(Problem.INVALID, "this format takes JSON only")
     model = SLUGS.get(str(body.fields.get("model")))
     if model is None:
         raise Refusal(Problem.UNKNOWN_MODEL)
-    return RawOrder(
+    return RawSubmit(
         model=model.name,
         prompt=body.fields.get("prompt"),
         duration=body.fields.get("duration"),
@@ -133,7 +133,7 @@ def _result(job: Job, outputs: list[str]) -> dict[str, Any]:
     word = _OUTCOMES.get(job.outcome, "failed") if job.outcome else _WORDS[state]
     answer = {
         **_about(job),
-        "status": spoilt(word, job, state),
+        "status": status_word(word, job, state),
         "native_status": job.outcome.value if job.outcome else state.value,
         "unsigned_urls": outputs,
         "created_at": _moment(job.accepted_at),

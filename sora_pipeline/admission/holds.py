@@ -1,0 +1,126 @@
+"""Why a pending clip is not submitted: a budget that its cost no longer fits, or submits that are stopped."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from decimal import Decimal
+
+from sora_pipeline.admission.breaker import stop_sentence
+from sora_pipeline.admission.costs import cost_micros
+from sora_pipeline.admission.limits import account_of
+from sora_pipeline.ledger import Account, Ledger, Production
+from sora_pipeline.ledger.types import MICROS
+from sora_pipeline.provider.catalogue import Catalogue
+from sora_pipeline.settings import Settings
+
+BUDGET, DAILY_BUDGET, UNREAD = "budget", "daily_budget", "unread"
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """What keeps a pending clip from being submitted.
+
+    Attributes:
+        kind: In a word: ``budget``, ``daily_budget``, ``unread`` (for the account that is configured), or the error kind that opened the breaker.
+        sentence: For people, with what to do.
+    """
+
+    kind: str
+    sentence: str
+
+
+class Admission:
+    """What stands in the way of a production's pending clips, as one look at the ledger found it.
+
+    Args:
+        ledger: The ledger.
+        production: The production.
+        settings: The settings: provider and daily budget.
+    """
+
+    def __init__(self, ledger: Ledger, production: Production, settings: Settings) -> None:
+        self._stopped = _stopped(ledger, production, settings)
+        self._budget, self._daily = production.budget_usd, settings.budget_daily_usd
+        self._committed = self._today = Decimal(0)
+        if self._budget is not None:
+            self._committed = ledger.money.of_production(production.production_id).committed_usd
+        if self._daily is not None:
+            self._today = ledger.money.of_today(settings.account_name).committed_usd
+
+    @property
+    def possible(self) -> bool:
+        """Whether any clip could be held at all."""
+        return self._stopped is not None or self._budget is not None or self._daily is not None
+
+    def of(self, cost_micros: int) -> Hold | None:
+        """What holds a pending clip of this cost; None: it only waits for a free slot."""
+        if self._stopped is not None:
+            return self._stopped
+        cost = Decimal(cost_micros) / MICROS
+        if self._budget is not None and self._committed + cost > self._budget:
+            return Hold(
+                BUDGET,
+                f"{cost:.2f} USD more do not fit the production's budget: {self._committed:.2f} of {self._budget:.2f} USD "
+                "are spent or reserved. Raise it (--budget or SORA_BUDGET_USD) and run again",
+            )
+        if self._daily is not None and self._today + cost > self._daily:
+            return Hold(
+                DAILY_BUDGET,
+                f"{cost:.2f} USD more do not fit the day's budget: {self._today:.2f} of {self._daily:.2f} USD are spent or "
+                "reserved today. It goes on after midnight UTC, or when SORA_BUDGET_DAILY_USD is raised",
+            )
+        return None
+
+
+def unread_sentence(production: Production, account: Account) -> str | None:
+    """Why no clip of a production is submitted for an account until it is read for it, and what to do; None: it was."""
+    if (production.account, production.simulated) == (account.name, account.simulated):
+        return None
+    run = f"`sora-pipeline run {production.manifest_uri} --name {production.production_id}`"
+    if production.account is None:
+        return (
+            f"{production.production_id} was taken over from its outputs, and its manifest has not been read since. {run} reads "
+            "it and has what is missing made"
+        )
+    return (
+        f"{production.production_id} was last read for the account {production.account}, and the account is now {account.name}. "
+        f"{run} has its pending clips made with {account.name}"
+    )
+
+
+def _stopped(ledger: Ledger, production: Production, settings: Settings) -> Hold | None:
+    """What holds every clip of a production, whatever it costs."""
+    account = account_of(settings)
+    if (unread := unread_sentence(production, account)) is not None:
+        return Hold(UNREAD, unread)
+    breaker = ledger.breakers.get(account.name)
+    return None if breaker is None else Hold(breaker.kind, stop_sentence(breaker))
+
+
+def hold_of_all(
+    ledger: Ledger, production: Production, settings: Settings, catalogue: Catalogue
+) -> Hold | None:
+    """What holds every pending clip of a production; None: some clip can go on, or none is pending."""
+    holds = Admission(ledger, production, settings)
+    if not holds.possible:
+        return None
+    hold: Hold | None = None
+    for cost in _pending_costs(ledger, production, settings, catalogue):
+        if (hold := holds.of(cost)) is None:
+            return None
+    return hold
+
+
+def still_to_pay_usd(
+    ledger: Ledger, production: Production, settings: Settings, catalogue: Catalogue
+) -> Decimal:
+    """What the production's pending clips will cost."""
+    return Decimal(sum(_pending_costs(ledger, production, settings, catalogue))) / MICROS
+
+
+def _pending_costs(
+    ledger: Ledger, production: Production, settings: Settings, catalogue: Catalogue
+) -> Iterable[int]:
+    pending = ledger.clips.pending(settings.max_attempts, production.production_id)
+    for specs in ledger.clips.specs(pending):
+        for clip in specs:
+            yield cost_micros(clip, catalogue)

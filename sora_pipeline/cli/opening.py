@@ -1,0 +1,47 @@
+"""What commands that change something begin with: the settings, the home and the ledger, and a daemon that means the same."""
+
+from typing import TYPE_CHECKING
+
+from sora_pipeline.cli.output import BUILT_IN
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sora_pipeline.ledger import Ledger
+    from sora_pipeline.settings import Settings
+
+
+def open_ledger() -> "tuple[Ledger, Settings, Path]":
+    """Ledger, settings and Dagster home.
+
+    Raises:
+        SettingsError, LedgerError: they cannot be used.
+    """
+    from sora_pipeline.headless.home import prepare_home
+    from sora_pipeline.ledger import Ledger
+    from sora_pipeline.settings import Settings, ledger_url
+
+    settings, home = Settings.from_env(), prepare_home()
+    return Ledger(ledger_url(settings, home)), settings, home
+
+
+def require_same_settings(ledger: "Ledger", settings: "Settings", home: "Path") -> None:
+    """Refuse to leave work of the built-in pipeline to a daemon that has other settings.
+
+    Raises:
+        DisagreementError: one is at work on the home.
+        LedgerError: the account is somewhere else with open predictions.
+    """
+    import dagster as dg
+
+    from sora_pipeline.admission.limits import account_of
+    from sora_pipeline.agreement import require_agreement
+    from sora_pipeline.headless.home import daemon_is_alive
+    from sora_pipeline.runtime import provider_config
+
+    with dg.DagsterInstance.get() as instance:
+        if daemon_is_alive(instance, home):
+            require_agreement(ledger, BUILT_IN, settings, str(home))
+    account = account_of(settings)
+    if not account.simulated:
+        ledger.accounts.use(account, provider_config(settings).base_url)

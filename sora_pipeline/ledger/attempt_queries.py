@@ -1,0 +1,171 @@
+"""Questions about attempts that sensors and runs ask; none changes anything."""
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, func, or_, select
+
+from sora_pipeline.ledger.clips import chunks, productions_of
+from sora_pipeline.ledger.clocks import over
+from sora_pipeline.ledger.database import Database, patient
+from sora_pipeline.ledger.rows import attempt_of
+from sora_pipeline.ledger.schema import LIVE, among_live, attempts
+from sora_pipeline.ledger.types import SLOT_STATES, Account, Attempt, AttemptState
+
+RESERVED, IN_FLIGHT, TIMED_OUT = AttemptState.RESERVED, AttemptState.IN_FLIGHT, AttemptState.TIMED_OUT
+SUCCEEDED, COLLECTED, FAILED = AttemptState.SUCCEEDED, AttemptState.COLLECTED, AttemptState.FAILED
+
+
+class AttemptQueries:
+    """What is due, what has ended, what is known of a clip's attempts."""
+
+    def __init__(self, database: Database, now: Callable[[], datetime]) -> None:
+        self._database = database
+        self._now = now
+
+    def get(self, attempt_id: int) -> Attempt:
+        """One attempt, as it stands now."""
+        return self._fetch(select(attempts).where(attempts.c.attempt_id == attempt_id))[0]
+
+    @patient
+    def _row(self, attempt_id: int) -> RowMapping:
+        """One attempt, as its columns have it."""
+        with self._database.read() as connection:
+            query = select(attempts).where(attempts.c.attempt_id == attempt_id)
+            return connection.execute(query).mappings().one()
+
+    def live(self, *states: AttemptState, pipeline: str | None = None) -> list[Attempt]:
+        """Attempts in these live states, oldest first; of one pipeline's productions, or of all."""
+        query = select(attempts).where(LIVE, attempts.c.state.in_(states)).order_by(attempts.c.attempt_id)
+        return self._fetch(_of(query, pipeline))
+
+    def due(self, limit: int, *, account: str, pipeline: str | None = None) -> list[Attempt]:
+        """An account's predictions to be polled now, the one due for longest first."""
+        now = self._now()
+        query = (
+            select(attempts)
+            .where(LIVE, attempts.c.state == IN_FLIGHT, attempts.c.account == account)
+            .where(or_(attempts.c.next_poll_at == now, over(attempts.c.next_poll_at, now)))
+            .order_by(attempts.c.next_poll_at)
+            .limit(limit)
+        )
+        return self._fetch(_of(query, pipeline))
+
+    def overdue_elsewhere(self, account: str, pipeline: str) -> list[Attempt]:
+        """Predictions past their deadline at accounts other than this one: nobody here can poll them."""
+        query = select(attempts).where(
+            LIVE,
+            attempts.c.state == IN_FLIGHT,
+            attempts.c.account != account,
+            attempts.c.deadline_at < self._now(),
+        )
+        return self._fetch(_of(query, pipeline))
+
+    @patient
+    def open_accounts(
+        self, *, pipeline: str | None = None, production_id: str | None = None
+    ) -> dict[Account, int]:
+        """Accounts with predictions that only they can bring to an end, and how many those are."""
+        mine = [] if production_id is None else [among_live(attempts.c.production_id) == production_id]
+        query = (
+            select(attempts.c.account, attempts.c.provider, attempts.c.simulated, func.count().label("open"))
+            .where(LIVE, attempts.c.state.in_([IN_FLIGHT, SUCCEEDED, TIMED_OUT]), *mine)
+            .group_by(attempts.c.account, attempts.c.provider, attempts.c.simulated)
+        )
+        with self._database.read() as connection:
+            rows = connection.execute(_of(query, pipeline)).all()
+        return {Account(row.account, row.provider, row.simulated): row.open for row in rows}
+
+    def unreported(self, pipeline: str | None = None) -> list[Attempt]:
+        """Accepted attempts that ended, of which no run has shown the end and for which none is on its way."""
+        nobody = or_(attempts.c.lease_until.is_(None), over(attempts.c.lease_until, self._now()))
+        later = attempts.alias("later")
+        # A failure that another attempt has followed is history, and nobody's to show.
+        followed = (
+            select(1)
+            .where(later.c.clip_key == attempts.c.clip_key, later.c.number > attempts.c.number)
+            .exists()
+        )
+        query = select(attempts).where(
+            ~followed,
+            attempts.c.reported_at.is_(None),
+            attempts.c.state.in_([SUCCEEDED, FAILED, TIMED_OUT]),
+            or_(attempts.c.state == SUCCEEDED, attempts.c.prediction_id.is_not(None)),
+            nobody,
+        )
+        return self._fetch(_of(query, pipeline).order_by(attempts.c.attempt_id))
+
+    @patient
+    def last_ends(self, account: str, most: int, *, since: datetime | None) -> list[str | None]:
+        """How the newest attempts ended that did, newest first: an error kind, or None for a video.
+
+        Args:
+            account: Whose attempts.
+            most: How many at most.
+            since: Only those that ended later; None: whenever.
+        """
+        query = (
+            select(attempts.c.error_kind, attempts.c.state)
+            .where(attempts.c.account == account, attempts.c.state.in_([SUCCEEDED, COLLECTED, FAILED]))
+            .where(attempts.c.completed_at > since if since else attempts.c.completed_at.is_not(None))
+            .order_by(attempts.c.completed_at.desc())
+            .limit(most)
+        )
+        with self._database.read() as connection:
+            return [row.error_kind if row.state == FAILED else None for row in connection.execute(query)]
+
+    def trouble(self, production_id: str) -> Attempt | None:
+        """The newest reservation of a production whose request was refused for now, if any is held for another try."""
+        query = (
+            select(attempts)
+            .where(LIVE, attempts.c.state == RESERVED, attempts.c.production_id == production_id)
+            .where(attempts.c.error_message.is_not(None))
+            .order_by(attempts.c.submitted_at.desc())
+            .limit(1)
+        )
+        return next(iter(self._fetch(query)), None)
+
+    def of_batches(self, batch_ids: Iterable[str]) -> list[Attempt]:
+        """Every attempt of these batches."""
+        query = select(attempts).where(attempts.c.batch_id.in_(list(batch_ids)))
+        return self._fetch(query.order_by(attempts.c.attempt_id))
+
+    def of_clips(self, keys: Sequence[str]) -> list[Attempt]:
+        """Every attempt of these clips, oldest first."""
+        found: list[Attempt] = []
+        for chunk in chunks(list(keys)):
+            found += self._fetch(
+                select(attempts).where(attempts.c.clip_key.in_(chunk)).order_by(attempts.c.attempt_id)
+            )
+        return found
+
+    def of_production(self, production_id: str) -> list[Attempt]:
+        """Every attempt a production ever made."""
+        query = select(attempts).where(attempts.c.production_id == production_id)
+        return self._fetch(query.order_by(attempts.c.attempt_id))
+
+    @patient
+    def slots_taken(self, account: str) -> int:
+        """Attempts that an account's provider is, or soon will be, busy with."""
+        with self._database.read() as connection:
+            return slots_taken_in(connection, account)
+
+    @patient
+    def _fetch(self, query: Any) -> list[Attempt]:
+        with self._database.read() as connection:
+            return [attempt_of(row) for row in connection.execute(query).mappings()]
+
+
+def slots_taken_in(connection: Connection, account: str) -> int:
+    """Attempts that take one of an account's concurrent jobs, within the caller's transaction."""
+    taken = (
+        select(func.count(attempts.c.state))
+        .where(LIVE, attempts.c.state.in_(SLOT_STATES))
+        .where(among_live(attempts.c.account) == account)
+    )
+    return int(connection.scalar(taken) or 0)
+
+
+def _of(query: Any, pipeline: str | None) -> Any:
+    return query if pipeline is None else query.where(attempts.c.production_id.in_(productions_of(pipeline)))

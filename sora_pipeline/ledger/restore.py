@@ -1,0 +1,105 @@
+"""Filling a ledger with what was found of a lost one, or of another: all of it in one transaction, or nothing."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Table, select
+
+from sora_pipeline.clip import Clip, clip_key
+from sora_pipeline.ledger.clips import note_settled
+from sora_pipeline.ledger.database import Database, LedgerError
+from sora_pipeline.ledger.rows import row_of, spec_of
+from sora_pipeline.ledger.schema import attempts, clips, productions
+from sora_pipeline.ledger.types import Attempt, Production
+
+_ROWS = 500  # of one statement
+
+
+@dataclass(frozen=True, slots=True)
+class FoundClip:
+    """A clip that a manifest asks for, or once did.
+
+    Attributes:
+        clip: What is asked for.
+        production_id: The production that wants it, or wanted it last.
+        active: Whether the manifest still names it.
+        position: Where in the manifest.
+        round: Its round; attempts of earlier rounds are history.
+        fingerprint: Of the clip, where not everything that decides it was found; None: its own.
+    """
+
+    clip: Clip
+    production_id: str
+    active: bool
+    position: int
+    round: int
+    fingerprint: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What was found of a lost ledger. The ids of its attempts count for nothing: they get new ones, in this order."""
+
+    productions: Sequence[Production]
+    clips: Sequence[FoundClip]
+    attempts: Sequence[Attempt]
+
+
+class Restore:
+    """Puts in what was found, where it cannot contradict anything."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def require_empty(self) -> None:
+        """Refuse where there is something that could be lost.
+
+        Raises:
+            LedgerError: the ledger has productions or attempts.
+        """
+        with self._database.read() as connection:
+            for table, what in ((productions, "productions"), (attempts, "attempts")):
+                if connection.execute(select(1).select_from(table).limit(1)).first() is not None:
+                    raise LedgerError(
+                        f"the ledger at {self._database.shown_url} is not lost: it has {what}, and nothing was changed. "
+                        "To have it rebuilt all the same, move that file or database away first"
+                    )
+
+    def insert(self, found: Found) -> None:
+        """Insert everything, in one transaction.
+
+        Raises:
+            LedgerError: the ledger has one of these productions already.
+        """
+        with self._database.exclusive() as connection:
+            known = set(connection.scalars(select(productions.c.production_id)))
+            for production in found.productions:
+                if production.production_id in known:
+                    raise LedgerError(
+                        f"the ledger at {self._database.shown_url} has a production {production.production_id} already, and "
+                        "nothing was changed"
+                    )
+            _insert(connection, productions, [asdict(each) for each in found.productions])
+            _insert(connection, clips, [_clip_row(each) for each in found.clips])
+            _insert(connection, attempts, [row_of(each) for each in found.attempts])
+            for production in found.productions:
+                note_settled(connection, clips.c.production_id == production.production_id)
+
+
+def _insert(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
+    for start in range(0, len(rows), _ROWS):
+        connection.execute(table.insert(), rows[start : start + _ROWS])
+
+
+def _clip_row(found: FoundClip) -> dict[str, Any]:
+    return {
+        "clip_key": clip_key(found.production_id, found.clip.clip_id),
+        "production_id": found.production_id,
+        "clip_id": found.clip.clip_id,
+        "active": found.active,
+        "position": found.position,
+        "round": found.round,
+        "fingerprint": found.clip.fingerprint if found.fingerprint is None else found.fingerprint,
+        "spec": spec_of(found.clip),
+    }

@@ -1,0 +1,136 @@
+"""The words of notifications, as Slack-compatible JSON: ``text`` for those who show nothing else, and ``blocks``."""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from sora_pipeline.ledger.spending import Spending
+from sora_pipeline.outcome import ClipOutcome
+from sora_pipeline.production.progress import Progress
+from sora_pipeline.production.publishing import GALLERY, PARQUET, Survey
+from sora_pipeline.status import ClipStatus
+from sora_pipeline.uris import shown_uri
+
+MOST_CLIPS = 20
+SECTION_CHARS, HEADER_CHARS = 3000, 150
+"""What Slack takes; it refuses a whole message for one longer text."""
+_MOST_CHARS = (
+    500  # of one text from elsewhere: even if every character has to be escaped, it fits its section
+)
+_TROUBLES = (ClipStatus.FAILED, ClipStatus.AMBIGUOUS)
+
+Message = dict[str, Any]
+
+
+def finished_message(
+    progress: Progress,
+    survey: Survey,
+    spending: Spending,
+    ui_url: str | None,
+    video_manifest: Sequence[str],
+) -> Message:
+    """A production has settled, or was stopped early.
+
+    Args:
+        progress: How far it is, and why it stopped.
+        survey: How each of its clips stands.
+        spending: What it comes to.
+        ui_url: Address of the Dagster UI, for links.
+        video_manifest: Key of the asset that shows it there.
+    """
+    production, counts = progress.production, survey.counts
+    verb = "finished" if progress.stopped is None else "stopped early"
+    title = f"{production.production_id} {verb}: {counts['delivered']} of {counts.total()} clips delivered"
+    budget = production.budget_usd
+    unit = "sandbox USD" if production.simulated else "USD"
+    cost = f"{spending.spent_usd:.2f} {unit}" + ("" if budget is None else f" of {budget:.2f} USD budget")
+    output = shown_uri(production.output_uri).rstrip("/")
+    links = [
+        f"Gallery: `{escaped(f'{output}/{GALLERY}')}`",
+        f"Manifest: `{escaped(f'{output}/{PARQUET}')}`",
+    ]
+    if ui_url:
+        links.append(_link(f"{ui_url.rstrip('/')}/assets/{'/'.join(video_manifest)}", "in Dagster"))
+    facts = [
+        f"*Of* `{escaped(shown_uri(production.manifest_uri))}`",
+        f"*Clips* {', '.join(f'{count} {status}' for status, count in sorted(counts.items())) or 'none'}",
+        f"*Cost* {cost}",
+    ]
+    blocks = [_header(title), _section("\n".join(facts))]
+    if progress.stopped is not None:
+        blocks.append(_section(f"*Why* {escaped(progress.stopped)}"))
+    blocks += [_section(text) for text in _packed(_troubles(survey.outcomes))]
+    blocks.append(_section("\n".join(links)))
+    reason = "" if progress.stopped is None else f". {escaped(progress.stopped)}"
+    return {
+        "text": f"{title}, {cost}: {escaped(shown_uri(production.manifest_uri))}{reason}",
+        "blocks": blocks,
+    }
+
+
+def failed_run_message(
+    job_name: str, run_id: str, clips: str | None, reason: str, ui_url: str | None
+) -> Message:
+    """A Dagster run failed.
+
+    Args:
+        job_name: The run's job.
+        run_id: The run.
+        clips: The clips it was over, as its tags say; None: it was over none.
+        reason: Why; only the first line is shown.
+        ui_url: Address of the Dagster UI, for the link.
+    """
+    title = f"Run failed: {job_name}"
+    first_line = next((line for line in reason.splitlines() if line.strip()), "no reason was recorded")
+    lines = [f"*Why* {escaped(first_line)}"]
+    if clips is not None:
+        lines.insert(0, f"*Clips* {escaped(clips)}")
+    lines.append(
+        _link(f"{ui_url.rstrip('/')}/runs/{run_id}", "the run in Dagster") if ui_url else f"Run `{run_id}`"
+    )
+    return {
+        "text": f"{title}: {escaped(first_line)}",
+        "blocks": [_header(title), *(_section(line) for line in lines)],
+    }
+
+
+def escaped(text: str) -> str:
+    """One line of text from elsewhere, not too long, with the characters replaced that mean something to Slack."""
+    line = re.sub(r"\s+", " ", text).strip()
+    short = line if len(line) <= _MOST_CHARS else f"{line[: _MOST_CHARS - 1]}…"
+    return short.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _troubles(outcomes: Iterable[ClipOutcome]) -> Iterator[str]:
+    """A line a clip that failed or may have been billed for nothing."""
+    troubles = [outcome for outcome in outcomes if outcome.status in _TROUBLES]
+    for each in troubles[:MOST_CLIPS]:
+        reason = ": ".join(filter(None, [each.error_kind, each.error_message])) or "no reason was recorded"
+        yield f"• `{each.clip_id}` {each.status}: {escaped(reason)}"
+    if len(troubles) > MOST_CLIPS:
+        yield f"and {len(troubles) - MOST_CLIPS} more"
+
+
+def _packed(lines: Iterable[str]) -> Iterator[str]:
+    """As many lines to a text as one section takes."""
+    packed = ""
+    for line in lines:
+        if packed and len(packed) + 1 + len(line) > SECTION_CHARS:
+            yield packed
+            packed = line
+        else:
+            packed = f"{packed}\n{line}" if packed else line
+    if packed:
+        yield packed
+
+
+def _link(url: str, words: str) -> str:
+    return f"<{escaped(url)}|{words}>"
+
+
+def _header(text: str) -> dict[str, Any]:
+    return {"type": "header", "text": {"type": "plain_text", "text": text[:HEADER_CHARS]}}
+
+
+def _section(text: str) -> dict[str, Any]:
+    return {"type": "section", "text": {"type": "mrkdwn", "text": text}}

@@ -1,0 +1,154 @@
+"""Tells people, through a webhook, that a production has settled or that a run failed. What failed is never sent twice.
+
+The webhook's address is a secret: whoever has it can write to the channel. Only its host is ever shown.
+"""
+
+import hashlib
+import json
+import logging
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from urllib.parse import urlsplit
+
+from sora_pipeline.errors import SoraPipelineError
+from sora_pipeline.ledger import Ledger, Production
+from sora_pipeline.notifications.messages import Message, finished_message
+from sora_pipeline.production.progress import Progress, progress_of
+from sora_pipeline.production.publishing import Survey, survey
+from sora_pipeline.provider.catalogue import Catalogue
+from sora_pipeline.provider.retry_after import parse_retry_after
+from sora_pipeline.settings import Settings, SettingsError
+
+NEWS = timedelta(days=1)
+"""What changed longer ago is told to nobody: a webhook that is set for the first time does not hear the whole past."""
+TIMEOUT_S = 5.0
+SECRET_CHARS = 8
+"""What is shorter could be any word, and guards nothing."""
+
+
+class NotificationError(SoraPipelineError):
+    """Raised where the webhook did not take a message; the text is for people and holds no secret.
+
+    Attributes:
+        retry_after_s: Seconds it asked to be left alone; None: it did not.
+    """
+
+    def __init__(self, message: str, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+def notify_if_settled(
+    ledger: Ledger,
+    production: Production,
+    settings: Settings,
+    catalogue: Catalogue,
+    video_manifest: Sequence[str],
+) -> bool:
+    """Tell people about a production if nothing changes in it any more and they were not told; whether they now were.
+
+    Args:
+        ledger: The ledger.
+        production: The production.
+        settings: Those of its pipeline.
+        catalogue: Prices, for the budget's sake.
+        video_manifest: Key of the asset that shows the production in Dagster.
+
+    Raises:
+        NotificationError: the webhook did not take it; it is still to be told.
+        StoreError: the output, where the snapshot lies, cannot be read.
+    """
+    progress = progress_of(ledger, production, settings, catalogue)
+    if not progress.settled or not (progress.published or progress.stopped):
+        return False
+    found = survey(ledger, production, settings)
+    telling = ledger.notifications.claim(production, _state(progress, found))
+    if telling is None:
+        return False
+    spending = ledger.money.of_production(production.production_id)
+    try:
+        message = finished_message(progress, found, spending, settings.ui_url, video_manifest)
+        send(message, settings)
+    except BaseException:
+        ledger.notifications.give_back(telling)
+        raise
+    return True
+
+
+def _state(progress: Progress, survey: Survey) -> str:
+    """What makes a state another one: not amounts and times in a sentence, which change while nothing else does."""
+    stopped = re.sub(r"[\d.]+", "", (progress.stopped or "").partition(":")[0])
+    clips = [[each.clip_id, each.status, each.attempts, each.error_kind] for each in survey.outcomes]
+    return hashlib.sha256(json.dumps([survey.snapshot.snapshot_sha256, stopped, clips]).encode()).hexdigest()
+
+
+def send(message: Message, settings: Settings) -> None:
+    """Post a message to the webhook.
+
+    Raises:
+        NotificationError: it was not taken, as far as can be told.
+    """
+    import httpx
+
+    who = f"the webhook SORA_NOTIFY_URL ({webhook_host(settings) or 'no host'})"
+    address = settings.notify_url_text
+    content = _without_secrets(json.dumps(message, ensure_ascii=False), settings)
+    try:
+        # Not the answer's body: it may hold anything, the address that was called included.
+        with (
+            _unlogged(address),
+            httpx.Client(timeout=TIMEOUT_S) as client,
+            client.stream(
+                "POST",
+                address,
+                content=content.encode(),
+                headers={"Content-Type": "application/json; charset=utf-8"},
+            ) as answer,
+        ):
+            status, retry_after = answer.status_code, answer.headers.get("Retry-After")
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError, OSError) as error:
+        # Without the error's own words and cause: they may hold the address.
+        raise NotificationError(f"{who} could not be told: {_in_words(type(error))}") from None
+    if not 200 <= status < 300:
+        raise NotificationError(f"{who} answered HTTP {status}", parse_retry_after(retry_after))
+
+
+def webhook_host(settings: Settings) -> str | None:
+    """The only part of the webhook's address that may be shown; None: it names no host."""
+    try:
+        return urlsplit(settings.notify_url_text).hostname
+    except ValueError:
+        return None
+
+
+def _in_words(kind: type[Exception]) -> str:
+    """``ReadTimeout`` as "read timeout"."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", kind.__name__).lower()
+
+
+def _without_secrets(text: str, settings: Settings) -> str:
+    """A message is made of texts from everywhere; none of them may carry a key away."""
+    known = list(settings.secret_texts())
+    with suppress(ValueError, SettingsError):
+        known.append(urlsplit(settings.ledger_url_text).password or "")
+    for secret in known:
+        if len(secret) >= SECRET_CHARS:
+            text = text.replace(json.dumps(secret, ensure_ascii=False)[1:-1], "…")
+    return text
+
+
+@contextmanager
+def _unlogged(url: str) -> Iterator[None]:
+    """The HTTP library logs every address it calls."""
+
+    def harmless(record: logging.LogRecord) -> bool:
+        return url not in record.getMessage()
+
+    logger = logging.getLogger("httpx")
+    logger.addFilter(harmless)
+    try:
+        yield
+    finally:
+        logger.removeFilter(harmless)

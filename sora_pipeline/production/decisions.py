@@ -1,0 +1,103 @@
+"""What a clip needs, as pure functions over how far it is: one for runs that ensure predictions, one for a person's retry.
+
+Doing it is somebody else's.
+"""
+
+from datetime import datetime
+from enum import Enum, auto
+
+from sora_pipeline.ledger import Account, Attempt, AttemptState, ClipStanding
+from sora_pipeline.ledger.clocks import is_over
+
+_HAS_PREDICTION = (AttemptState.IN_FLIGHT, AttemptState.SUCCEEDED, AttemptState.TIMED_OUT)
+
+
+class Need(Enum):
+    """What a run does about a clip that is to have a prediction."""
+
+    NOTHING = auto()  # it has a prediction or a video
+    BEGIN = auto()  # it has no attempt that could go on: one has to be reserved
+    SUBMIT = auto()  # its reservation is ours to send
+    RELEASE = auto()  # its reservation is for another account: it has to be planned again
+    PARK = auto()  # the run that submitted it died before it recorded the answer
+    WAIT = auto()  # another run is submitting it at this moment
+    SHOW_FAILURE = auto()  # this batch has tried it, and it failed
+    SHOW_AMBIGUOUS = auto()  # it may have been billed: a person decides
+
+
+def need_of(
+    standing: ClipStanding, *, batch_id: str, owner: str, account: Account, force: bool, now: datetime
+) -> Need:
+    """What a run does about a clip.
+
+    Args:
+        standing: How far the clip is.
+        batch_id: The batch whose reservations the run may use.
+        owner: The run.
+        account: Who submits in that run.
+        force: Whether to begin an attempt although the clip is delivered with the same fingerprint.
+        now: The present.
+    """
+    latest = standing.latest
+    tried = latest is not None and latest.batch_id == batch_id
+    if latest is None or not latest.live:
+        if standing.delivered and (tried or not force):
+            return Need.NOTHING
+        return Need.SHOW_FAILURE if tried else Need.BEGIN
+    if latest.state in _HAS_PREDICTION:
+        return Need.NOTHING
+    if latest.state is AttemptState.AMBIGUOUS:
+        return Need.SHOW_AMBIGUOUS
+    if not is_claimable(latest, owner, now):
+        return Need.WAIT
+    if latest.state is AttemptState.SUBMITTING:
+        return Need.WAIT if latest.lease.owner == owner else Need.PARK
+    return Need.SUBMIT if latest.account == account else Need.RELEASE
+
+
+def is_claimable(attempt: Attempt, owner: str, now: datetime) -> bool:
+    """Whether nobody else works on an attempt, as far as its lease tells."""
+    until = attempt.lease.until
+    return attempt.lease.owner in (None, owner) or (until is not None and is_over(until, now))
+
+
+class Retry(Enum):
+    """What a person's retry does about a clip."""
+
+    ANEW = auto()  # a new attempt, at its price
+    GIVE_UP_AND_ANEW = (
+        auto()
+    )  # nobody here can know what became of it: that is given up, and another paid for
+    HOLD = auto()  # its submit lost its answer, and the person has not named it
+    HOLD_ELSEWHERE = auto()  # its prediction is at an account of earlier, and the person has not named it
+    RESUME = auto()  # wait once more for a prediction past its deadline
+    FETCH = auto()  # fetch a rendered video that runs had given up on
+    FETCH_LOST = auto()  # fetch a delivered video whose file is gone or damaged
+    NOTHING = auto()  # delivered, pending or under way
+
+
+def retry_of(
+    standing: ClipStanding, *, account: str | None, named: bool, file_lost: bool, max_attempts: int
+) -> Retry:
+    """What a person's retry does about a clip.
+
+    Args:
+        standing: How far the clip is.
+        account: The account that its production is made by now; None: not known.
+        named: Whether the person named this very clip.
+        file_lost: Whether the file of a delivered clip is gone, or is not what was stored.
+        max_attempts: Attempts a clip may have by itself.
+    """
+    latest = standing.latest
+    if latest is not None and latest.live:
+        if latest.state is AttemptState.AMBIGUOUS:
+            return Retry.GIVE_UP_AND_ANEW if named else Retry.HOLD
+        if latest.state is AttemptState.TIMED_OUT:
+            if account in (None, latest.account.name):
+                return Retry.RESUME
+            return Retry.GIVE_UP_AND_ANEW if named else Retry.HOLD_ELSEWHERE
+        given_up = latest.state is AttemptState.SUCCEEDED and latest.reported_at is not None
+        return Retry.FETCH if given_up else Retry.NOTHING
+    if standing.delivered:
+        return Retry.FETCH_LOST if named and file_lost else Retry.NOTHING
+    return Retry.NOTHING if standing.pending(max_attempts) else Retry.ANEW

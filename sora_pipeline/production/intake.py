@@ -1,0 +1,263 @@
+"""Takes a manifest in: reads and checks it, keeps its canonical snapshot, and tells the ledger what is wanted."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from decimal import Decimal
+
+from sora_pipeline.admission.costs import cost_usd
+from sora_pipeline.admission.limits import account_of
+from sora_pipeline.advice import explained
+from sora_pipeline.clip import Clip, Size, clip_key
+from sora_pipeline.ledger import Ledger, Production, Reading
+from sora_pipeline.ledger.amendments import amended
+from sora_pipeline.manifest.canonical import load_snapshot
+from sora_pipeline.manifest.ids import row_id
+from sora_pipeline.manifest.images import ImageFinding
+from sora_pipeline.manifest.output import invalid_ids
+from sora_pipeline.manifest.reading import ManifestFile, read_manifest
+from sora_pipeline.manifest.snapshot import InvalidRow, Snapshot
+from sora_pipeline.manifest.snapshot_parquet import snapshot_from_parquet, snapshot_to_parquet
+from sora_pipeline.media.fit import ImageFit
+from sora_pipeline.media.images import ImageError
+from sora_pipeline.production.context import image_cache
+from sora_pipeline.production.naming import Asked, Decided, decide, refuse_paid_elsewhere
+from sora_pipeline.production.ownership import claim, require_free
+from sora_pipeline.provider.catalogue import Catalogue
+from sora_pipeline.settings import Settings, SettingsError
+from sora_pipeline.store import OutputStore
+
+SNAPSHOTS = ".snapshots"
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """A manifest's file, and which production it is for.
+
+    Attributes:
+        decided: The production.
+        file: The file, its rows not yet checked.
+    """
+
+    decided: Decided
+    file: ManifestFile
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a manifest's clips would cost, by the catalogue.
+
+    Attributes:
+        total_usd: All valid clips.
+        costs_to_pay: What each costs that is not delivered or in flight already, in US dollars, in the manifest's order.
+    """
+
+    total_usd: Decimal
+    costs_to_pay: Sequence[Decimal]
+
+    @property
+    def to_pay_usd(self) -> Decimal:
+        """What is still to be paid."""
+        return sum(self.costs_to_pay, Decimal(0))
+
+    @property
+    def clips_to_pay(self) -> int:
+        """How many clips are still to be paid."""
+        return len(self.costs_to_pay)
+
+    def fitting(self, *left: Decimal | None) -> int:
+        """How many of the clips to pay fit amounts of US dollars that are left; None: no limit."""
+        limits = [amount for amount in left if amount is not None]
+        fits, taken = 0, Decimal(0)
+        for cost in self.costs_to_pay:
+            if all(taken + cost <= amount for amount in limits):
+                fits, taken = fits + 1, taken + cost
+        return fits
+
+
+def open_production(ledger: Ledger, settings: Settings, pipeline: str, asked: Asked) -> Intake:
+    """Read a manifest's file, and find out which production it is for; costs nothing and writes nothing.
+
+    Raises:
+        ManifestError: the file as a whole cannot be used.
+        ProductionNameError: the production's name is not allowed, or another manifest's.
+        OutputOwnedError: the output is another production's, or another ledger's.
+        StoreError: the output cannot be read.
+    """
+    file = read_manifest(asked.manifest)
+    decided = decide(ledger, settings, pipeline, asked, file)
+    require_free(decided.plan.output_uri, ledger, decided.plan.production_id)
+    return Intake(decided, file)
+
+
+def read_snapshot(file: ManifestFile, settings: Settings, catalogue: Catalogue) -> Snapshot:
+    """Check a manifest's rows; costs nothing and writes nothing.
+
+    Raises:
+        ManifestError: two clips would share an id.
+        SettingsError: the provider does not reach the default model.
+    """
+    reached = (
+        model for name in catalogue.names if settings.provider in (model := catalogue.model(name)).formats
+    )
+    limits = {model.name: model for model in reached}
+    if settings.model not in limits:
+        raise SettingsError(
+            f"SORA_MODEL={settings.model} is not a model that SORA_PROVIDER={settings.provider} reaches; allowed: "
+            f"{', '.join(limits) or 'none'}. Choose one of them, or add yours in a file named by SORA_CATALOGUE"
+        )
+    images = image_cache(settings)
+    fit = ImageFit(settings.image_fit)
+
+    def check(image: str, size: Size) -> ImageFinding:
+        try:
+            return ImageFinding(sha256=images.get(image, size, fit).original_sha256)
+        except ImageError as problem:
+            return ImageFinding(problem=explained(problem))
+
+    return load_snapshot(
+        file,
+        limits=limits,
+        default_model=settings.model,
+        simulated=account_of(settings).simulated,
+        image_check=check,
+    )
+
+
+def with_amendments(ledger: Ledger, decided: Decided, snapshot: Snapshot) -> Snapshot:
+    """A campaign's manifest as it would be wanted: rows that were mended apart from it stand in the place of its own."""
+    known = {} if decided.amends else ledger.productions.amendments(decided.plan.production_id)
+    if not known:
+        return snapshot
+    rows = _invalid_rows(snapshot)
+    hashes = _row_hashes(rows, (amendment.clip for amendment in known.values()))
+    clips, standing = amended(known, snapshot.clips, hashes)
+    invalid = tuple(row for reported_id, row in rows.items() if reported_id not in standing)
+    return replace(snapshot, clips=tuple(clips), invalid=invalid)
+
+
+def require_affordable(ledger: Ledger, decided: Decided, snapshot: Snapshot) -> None:
+    """Refuse a manifest that would pay again for what another production has, where nobody said that it should.
+
+    Raises:
+        ProductionNameError: it would.
+    """
+    plan = decided.plan
+    made = ledger.clips.made_elsewhere(plan.production_id, plan.pipeline, snapshot.clips)
+    refuse_paid_elsewhere(ledger, decided, made)
+
+
+def estimate(clips: tuple[Clip, ...], ledger: Ledger, production_id: str, catalogue: Catalogue) -> Estimate:
+    """What a production's clips cost, and how much of that is still to be paid."""
+    standings = ledger.clips.standings(clip_key(production_id, clip.clip_id) for clip in clips)
+    total = Decimal(0)
+    to_pay: list[Decimal] = []
+    for clip in clips:
+        cost = cost_usd(clip, catalogue)
+        total += cost
+        standing = standings.get(clip_key(production_id, clip.clip_id))
+        paid = standing is not None and any(
+            attempt is not None and attempt.fingerprint == clip.fingerprint and attempt.state != "failed"
+            for attempt in (standing.delivered, standing.latest)
+        )
+        if not paid:
+            to_pay.append(cost)
+    return Estimate(total, to_pay)
+
+
+def snapshot_path(snapshot_sha256: str) -> str:
+    """Where in the output a canonical snapshot is kept."""
+    return f"{SNAPSHOTS}/{snapshot_sha256[:24]}.parquet"
+
+
+def register(snapshot: Snapshot, decided: Decided, ledger: Ledger, began_at: datetime) -> Production:
+    """Make the output the production's, keep the snapshot in it, and make its clips what the ledger wants.
+
+    Args:
+        snapshot: The checked manifest.
+        decided: Which production it is for, and whether it only amends rows of that.
+        ledger: The ledger.
+        began_at: When reading it began.
+
+    Raises:
+        OutputOwnedError: the output is another production's.
+        StoreError: the output cannot be written.
+    """
+    if decided.amends:
+        return _amend(snapshot, decided, ledger, began_at)
+    plan, path = decided.plan, snapshot_path(snapshot.snapshot_sha256)
+    known = ledger.productions.amendments(plan.production_id)
+    store = OutputStore(plan.output_uri)
+    claim(store, ledger, plan)
+    store.replace_bytes(path, snapshot_to_parquet(snapshot))
+    reading = Reading(
+        snapshot_path=path,
+        manifest_sha256=snapshot.manifest_sha256,
+        snapshot_sha256=snapshot.snapshot_sha256,
+        wanted=snapshot.clips,
+        invalid=_row_hashes(_invalid_rows(snapshot), (amendment.clip for amendment in known.values())),
+        began_at=began_at,
+    )
+    return ledger.productions.record_snapshot(plan, reading)
+
+
+def amendable(snapshot: Snapshot, decided: Decided, ledger: Ledger) -> tuple[list[Clip], list[str]]:
+    """The clips of a mended file that its production has, and the ids of those that it has not."""
+    known = {clip.clip_id for clip in ledger.clips.of_production(decided.plan.production_id)}
+    known |= _row_hashes(_own_invalid_rows(decided), snapshot.clips).keys()
+    mended = [clip for clip in snapshot.clips if clip.clip_id in known]
+    return mended, [clip.clip_id for clip in snapshot.clips if clip.clip_id not in known]
+
+
+def _amend(snapshot: Snapshot, decided: Decided, ledger: Ledger, began_at: datetime) -> Production:
+    mended, _ = amendable(snapshot, decided, ledger)
+    rows = _own_invalid_rows(decided)
+    store = OutputStore(decided.plan.output_uri)
+    claim(store, ledger, decided.plan)
+    # Beside the campaign's own: a ledger that is lost is put together from them.
+    store.replace_bytes(snapshot_path(snapshot.snapshot_sha256), snapshot_to_parquet(snapshot))
+    return ledger.productions.record_amendments(
+        decided.plan,
+        snapshot.manifest_uri,
+        sorted((_in_its_row(clip, rows) for clip in mended), key=lambda clip: clip.row_number),
+        invalid=_row_hashes(rows, mended),
+        began_at=began_at,
+    )
+
+
+def _own_invalid_rows(decided: Decided) -> dict[str, InvalidRow]:
+    """Rows of the campaign's newest reading that could not be used, by the id they are reported under."""
+    return {} if decided.known is None else _invalid_rows(newest_snapshot(decided.known))
+
+
+def _invalid_rows(snapshot: Snapshot) -> dict[str, InvalidRow]:
+    return {reported_id: row for row, reported_id in invalid_ids(snapshot)}
+
+
+def _row_hashes(invalid: Mapping[str, InvalidRow], mended: Iterable[Clip]) -> dict[str, str]:
+    """Hashes of rows that cannot be used, by the id they are reported under, and by those of the takes they were mended to."""
+    hashes = {reported_id: row.row_hash for reported_id, row in invalid.items()}
+    takes = {clip.clip_id: invalid.get(row_id(clip.clip_id, clip.take)) for clip in mended}
+    return hashes | {clip_id: row.row_hash for clip_id, row in takes.items() if row is not None}
+
+
+def _in_its_row(clip: Clip, invalid: Mapping[str, InvalidRow]) -> Clip:
+    """A mended clip with the number of the campaign's row, not with that of the file that was mended."""
+    row = invalid.get(row_id(clip.clip_id, clip.take))
+    return clip if row is None else replace(clip, row_number=row.row_number)
+
+
+def newest_snapshot(production: Production) -> Snapshot:
+    """What was read last; where that is not in the output, as little as the ledger knows of it."""
+    if production.snapshot_path is not None:
+        try:
+            content = OutputStore(production.output_uri).read_bytes(production.snapshot_path)
+            return snapshot_from_parquet(content)
+        except (FileNotFoundError, ValueError):
+            pass  # moved away, or written by another version: the ledger knows the clips
+    return Snapshot(
+        manifest_uri=production.manifest_uri,
+        manifest_sha256=production.manifest_sha256 or "",
+        snapshot_sha256=production.snapshot_sha256 or "",
+        clips=(),
+    )

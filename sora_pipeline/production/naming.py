@@ -1,0 +1,164 @@
+"""What a production is called, which manifest and output are its own, and which rows only amend it."""
+
+import re
+from dataclasses import dataclass
+from decimal import Decimal
+
+from sora_pipeline.admission.limits import account_of
+from sora_pipeline.errors import SoraPipelineError
+from sora_pipeline.ledger import Ledger, Plan, Production
+from sora_pipeline.manifest.reading import ManifestFile
+from sora_pipeline.manifest.uris import file_name, split_sheet
+from sora_pipeline.settings import Settings
+from sora_pipeline.uris import absolute_uri
+
+MAX_NAME_CHARS = 60
+NAME_RULE = f"up to {MAX_NAME_CHARS} letters, digits, - and _, beginning with a letter or digit"
+_NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9_-]{{0,{MAX_NAME_CHARS - 1}}}", re.ASCII)
+
+
+class ProductionNameError(SoraPipelineError):
+    """Raised where it is not clear, or not allowed, which production is meant."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What somebody asks to be produced; empty: not said.
+
+    Attributes:
+        manifest: The file.
+        name: The production.
+        output: Where its videos and tables go.
+        budget_usd: What it may cost.
+    """
+
+    manifest: str
+    name: str = ""
+    output: str = ""
+    budget_usd: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """Which production is meant.
+
+    Attributes:
+        plan: What it is to be.
+        amends: Whether the file only amends rows of it.
+        known: The production, where there is one of this name.
+        named: Whether somebody named it, and did not leave that to the file's name.
+    """
+
+    plan: Plan
+    amends: bool
+    known: Production | None
+    named: bool
+
+
+def decide(ledger: Ledger, settings: Settings, pipeline: str, asked: Asked, file: ManifestFile) -> Decided:
+    """Which production a manifest is for.
+
+    Raises:
+        ProductionNameError: the name is not allowed, or is that of a production with another manifest, or of another
+            pipeline's; or mended rows are to go elsewhere than their production.
+    """
+    amended = _amended(ledger, pipeline, asked, file)
+    name = amended.production_id if amended else asked.name or _name_of(ledger, pipeline, file.uri)
+    if not is_name(name):
+        raise ProductionNameError(f"{name!r} cannot be the name of a production; allowed: {NAME_RULE}")
+    known = amended or ledger.productions.find(name)
+    if known and known.pipeline != pipeline:
+        raise ProductionNameError(
+            f"the production {name} belongs to {_shown(known.pipeline)} in this ledger, not to {_shown(pipeline)}; give this "
+            "one another name"
+        )
+    if known and known.manifest_uri != file.uri and not (asked.name or amended):
+        raise ProductionNameError(
+            f"the production {name} is made from {known.manifest_uri}, and this is {file.uri}. If it is the next manifest of "
+            f"that production (moved, renamed, or the next day's), say --name {name}; else give it a name of its own with --name"
+        )
+    output = absolute_uri(asked.output).rstrip("/") if asked.output else known.output_uri if known else ""
+    if amended and output != amended.output_uri:
+        raise ProductionNameError(
+            f"{file.uri} amends rows of the production {name}, whose videos go to {amended.output_uri}: leave --output out. To "
+            f"move the production, run its manifest with that --output"
+        )
+    plan = Plan(
+        production_id=name,
+        pipeline=pipeline,
+        manifest_uri=known.manifest_uri if known and amended else file.uri,
+        output_uri=output or default_output(settings, name).rstrip("/"),
+        account=account_of(settings),
+        budget_usd=settings.budget_usd if asked.budget_usd is None else asked.budget_usd,
+        budget_given=asked.budget_usd is not None,
+    )
+    return Decided(plan, amended is not None, known, named=bool(asked.name))
+
+
+def default_output(settings: Settings, name: str) -> str:
+    """Where a production goes that nobody gave an output: a folder of its own below ``SORA_OUTPUT``."""
+    return f"{settings.output.rstrip('/')}/{name}"
+
+
+def is_name(text: str) -> bool:
+    """Whether a production can be called so."""
+    return _NAME.fullmatch(text) is not None
+
+
+def name_of_file(uri: str, pipeline: str = "") -> str:
+    """The name of a manifest's production: the file's stem (and sheet), in a pipeline with a name behind that."""
+    workbook, sheet = split_sheet(uri)
+    file = file_name(workbook)
+    stem = re.sub(r"[^A-Za-z0-9_]+", "-", f"{file.rpartition('.')[0] or file} {sheet or ''}").strip("-_")
+    parts = [pipeline] if stem == pipeline else [pipeline, stem]
+    return "-".join(filter(None, parts))[:MAX_NAME_CHARS].strip("-_") or "production"
+
+
+def refuse_paid_elsewhere(ledger: Ledger, decided: Decided, clips_made: dict[str, int]) -> None:
+    """Refuse a production that nobody named and whose very clips another one has paid for already.
+
+    Args:
+        ledger: The ledger.
+        decided: Which production is meant.
+        clips_made: How many of its clips other productions have paid for.
+
+    Raises:
+        ProductionNameError: there are such clips.
+    """
+    if decided.known is not None or decided.named or not clips_made:
+        return
+    other, clips = max(clips_made.items(), key=lambda item: item[1])
+    name = decided.plan.production_id
+    raise ProductionNameError(
+        f"{clips} clips of {decided.plan.manifest_uri} are paid for already, in the production {other} (same ids, same rows). "
+        f"To go on with that production and pay for none of them again, say --name {other}; to have them made once more in a "
+        f"production of their own, at their price, say --name {name}"
+    )
+
+
+def _shown(pipeline: str) -> str:
+    return f"the pipeline {pipeline}" if pipeline else "the built-in pipeline"
+
+
+def _amended(ledger: Ledger, pipeline: str, asked: Asked, file: ManifestFile) -> Production | None:
+    """The production whose rows a file mends: a ``failed.csv``, wherever it was saved, names it in every row."""
+    if len(file.productions) != 1:
+        return None
+    (name,) = file.productions
+    if asked.name not in ("", name):
+        return None
+    known = ledger.productions.find(name)
+    if known is None or known.pipeline != pipeline or known.manifest_uri == file.uri:
+        return None
+    return known
+
+
+def _name_of(ledger: Ledger, pipeline: str, uri: str) -> str:
+    """The production that was made from this file before, or else the file's own name."""
+    before = ledger.productions.of_manifest(uri, pipeline)
+    if len(before) > 1:
+        names = ", ".join(each.production_id for each in before)
+        raise ProductionNameError(
+            f"{uri} is the manifest of several productions ({names}); say which with --name"
+        )
+    return before[0].production_id if before else name_of_file(uri, pipeline)

@@ -1,0 +1,231 @@
+"""Whose an output is: a small file in it names the production and the ledger; nobody else writes there.
+
+Two productions in one folder would replace each other's manifests without a word, and a ledger that knows nothing of what
+lies there would pay for it again.
+"""
+
+import hashlib
+import itertools
+import json
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import PurePosixPath
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from sora_pipeline.errors import SoraPipelineError
+from sora_pipeline.ledger import Ledger, Plan, Production
+from sora_pipeline.store import OutputStore, StoreError
+
+OWNER = ".sora-pipeline.json"
+FORMAT_VERSION = 1
+_TRACES = ("metadata.parquet", ".snapshots")
+_FOLDERS = ("videos", ".snapshots", ".staging")
+"""Folders of an output that hold files of its own production only; beside them another output may lie."""
+
+
+class OutputOwnedError(SoraPipelineError):
+    """Raised where an output belongs to another production, or to another ledger."""
+
+
+class _Versioned(BaseModel):
+    """All that the file of any version holds."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    format: int
+
+
+class _OwnerFile(_Versioned):
+    """The file as it is written."""
+
+    production: str
+    pipeline: str = ""
+    ledger_id: str
+    ledger: str = ""
+    manifest: str = ""
+    published_at: datetime | None = None
+    written: dict[str, list[str]] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Ownership:
+    """What an output says of itself.
+
+    Attributes:
+        production: The production that owns it.
+        pipeline: The pipeline that serves that.
+        ledger_id: The ledger that knows it.
+        ledger: Where that was, without passwords.
+        manifest: The production's manifest.
+        published_at: When its manifest was last written.
+        written: Files that people may edit, with the hashes of what was written there last, or was about to be.
+    """
+
+    production: str
+    pipeline: str
+    ledger_id: str
+    ledger: str
+    manifest: str
+    published_at: datetime | None = None
+    written: dict[str, list[str]] = field(default_factory=dict)
+
+    def name_for(self, store: OutputStore, name: str) -> str:
+        """A name under which a file can be written without losing what a person has edited."""
+        path = PurePosixPath(name)
+        for number in itertools.count(1):
+            tried = name if number == 1 else f"{path.stem}-{number}{path.suffix}"
+            try:
+                content = store.read_bytes(tried)
+            except FileNotFoundError:
+                return tried
+            if _hash(content) in self.written.get(tried, ()):
+                return tried
+        raise AssertionError("there is always a further number")
+
+
+def read_ownership(store: OutputStore) -> Ownership | None:
+    """What an output says of itself; None: nothing.
+
+    Raises:
+        StoreError: it cannot be read.
+        OutputOwnedError: it was written by a newer version, or is damaged.
+    """
+    try:
+        content = store.read_bytes(OWNER)
+    except FileNotFoundError:
+        return None
+    try:
+        _refuse_newer(store, _Versioned.model_validate_json(content))
+        told = _OwnerFile.model_validate_json(content)
+    except ValidationError:
+        raise OutputOwnedError(
+            f"{store.uri_of(OWNER)} is damaged, so nobody can say whose output that is. Use another output, or, if no other "
+            "production goes there, remove that file"
+        ) from None
+    known = told.model_dump(exclude={"format"})
+    return Ownership(**known)
+
+
+def _refuse_newer(store: OutputStore, told: _Versioned) -> None:
+    if told.format > FORMAT_VERSION:
+        raise OutputOwnedError(
+            f"{store.uri} was written by a newer version of sora-pipeline (output format {told.format}, known here: "
+            f"{FORMAT_VERSION}). Install that version; nothing was changed"
+        )
+
+
+def require_free(output_uri: str, ledger: Ledger, production_id: str) -> None:
+    """Refuse an output that is not this production's, before anything is read for it or paid.
+
+    Raises:
+        OutputOwnedError: it is another production's, another ledger's, or holds what no ledger here knows.
+        StoreError: it cannot be read.
+    """
+    store = OutputStore(output_uri)
+    found = read_ownership(store)
+    others = [
+        each.production_id
+        for each in ledger.productions.of_output(output_uri)
+        if each.production_id != production_id
+    ]
+    for each in ledger.productions.all():
+        within = output_uri.removeprefix(f"{each.output_uri}/")
+        if within != output_uri and within.split("/")[0] in _FOLDERS:
+            raise OutputOwnedError(_taken(OutputStore(each.output_uri), each.production_id, production_id))
+    if found is None:
+        if others:
+            raise OutputOwnedError(_taken(store, others[0], production_id))
+        mine = ledger.productions.find(production_id)
+        if (mine is None or mine.output_uri != output_uri) and _holds_a_production(store):
+            raise OutputOwnedError(
+                f"{store.uri} holds videos of a production that this ledger ({ledger.database.shown_url}) does not know: they "
+                f"would be paid for again. `sora-pipeline adopt {store.uri}` takes them over for nothing; or name another "
+                "--output, or the DAGSTER_HOME (or SORA_LEDGER_URL) with which they were made"
+            )
+        return
+    if found.ledger_id != ledger.ledger_id:
+        raise OutputOwnedError(
+            f"{store.uri} belongs to the production {found.production} of another ledger ({found.ledger or 'not named'}); this "
+            f"one is {ledger.database.shown_url}, and would pay for its clips again. Work with that ledger (DAGSTER_HOME or "
+            f"SORA_LEDGER_URL), name another --output, or take the output over for good with `sora-pipeline adopt {store.uri}`"
+        )
+    if found.production != production_id:
+        raise OutputOwnedError(_taken(store, found.production, production_id))
+
+
+def claim(store: OutputStore, ledger: Ledger, production: Plan | Production) -> Ownership:
+    """Make an output this production's, or find that it is.
+
+    Raises:
+        OutputOwnedError: it is not.
+        StoreError: it cannot be written.
+    """
+    require_free(production.output_uri, ledger, production.production_id)
+    found = read_ownership(store)
+    wanted = Ownership(
+        production=production.production_id,
+        pipeline=production.pipeline,
+        ledger_id=ledger.ledger_id,
+        ledger=ledger.database.shown_url,
+        manifest=production.manifest_uri,
+        published_at=found.published_at if found else None,
+        written=found.written if found else {},
+    )
+    if wanted != found:
+        write_ownership(store, wanted)
+    return wanted
+
+
+def note_written(store: OutputStore, ownership: Ownership, name: str, content: bytes) -> Ownership:
+    """Remember what is about to be written under a name that people edit, and what is still there until then."""
+    known = [_hash(content)]
+    if store.exists(name) and (present := _hash(store.read_bytes(name))) != known[0]:
+        known.insert(0, present)
+    noted = replace(ownership, written={**ownership.written, name: known})
+    if noted != ownership:
+        write_ownership(store, noted)
+    return noted
+
+
+def note_published(store: OutputStore, ownership: Ownership, now: datetime) -> None:
+    """Remember when the output manifest was written."""
+    write_ownership(store, replace(ownership, published_at=now))
+
+
+def write_ownership(store: OutputStore, ownership: Ownership) -> None:
+    """Write the file.
+
+    Raises:
+        StoreError: it cannot be written.
+    """
+    told = _OwnerFile(
+        format=FORMAT_VERSION,
+        production=ownership.production,
+        pipeline=ownership.pipeline,
+        ledger_id=ownership.ledger_id,
+        ledger=ownership.ledger,
+        manifest=ownership.manifest,
+        published_at=ownership.published_at,
+        written=ownership.written,
+    )
+    content = json.dumps(told.model_dump(mode="json"), ensure_ascii=False, indent=2) + "\n"
+    store.replace_bytes(OWNER, content.encode())
+
+
+def _holds_a_production(store: OutputStore) -> bool:
+    try:
+        return store.exists(_TRACES[0]) or bool(store.names(_TRACES[1]))
+    except StoreError:
+        return False  # a place that is not there yet
+
+
+def _taken(store: OutputStore, owner: str, production_id: str) -> str:
+    return (
+        f"{store.uri} is the output of the production {owner}, and {production_id} would replace its manifest. Leave --output "
+        f"out (each production gets a folder of its own), name another one, or go on with that production: --name {owner}"
+    )
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

@@ -1,0 +1,49 @@
+"""How each clip ended up that a run was asked to ensure a prediction for."""
+
+from dataclasses import dataclass, field
+
+from sora_pipeline.admission.breaker import stop_sentence
+from sora_pipeline.ledger import Attempt, Ledger
+from sora_pipeline.provider.errors import ProviderError
+
+
+def ambiguous_sentence(attempt: Attempt, message: str) -> str:
+    """What people are told about a submit that lost its answer."""
+    return (
+        f"{message}. It may have been billed, so it is not sent again by itself. Look at the provider's dashboard, then "
+        f"`sora-pipeline retry --production {attempt.production_id} --clip {attempt.clip_id}` to pay for another, or set "
+        "SORA_AMBIGUOUS_SUBMIT=resubmit"
+    )
+
+
+@dataclass(slots=True)
+class SubmitResults:
+    """Every clip of the run is in one of these, in the end, by its key.
+
+    Attributes:
+        ready: Clips that have a prediction or a video, with the attempt that has it.
+        failed: Clips that have none for good, with the sentence for people.
+        transient: Clips whose request was refused for now; their attempts stay reserved for a retry.
+        waiting: Clips that may go on later (no budget, breaker open), with the reason.
+        fresh: Ids of attempts that this run submitted.
+        stopped: Why nothing is submitted at all at the moment, and what to do.
+    """
+
+    ready: dict[str, Attempt] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    transient: dict[str, tuple[Attempt, ProviderError]] = field(default_factory=dict)
+    waiting: dict[str, str] = field(default_factory=dict)
+    fresh: set[int] = field(default_factory=set)
+    stopped: str | None = None
+
+    def has_settled(self, key: str) -> bool:
+        """Whether it is settled for this run what becomes of a clip."""
+        return any(key in ended for ended in (self.ready, self.failed, self.transient, self.waiting))
+
+    def hold_back(self, key: str, ledger: Ledger, account: str) -> None:
+        """Leave a clip to a later run, since submits are stopped, with the reason."""
+        breaker = ledger.breakers.get(account)
+        if breaker is None:
+            self.waiting[key] = "submits were stopped, and go on; the dispatch sensor plans it again"
+            return
+        self.stopped = self.waiting[key] = stop_sentence(breaker)

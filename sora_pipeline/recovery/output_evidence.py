@@ -1,0 +1,292 @@
+"""Reads what an output remembers of the productions that filled it: its owner, manifest, snapshots and sidecars."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from decimal import Decimal
+from functools import cached_property
+from typing import Any
+
+from sora_pipeline.clip import Clip, Size
+from sora_pipeline.manifest.columns import OUTPUT_COLUMNS
+from sora_pipeline.manifest.snapshot import Snapshot
+from sora_pipeline.manifest.snapshot_parquet import snapshot_from_parquet
+from sora_pipeline.media.probe import mismatch
+from sora_pipeline.production.intake import SNAPSHOTS, snapshot_path
+from sora_pipeline.production.ownership import Ownership, read_ownership
+from sora_pipeline.production.publishing import PARQUET
+from sora_pipeline.production.storing import SIDECARS
+from sora_pipeline.recovery.evidence import LONG_AGO, Evidence, EvidenceKind, account_in
+from sora_pipeline.recovery.fingerprints import present_fingerprints
+from sora_pipeline.status import ClipStatus
+from sora_pipeline.store import OutputStore, StoreError
+from sora_pipeline.video import StoredVideo, VideoFacts
+
+Row = Mapping[str, Any]
+_FACTS = tuple(VideoFacts.__dataclass_fields__)
+_IN_SIDECARS = frozenset(
+    (
+        "clip_id",
+        "prompt",
+        "image",
+        "image_sha256",
+        "model",
+        "model_returned",
+        "provider",
+        "prediction_id",
+        "attempt",
+        "fingerprint",
+        "cost_usd",
+        "file_name",
+        "poster_path",
+        *_FACTS,
+    )
+)
+_STILL_FETCHABLE = frozenset({"timed_out", "download", "store", "run_failed", "not_a_video", "truncated"})
+"""Kinds of failures after which the prediction can still be asked, and its video fetched."""
+_NUMBER = re.compile(r"-(\d+)-[0-9a-f]{8}(?:-\d+)?\.mp4$")
+
+
+class OutputEvidence:
+    """One output, as it was left.
+
+    Args:
+        output_uri: The output.
+
+    Raises:
+        StoreError: it cannot be opened; the methods raise it where it cannot be read.
+    """
+
+    def __init__(self, output_uri: str) -> None:
+        self.store = OutputStore(output_uri)
+        self.unreadable: list[str] = []
+
+    @cached_property
+    def ownership(self) -> Ownership | None:
+        """Whose it says it is.
+
+        Raises:
+            OutputOwnedError: that file is damaged, or was written by a newer version.
+        """
+        return read_ownership(self.store)
+
+    @cached_property
+    def rows(self) -> list[Row]:
+        """The rows of the output manifest that are clips; none where it is not there."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            content = self.store.read_bytes(PARQUET)
+        except FileNotFoundError:
+            return []
+        try:
+            rows = pq.ParquetFile(pa.BufferReader(content)).read().to_pylist()
+        except (pa.ArrowInvalid, OSError) as error:
+            raise StoreError(
+                f"{self.store.uri_of(PARQUET)} cannot be read ({error}); move it away, and it is written anew"
+            ) from None
+        return [row for row in rows if row["status"] != ClipStatus.INVALID]
+
+    def snapshot(self, sha256: str) -> Snapshot | None:
+        """A canonical snapshot; None where it is not there, or was written by another version of the program."""
+        return self._snapshot(snapshot_path(sha256)) if sha256 else None
+
+    def snapshots(self) -> Iterator[Snapshot]:
+        """All of them."""
+        for name in self.store.names(SNAPSHOTS):
+            if (snapshot := self._snapshot(name)) is not None:
+                yield snapshot
+
+    def _snapshot(self, path: str) -> Snapshot | None:
+        try:
+            return snapshot_from_parquet(self.store.read_bytes(path))
+        except (FileNotFoundError, ValueError):  # pyarrow's complaints are ValueErrors too
+            return None
+
+    def holds(self, video: StoredVideo) -> bool:
+        """Whether the video's file is there, and whole as far as its size tells."""
+        try:
+            return self.store.size(video.file_name) == video.facts.bytes
+        except FileNotFoundError:
+            return False
+
+    def evidence_of_row(self, row: Row, numbers: Mapping[str, int | None]) -> Evidence | None:
+        """What a row of the output manifest proves; None where it proves no attempt.
+
+        Args:
+            row: The row; it is about the clip's delivered attempt, or else its last.
+            numbers: Attempt numbers that are known already, by prediction id.
+        """
+        kind = _kind_of(row)
+        if kind is None:
+            return None
+        name = _NUMBER.search(row["file_name"] or "")
+        number = numbers.get(row["prediction_id"]) or (int(name[1]) if name else row["attempts"])
+        return Evidence(
+            clip_id=row["clip_id"],
+            kind=kind,
+            at=row["stored_at"] or row["completed_at"] or row["submitted_at"] or LONG_AGO,
+            number=number,
+            account=account_in(row),
+            model=row["model"],
+            fingerprint=row["fingerprint"],
+            prediction_id=row["prediction_id"],
+            provider_status=row["provider_status"],
+            model_returned=row["model_returned"],
+            error_kind=row["error_kind"],
+            error_message=row["error_message"],
+            retryable=row["retryable"],
+            video=self._video(row) if kind is EvidenceKind.STORED else None,
+            submitted_at=row["submitted_at"],
+            completed_at=row["completed_at"],
+            stored_at=row["stored_at"],
+            run_id=row["run_id"],
+        )
+
+    # ---- sidecars
+
+    def clips_with_sidecars(self) -> list[str]:
+        """Ids of all clips that ever had a video here."""
+        return [name.rpartition("/")[2] for name in self.store.names(SIDECARS)]
+
+    def sidecars(self, clip_id: str) -> Iterator[Row]:
+        """What stands beside a clip's videos; what cannot be read is noted and left out."""
+        for name in self.store.names(f"{SIDECARS}/{clip_id}"):
+            sidecar = _parsed(self.store.read_bytes(name))
+            if sidecar is None:
+                if name not in self.unreadable:
+                    self.unreadable.append(name)
+                continue
+            yield sidecar
+
+    def evidence_of_sidecar(self, sidecar: Row, clip: Clip | None) -> Evidence:
+        """What stands beside a video, delivered or not: the run that stored it may have died just then.
+
+        Args:
+            sidecar: What stands there.
+            clip: What was asked for; None: nobody knows any more.
+        """
+        video = self._video(sidecar)
+        problem = mismatch(video.facts, size=clip.size, duration=clip.duration) if clip else None
+        return Evidence(
+            clip_id=sidecar["clip_id"],
+            kind=EvidenceKind.FAILED if problem else EvidenceKind.STORED,
+            at=LONG_AGO,
+            number=sidecar["attempt"],
+            account=account_in(sidecar),
+            model=sidecar["model"],
+            fingerprint=sidecar["fingerprint"],
+            cost_usd=Decimal(sidecar["cost_usd"]),
+            prediction_id=sidecar["prediction_id"],
+            model_returned=sidecar["model_returned"],
+            error_kind=problem.kind if problem else None,
+            error_message=problem.message if problem else None,
+            video=video,
+        )
+
+    def _video(self, facts: Row) -> StoredVideo:
+        return StoredVideo(
+            output_uri=self.store.uri,
+            file_name=facts["file_name"],
+            poster_path=facts["poster_path"],
+            facts=VideoFacts(**{name: facts[name] for name in _FACTS}),
+        )
+
+
+class Outputs:
+    """Every output that is looked into, opened once."""
+
+    def __init__(self) -> None:
+        self._opened: dict[str, OutputEvidence] = {}
+
+    def at(self, output_uri: str) -> OutputEvidence:
+        """One output.
+
+        Raises:
+            StoreError: it cannot be opened.
+        """
+        output_uri = output_uri.rstrip("/")
+        if output_uri not in self._opened:
+            self._opened[output_uri] = OutputEvidence(output_uri)
+        return self._opened[output_uri]
+
+    @property
+    def unreadable(self) -> list[str]:
+        """Sidecars that could not be read."""
+        return [output.store.uri_of(name) for output in self._opened.values() for name in output.unreadable]
+
+
+def _parsed(content: bytes) -> Row | None:
+    try:
+        sidecar = json.loads(content)
+    except ValueError:
+        return None
+    return sidecar if isinstance(sidecar, dict) and sidecar.keys() >= _IN_SIDECARS else None
+
+
+def _kind_of(row: Row) -> EvidenceKind | None:
+    """What the status of a row proves about the attempt that the row is about."""
+    prediction = row["prediction_id"] is not None
+    match ClipStatus(row["status"]):
+        case ClipStatus.DELIVERED:
+            return EvidenceKind.STORED
+        case ClipStatus.AMBIGUOUS:
+            return EvidenceKind.AMBIGUOUS
+        case ClipStatus.FAILED:
+            fetchable = prediction and row["error_kind"] in _STILL_FETCHABLE
+            return EvidenceKind.ACCEPTED if fetchable else EvidenceKind.FAILED
+        case ClipStatus.IN_FLIGHT:
+            return EvidenceKind.ACCEPTED if prediction else EvidenceKind.PERHAPS_SENT
+        case ClipStatus.PENDING if prediction:
+            return EvidenceKind.FAILED  # for a reason of the provider's, to be tried again
+    return None
+
+
+def clip_of_row(row: Row) -> Clip:
+    """What a row of the output manifest asks for."""
+    clip = Clip(
+        clip_id=row["clip_id"],
+        row_number=row["row_number"],
+        prompt=row["prompt"],
+        image=row["image"],
+        image_sha256=row["image_sha256"],
+        model=row["model"],
+        simulated=False,
+        duration=row["duration"],
+        size=Size.parse(row["size"]),
+        take=row["take"],
+        carried={name: _plain(value) for name, value in row.items() if name not in OUTPUT_COLUMNS},
+    )
+    return replace(clip, simulated=_asks_for_simulated(clip, row))
+
+
+def _asks_for_simulated(clip: Clip, row: Row) -> bool:
+    """Whether an emulator was to make a row's clip: its fingerprint says so, or else who made it last."""
+    present = present_fingerprints(clip).get(row["fingerprint"])
+    if present is not None:
+        return present != clip.fingerprint
+    account = account_in(row)
+    return account is not None and account.simulated
+
+
+def clip_of_sidecar(sidecar: Row) -> Clip:
+    """What was asked for when a video was made, as far as what stands beside it tells."""
+    account = account_in(sidecar)
+    return Clip(
+        clip_id=sidecar["clip_id"],
+        row_number=0,
+        prompt=sidecar["prompt"],
+        image=sidecar["image"],
+        image_sha256=sidecar["image_sha256"],
+        model=sidecar["model"],
+        simulated=account is not None and account.simulated,
+        duration=round(sidecar["duration_s"]),
+        size=Size(sidecar["width"], sidecar["height"]),
+        carried=sidecar.get("carried") or {},
+    )
+
+
+def _plain(value: Any) -> Any:
+    return value if isinstance(value, str | int | float | bool | None) else str(value)

@@ -1,0 +1,220 @@
+import asyncio
+import time
+from collections.abc import Iterator
+
+import pytest
+import stamina
+
+from sora_pipeline.clip import Size
+from sora_pipeline.provider.config import ProviderConfig
+from sora_pipeline.provider.errors import AmbiguousSubmitError, BlockedError, ErrorKind, TransientError
+from sora_pipeline.provider.protocol import Accepted, SubmitRequest
+from sora_pipeline.provider.registry import make_provider
+from sora_pipeline.provider.submit_gate import GateClosed, SubmitGate, retry_transient
+from sora_pipeline_tests.provider.raw_server import RawServer, answer, close_without_answer
+
+pytestmark = pytest.mark.anyio
+
+REQUEST = SubmitRequest("a cat", "sora-2", 4, Size(720, 1280))
+TAKEN = answer(200, {"data": {"id": "abc", "status": "created"}})
+
+
+class Pause:
+    """An account's pause, as a ledger keeps it."""
+
+    def __init__(self) -> None:
+        self.until = 0.0
+
+    def left_s(self) -> float:
+        return max(0.0, self.until - time.monotonic())
+
+    def pause(self, seconds: float) -> None:
+        self.until = max(self.until, time.monotonic() + seconds)
+
+
+def gate_of(per_minute: float = 60_000, max_pause_s: float = 120, pause: Pause | None = None) -> SubmitGate:
+    pause = pause or Pause()
+    return SubmitGate(per_minute, left_s=pause.left_s, pause=pause.pause, max_pause_s=max_pause_s)
+
+
+@pytest.fixture
+def gate() -> SubmitGate:
+    return gate_of(max_pause_s=0.3)
+
+
+@pytest.fixture
+def instant_back_off() -> Iterator[None]:
+    with stamina.set_testing(True, attempts=5, cap=True):
+        yield
+
+
+async def submit(
+    server: RawServer, gate: SubmitGate, attempts: int = 4, max_wait_s: float = 0.3
+) -> tuple[Accepted, list[str]]:
+    told: list[str] = []
+    async with make_provider(ProviderConfig(name="sandbox", base_url=server.url)) as provider:
+        accepted = await retry_transient(
+            lambda: provider.submit(REQUEST),
+            gate=gate,
+            tries=attempts,
+            max_wait_s=max_wait_s,
+            say=told.append,
+        )
+    return accepted, told
+
+
+@pytest.mark.usefixtures("instant_back_off")
+async def test_transient_refusals_are_tried_again(gate: SubmitGate) -> None:
+    async with RawServer([answer(503, {}), answer(500, {}), TAKEN]) as server:
+        accepted, told = await submit(server, gate)
+    assert accepted.prediction_id == "abc"
+    assert [each.partition(" follows")[0] for each in told] == [
+        "not accepted (unavailable), try 2 of 4",
+        "not accepted (unavailable), try 3 of 4",
+    ]
+
+
+@pytest.mark.usefixtures("instant_back_off")
+async def test_last_refusal_is_raised_and_tries_are_bounded(gate: SubmitGate) -> None:
+    async with RawServer([answer(503, {})]) as server:
+        with pytest.raises(TransientError):
+            await submit(server, gate, attempts=3)
+    assert len(server.received) == 3
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "error"),
+    [
+        (close_without_answer, AmbiguousSubmitError),
+        (answer(504, {}), AmbiguousSubmitError),
+        (answer(401, {}), BlockedError),
+    ],
+    ids=["lost answer", "gateway timeout", "bad token"],
+)
+async def test_nothing_else_is_sent_twice(
+    behaviour: object, error: type[Exception], gate: SubmitGate
+) -> None:
+    async with RawServer([behaviour]) as server:  # type: ignore[list-item]
+        with pytest.raises(error):
+            await submit(server, gate)
+    assert len(server.received) == 1
+
+
+async def test_retry_after_is_honoured_and_capped() -> None:
+    for asked, max_wait, low, high in ((("0.4"), 5.0, 0.4, 1.5), ("86400", 0.3, 0.3, 1.5)):
+        gate = gate_of(max_pause_s=max_wait)
+        async with RawServer([answer(429, {}, headers={"Retry-After": asked}), TAKEN]) as server:
+            began = time.monotonic()
+            await submit(server, gate, max_wait_s=max_wait)
+            assert low <= time.monotonic() - began < high
+
+
+async def test_one_clips_429_pauses_all_submits() -> None:
+    gate = gate_of()
+    await gate.rate_limited(0.4)
+    began = time.monotonic()
+    await asyncio.gather(*(gate.wait() for _ in range(20)))
+    assert time.monotonic() - began >= 0.39
+
+
+async def test_pause_of_another_run_is_heeded_and_one_of_ours_is_told() -> None:
+    pause = Pause()
+    ours, theirs = gate_of(pause=pause), gate_of(pause=pause)
+    await theirs.rate_limited(0.4)
+    began = time.monotonic()
+    await ours.wait()
+    assert time.monotonic() - began >= 0.39
+
+
+async def test_clip_that_met_a_429_waits_for_the_pause_and_no_longer() -> None:
+    """Not for a back-off of its own on top of it."""
+    gate = gate_of()
+    async with RawServer([*[answer(429, {}, headers={"Retry-After": "0.2"})] * 3, TAKEN]) as server:
+        began = time.monotonic()
+        await submit(server, gate, max_wait_s=120)
+    assert 0.6 <= time.monotonic() - began < 1.2
+
+
+async def test_pauses_without_retry_after_grow_until_a_success() -> None:
+    pause = Pause()
+    gate = gate_of(max_pause_s=10, pause=pause)
+    for _ in range(5):  # one storm, not five
+        await gate.rate_limited(None)
+    assert 1.5 < pause.left_s() <= 2
+    pause.until = 0
+    await gate.rate_limited(None)
+    assert 3.5 < pause.left_s() <= 4
+    pause.until = 0
+    gate.accepted()
+    await gate.rate_limited(None)
+    assert 1.5 < pause.left_s() <= 2
+    await gate.rate_limited(1e12)
+    assert pause.left_s() <= 10
+
+
+@pytest.mark.parametrize("per_minute", [300.0, 1200.0])
+async def test_rate_is_never_exceeded(per_minute: float) -> None:
+    gate = gate_of(per_minute)
+    passed: list[float] = []
+
+    async def go_through() -> None:
+        while True:
+            await gate.wait()
+            passed.append(time.monotonic())
+
+    task = asyncio.create_task(go_through())
+    await asyncio.sleep(0.8)
+    task.cancel()
+    # The burst and the rate together; in a whole minute that is the limit.
+    burst = per_minute // 10
+    assert burst < len(passed) <= burst + 0.8 * (per_minute - burst + 1) / 60 + 1
+
+
+async def test_gate_serves_one_event_loop_after_another() -> None:
+    gate = gate_of(600)
+    await asyncio.to_thread(lambda: asyncio.run(gate.wait()))
+    await gate.wait()
+
+
+async def test_gate_needs_a_rate() -> None:
+    with pytest.raises(ValueError, match="more than 0"):
+        gate_of(0)
+
+
+@pytest.mark.usefixtures("instant_back_off")
+async def test_callers_own_sender_is_told_in_sentences(gate: SubmitGate) -> None:
+    sentences: list[str] = []
+    sent = 0
+
+    async def send() -> Accepted:
+        nonlocal sent
+        sent += 1
+        if sent == 1:
+            raise TransientError(ErrorKind.CONNECT, "refused")
+        return Accepted("abc", None, "created", None)
+
+    await retry_transient(send, gate=gate, say=sentences.append)
+    assert sentences == ["not accepted (connect), try 2 of 4 follows: refused"]
+
+
+async def test_those_who_wait_at_a_gate_are_told_at_once_when_it_closes() -> None:
+    gate = gate_of(1)
+    await gate.wait()
+    waiting = [asyncio.create_task(gate.wait()) for _ in range(3)]
+    await asyncio.sleep(0.05)
+    gate.close()
+    async with asyncio.timeout(5):
+        ends = await asyncio.gather(*waiting, return_exceptions=True)
+        assert [type(each) for each in ends] == [GateClosed] * 3
+        with pytest.raises(GateClosed):
+            await gate.wait()
+
+
+async def test_waiting_at_a_gate_can_be_cancelled() -> None:
+    gate = gate_of(1)
+    await gate.wait()
+    waiting = asyncio.create_task(gate.wait())
+    await asyncio.sleep(0.05)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
