@@ -1,10 +1,12 @@
-"""One of several processes on the same home and ledger: ``python -m … daemon`` or ``… person FIRST LAST``.
+"""One of several processes on the same home and ledger: ``python -m … daemon PIPELINE`` or ``… person FIRST LAST``.
 
-A daemon ticks the sensors and executes what they request; a person re-executes a run over a range of clips.
+A daemon ticks the sensors of one pipeline and executes what they request; a person re-executes a run of the built-in
+pipeline over a range of clips.
 """
 
 import sys
 import time
+from dataclasses import dataclass
 
 import dagster as dg
 
@@ -16,23 +18,43 @@ from sora_pipeline.names import (
     RANGE_START_TAG,
     REQUESTED_BY_TAG,
     VIDEOS_JOB,
+    PipelineNames,
 )
-from sora_pipeline.resources import DeskResource
+from sora_pipeline.runtime import PipelineRuntime
 from sora_pipeline_tests.automation.conftest import Daemon
+from sora_pipeline_tests.killing.second_pipeline import pipeline_of
 
 LONGEST_S = 60.0
 OPEN = (AttemptState.RESERVED, AttemptState.SUBMITTING, AttemptState.IN_FLIGHT)
 
 
-def be_a_daemon(daemon: Daemon) -> None:
-    desk: DeskResource = (daemon.definitions.resources or {})["desk"]
-    ledger = desk.ledger.open()
+@dataclass
+class PipelineDaemon(Daemon):
+    """A daemon that serves one pipeline.
+
+    Attributes:
+        pipeline: Its name.
+    """
+
+    pipeline: str = ""
+
+    @property
+    def definitions(self) -> dg.Definitions:
+        return pipeline_of(self.pipeline).definitions()
+
+
+def be_a_daemon(daemon: PipelineDaemon) -> None:
+    name = daemon.pipeline
+    names, settings = PipelineNames(name), pipeline_of(name).settings
+    ledger = PipelineRuntime(names, settings).ledger
+    sensors = {"dispatch_sensor": names.generations_job, "poll_sensor": names.videos_job}
     give_up = time.monotonic() + LONGEST_S
     while time.monotonic() < give_up:
-        for sensor, job in (("dispatch_sensor", GENERATIONS_JOB), ("poll_sensor", VIDEOS_JOB)):
-            for request in daemon.tick(sensor).requests:
+        for sensor, job in sensors.items():
+            for request in daemon.tick(names.of(sensor)).requests:
                 daemon.run(request, job)
-        if not (ledger.clips.pending(3) or ledger.attempts.live(*OPEN) or ledger.attempts.unreported()):
+        pending = ledger.clips.pending(3, pipeline=name)
+        if not (pending or ledger.attempts.live(*OPEN, pipeline=name) or ledger.attempts.unreported(name)):
             return
     raise SystemExit("there was work left")
 
@@ -50,6 +72,9 @@ def be_a_person(daemon: Daemon, first: str, last: str) -> None:
 
 
 if __name__ == "__main__":
-    role, *clips = sys.argv[1:]
+    role, *rest = sys.argv[1:]
     with dg.DagsterInstance.get() as the_instance:
-        be_a_daemon(Daemon(the_instance)) if role == "daemon" else be_a_person(Daemon(the_instance), *clips)
+        if role == "daemon":
+            be_a_daemon(PipelineDaemon(the_instance, pipeline=rest[0]))
+        else:
+            be_a_person(PipelineDaemon(the_instance), *rest)

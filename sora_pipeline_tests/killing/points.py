@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-PLAN, FOLDER = "SORA_KILL_PLAN", "SORA_KILL_FOLDER"
+PLAN, FOLDER = "KILL_PLAN", "KILL_FOLDER"
 PEACE = "peace"
 
 POINTS = {

@@ -1,7 +1,8 @@
 """Kills at random for as long as asked: ``python -m sora_pipeline_tests.killing.soak --minutes N [--seed S]``.
 
-Each round is one random production on a real daemon and a real provider: some prompts ask for faults, fault points fire,
-and workers, code servers, daemons and the provider are killed from outside. Then all is let end in peace, a person retries
+Each round is three random productions that number their clips alike, of two pipelines with an account each, on one real
+daemon: some prompts ask for faults, fault points fire, and workers, code servers, daemons and the providers are killed
+from outside. Then all is let end in peace, a person retries
 what only a person may, and the referee judges. The first violation ends it, with the round's seed and folder.
 """
 
@@ -18,11 +19,11 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sora_pipeline.ledger import AttemptState
-from sora_pipeline.production.retrying import retry_clips
+from sora_pipeline.clip import clip_key
 from sora_pipeline_tests.conftest import QUICK, write_manifest
 from sora_pipeline_tests.killing import points
 from sora_pipeline_tests.killing.referee import violations
+from sora_pipeline_tests.killing.second_pipeline import ACME, BUILT_IN
 from sora_pipeline_tests.killing.stage import LOOK_S, Stage, kill_one, stage
 
 HARMLESS = (
@@ -53,6 +54,8 @@ LASTING = (
     "truncated",
     "empty-output",
 )
+PRODUCTIONS = {"monday": BUILT_IN, "tuesday": BUILT_IN, "acme-autumn": ACME}
+"""By name: which pipeline makes it."""
 VIOLENCE_S = (30.0, 75.0)
 KILL_EVERY_S = 5.0
 VICTIMS = {"worker": 8, "provider": 3, "code server": 1, "daemon": 1}
@@ -63,14 +66,16 @@ SAY_S = 10.0
 
 @dataclass
 class Round:
-    """One production and what is done to it, all from one seed.
+    """The productions and what is done to them, all from one seed.
 
     Attributes:
         seed: Decides on everything but the timing.
         killed: What was killed, and the points that fired.
         victim: What is killed next.
         next_at: From when on.
-        provider_back_at: When a killed provider is started again.
+        provider_back: Which killed provider is started again, and when.
+        rows: By production.
+        sound: Keys of the clips that nothing is wrong with.
     """
 
     seed: int
@@ -78,18 +83,23 @@ class Round:
     killed: Counter[str] = field(default_factory=Counter)
     victim: str | None = None
     next_at: float = 0.0
-    provider_back_at: float | None = None
-    rows: list[dict[str, str]] = field(init=False)
+    provider_back: tuple[str, float] | None = None
+    rows: dict[str, list[dict[str, str]]] = field(init=False)
     sound: list[str] = field(default_factory=list)
     plan: dict[str, int] = field(init=False)
 
     def __post_init__(self) -> None:
         self.dice = random.Random(self.seed)
-        self.rows = [self._row(number) for number in range(self.dice.randint(6, 14))]
+        clips = self.dice.randint(6, 14)
+        sizes = [self.dice.randint(1, clips - 3) for _ in PRODUCTIONS]
+        self.rows = {
+            production: [self._row(production, number) for number in range(size)]
+            for production, size in zip(PRODUCTIONS, sizes, strict=True)
+        }
         names = self.dice.sample(sorted(points.POINTS), self.dice.randint(0, 4))
         self.plan = dict.fromkeys(names, 1)
 
-    def _row(self, number: int) -> dict[str, str]:
+    def _row(self, production: str, number: int) -> dict[str, str]:
         clip_id, luck = f"clip-{number:02}", self.dice.random()
         fault = None
         if luck < 0.15:
@@ -97,15 +107,15 @@ class Round:
         elif luck < 0.5:
             fault = self.dice.choice(HARMLESS)
         if luck >= 0.15:
-            self.sound.append(clip_id)
-        return {"clip_id": clip_id, "prompt": f"{clip_id} [sandbox:{fault}]" if fault else clip_id}
+            self.sound.append(clip_key(production, clip_id))
+        prompt = f"{clip_id} of {production}"
+        return {"clip_id": clip_id, "prompt": f"{prompt} [sandbox:{fault}]" if fault else prompt}
 
     def kill(self, world: Stage) -> None:
         """At every look: mostly nothing, now and then a kill, as soon as there is somebody to be killed."""
         now = time.monotonic()
-        if self.provider_back_at is not None and now > self.provider_back_at:
-            world.provider.start_again()
-            self.provider_back_at = None
+        if self.provider_back is not None and now > self.provider_back[1]:
+            self._start_provider(world)
         if now < self.next_at:
             return
         if self.victim is None:
@@ -123,17 +133,21 @@ class Round:
             case "daemon":
                 daemon = world.daemon.pid()
                 return daemon is not None and kill_one([daemon], self.dice)
-            case _ if self.provider_back_at is None:
-                world.provider.kill()
-                self.provider_back_at = now + self.dice.uniform(0.5, 6)
+            case _ if self.provider_back is None:
+                pipeline = self.dice.choice(sorted(world.providers))
+                world.providers[pipeline].kill()
+                self.provider_back = pipeline, now + self.dice.uniform(0.5, 6)
                 return True
         return False
 
+    def _start_provider(self, world: Stage) -> None:
+        if self.provider_back is not None:
+            world.providers[self.provider_back[0]].start_again()
+            self.provider_back = None
+
     def end_violence(self, world: Stage) -> None:
         points.make_peace(world.markers)
-        if self.provider_back_at is not None:
-            world.provider.start_again()
-            self.provider_back_at = None
+        self._start_provider(world)
         self.killed.update(points.fired(world.markers))
 
 
@@ -141,7 +155,7 @@ def play(one: Round, folder: Path) -> str:
     """Play a round; returns what to print of it.
 
     Raises:
-        AssertionError: a violation, or a production that does not come to its end.
+        AssertionError: a violation, or productions that do not come to their end.
     """
     began = time.monotonic()
     sandbox = QUICK | {"shared_renders": True, "slow_answer_s": 2.0, "render_s": one.dice.uniform(0.2, 5.0)}
@@ -151,56 +165,56 @@ def play(one: Round, folder: Path) -> str:
     }
     supervised = one.dice.random() < 0.5
     with stage(folder, sandbox, one.plan, settings, supervised=supervised) as world:
-        identity = world.request(write_manifest(folder / "prompts.csv", one.rows)).production_id
+        for production, pipeline in PRODUCTIONS.items():
+            world.request(
+                write_manifest(folder / f"{production.removeprefix('acme-')}.csv", one.rows[production]),
+                pipeline,
+            )
         violence_ends = began + one.dice.uniform(*VIOLENCE_S)
         while time.monotonic() < violence_ends:
             world.daemon.ensure()
             one.kill(world)
-            _say(began, "killing", world, identity)
+            _say(began, "killing", world)
             time.sleep(LOOK_S)
         one.end_violence(world)
-        _settle(world, identity, began, "in peace")
-        _judge(world, identity, "after the kills", sound=[])
-        doubtful = world.ledger.attempts.live(AttemptState.AMBIGUOUS)
-        ambiguous = [each.clip_id for each in doubtful]
-        retried = retry_clips(world.ledger, world.settings, [])
+        _settle(world, began, "in peace")
+        _judge(world, "after the kills", sound=[])
+        ambiguous = world.ambiguous()
+        retried = world.retry()
         if ambiguous:
-            retry_clips(world.ledger, world.settings, ambiguous)
+            world.retry(ambiguous)
         if ambiguous or retried.anew or retried.fetched:
-            _settle(world, identity, began, "after a person's retry")
-        _judge(world, identity, "after a person's retry", sound=one.sound)
-        statuses = Counter(world.statuses(identity).values())
-        bill = world.provider.bill()
+            _settle(world, began, "after a person's retry")
+        _judge(world, "after a person's retry", sound=one.sound)
+        statuses = Counter(world.statuses().values())
+        bills = world.bills().values()
     kills = ", ".join(f"{count} {what}" for what, count in sorted(one.killed.items()) if count) or "none"
     ends = ", ".join(f"{count} {status}" for status, count in sorted(statuses.items()))
     return (
-        f"{len(one.rows)} clips, kills: {kills}; {bill['accepted']} billed ({bill['total_usd']} USD), "
+        f"{sum(map(len, one.rows.values()))} clips, kills: {kills}; {sum(bill['accepted'] for bill in bills)} billed "
+        f"({' and '.join(bill['total_usd'] for bill in bills)} USD), "
         f"{len(ambiguous)} were ambiguous; {ends}; all well, {time.monotonic() - began:.0f} s"
     )
 
 
-def _settle(world: Stage, identity: str, began: float, when: str) -> None:
-    world.settle(
-        identity,
-        timeout_s=PEACE_S,
-        meanwhile=lambda: _say(began, when, world, identity),
-    )
+def _settle(world: Stage, began: float, when: str) -> None:
+    world.settle(timeout_s=PEACE_S, meanwhile=lambda: _say(began, when, world))
 
 
-def _judge(world: Stage, identity: str, when: str, *, sound: list[str]) -> None:
-    found = violations(world.ledger, identity, world.provider.bill(), instance=world.instance, sound=sound)
+def _judge(world: Stage, when: str, *, sound: list[str]) -> None:
+    found = violations(world.ledger, world.bills(), instance=world.instance, sound=sound)
     assert not found, f"{when}:\n" + "\n".join(f"  - {each}" for each in found)
 
 
 _said_at = 0.0
 
 
-def _say(began: float, when: str, world: Stage, identity: str) -> None:
+def _say(began: float, when: str, world: Stage) -> None:
     """Progress, not too often."""
     global _said_at
     if time.monotonic() - _said_at > SAY_S:
         _said_at = time.monotonic()
-        print(f"  {_said_at - began:4.0f} s, {when}: {world.situation(identity)}", flush=True)
+        print(f"  {_said_at - began:4.0f} s, {when}: {world.situation()}", flush=True)
 
 
 def main() -> int:

@@ -1,4 +1,7 @@
-"""A production on a real daemon and a real provider, each of which can be killed and is started again, as a service is."""
+"""Productions on a real daemon and two real providers, each of which can be killed and is started again, as a service is.
+
+Two pipelines in one code location share the daemon and the ledger; each has a provider account of its own.
+"""
 
 import contextlib
 import os
@@ -7,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,15 +20,20 @@ import dagster as dg
 import httpx
 import psutil
 
+from sora_pipeline.clip import split_clip_key
 from sora_pipeline.headless.home import prepare_home
 from sora_pipeline.ledger import Ledger, Production
+from sora_pipeline.production.intake import open_production
+from sora_pipeline.production.naming import Asked
 from sora_pipeline.production.progress import Progress, progress_of
 from sora_pipeline.production.publishing import survey
+from sora_pipeline.production.retrying import Retried, retry_clips
 from sora_pipeline.provider.catalogue import load_catalogue
 from sora_pipeline.sandbox.embedded import SandboxEndpoint, running_sandbox
 from sora_pipeline.sandbox.settings import SandboxSettings
 from sora_pipeline.settings import Settings
-from sora_pipeline_tests.killing import points
+from sora_pipeline_tests.killing import points, second_pipeline
+from sora_pipeline_tests.killing.second_pipeline import ACCOUNTS, ACME, BUILT_IN, pipeline_of
 
 MODULE = "sora_pipeline_tests.killing.location"
 LOOK_S = 0.25
@@ -147,35 +155,56 @@ class MortalDaemon:
 
 @dataclass
 class Stage:
-    """All that one production needs, in one folder.
+    """All that the productions of two pipelines need, in one folder.
 
     Attributes:
-        folder: Holds home, output, provider and markers of the points that fired.
-        settings: As the environment says.
+        folder: Dagster home, outputs, providers and markers of the points that fired.
+        providers: By pipeline.
+        settings: By pipeline.
     """
 
     folder: Path
     home: Path
-    provider: MortalProvider
+    providers: Mapping[str, MortalProvider]
     daemon: MortalDaemon
     ledger: Ledger
     instance: dg.DagsterInstance
-    settings: Settings
-
-    @property
-    def output(self) -> Path:
-        return self.folder / "out"
+    settings: Mapping[str, Settings]
 
     @property
     def markers(self) -> Path:
         return self.folder / "markers"
 
-    def request(self, manifest: Path) -> Production:
-        return self.ledger.productions.request(str(manifest), str(self.output), None)
+    def request(self, manifest: Path, pipeline: str = BUILT_IN) -> Production:
+        """What ``sora-pipeline run`` asks for, of a pipeline."""
+        asked = Asked(manifest=str(manifest))
+        intake = open_production(self.ledger, self.settings[pipeline], pipeline, asked)
+        return self.ledger.productions.request(intake.decided.plan)
+
+    def bills(self) -> dict[str, dict[str, Any]]:
+        """By account."""
+        return {ACCOUNTS[pipeline]: provider.bill() for pipeline, provider in self.providers.items()}
+
+    def by_prompt(self) -> dict[str, int]:
+        """How often each prompt was paid for, at whichever account."""
+        return {
+            prompt: times for bill in self.bills().values() for prompt, times in bill["by_prompt"].items()
+        }
+
+    def retry(self, named: Sequence[str] = ()) -> Retried:
+        """What a person's retry does, of everything or of these clips."""
+        retried = Retried()
+        for pipeline, settings in self.settings.items():
+            mine = [each.production_id for each in self.ledger.productions.all(pipeline)]
+            keys = [key for key in named if split_clip_key(key)[0] in mine]
+            if keys or not named:
+                done = retry_clips(self.ledger, settings, mine, keys)
+                retried.anew += done.anew
+                retried.fetched += done.fetched
+        return retried
 
     def settle(
         self,
-        production_id: str,
         *,
         timeout_s: float,
         meanwhile: Callable[[], None] = lambda: None,
@@ -184,7 +213,6 @@ class Stage:
         """Keep everything going until nothing changes any more, nothing runs and all is published.
 
         Args:
-            production_id: The production.
             timeout_s: For how long nothing at all may happen.
             meanwhile: Called at every look; may kill.
             done: What else has to be so.
@@ -193,45 +221,54 @@ class Stage:
         while time.monotonic() < give_up:
             self.daemon.ensure()
             meanwhile()
-            if done() and self._settled(production_id):
+            productions = self.ledger.productions.all()
+            if done() and not self.unfinished() and all(map(self._settled, productions)):
                 return
-            production = self.ledger.productions.get(production_id)
-            now = production.change_seq, production.published_seq, [run.status for run in self.unfinished()]
+            states = [(each.production_id, each.change_seq, each.published_seq) for each in productions]
+            now = states, [run.status for run in self.unfinished()]
             if now != seen:
                 give_up, seen = time.monotonic() + timeout_s, now
             time.sleep(LOOK_S)
-        raise NotSettled(f"nothing has happened for {timeout_s:.0f} s: {self.situation(production_id)}")
+        raise NotSettled(f"nothing has happened for {timeout_s:.0f} s: {self.situation()}")
 
-    def _settled(self, production_id: str) -> bool:
-        progress = self.progress(production_id)
-        return progress is not None and progress.settled and progress.published and not self.unfinished()
+    def _settled(self, production: Production) -> bool:
+        progress = self._progress(production)
+        return progress is not None and progress.settled and progress.published
 
-    def progress(self, production_id: str) -> Progress | None:
-        production = self.ledger.productions.get(production_id)
+    def _progress(self, production: Production) -> Progress | None:
         asked, read = production.requested_at, production.read_at
         if read is None or (asked is not None and read < asked):
             return None
-        return progress_of(self.ledger, production, self.settings, load_catalogue())
+        return progress_of(self.ledger, production, self.settings[production.pipeline], load_catalogue())
 
-    def statuses(self, production_id: str) -> dict[str, str]:
-        """Clips by how they stand, in the words of the output manifest."""
-        production = self.ledger.productions.get(production_id)
-        _, outcomes = survey(self.ledger, production, self.settings)
-        return {each.clip_id: str(each.status) for each in outcomes}
+    def statuses(self) -> dict[str, str]:
+        """Clips by how they stand, in the words of the output manifests."""
+        return {
+            production.key_of(each.clip_id): str(each.status)
+            for production in self.ledger.productions.all()
+            for each in survey(self.ledger, production, self.settings[production.pipeline]).outcomes
+        }
+
+    def ambiguous(self) -> list[str]:
+        """Keys of the clips whose submit lost its answer."""
+        return [key for key, status in self.statuses().items() if status == "ambiguous"]
 
     def unfinished(self) -> list[dg.DagsterRun]:
         """Runs that have not ended."""
         open_states = [status for status in dg.DagsterRunStatus if status not in _FINISHED]
         return list(self.instance.get_runs(filters=dg.RunsFilter(statuses=open_states)))
 
-    def situation(self, production_id: str) -> str:
-        progress = self.progress(production_id)
+    def situation(self) -> str:
         runs = [f"{run.job_name} {run.run_id[:8]} {run.status.value}" for run in self.unfinished()]
-        fired = dict(points.fired(self.markers))
+        productions = [self._said(production) for production in self.ledger.productions.all()]
+        return f"{'; '.join(productions)}; runs {runs}; fired {dict(points.fired(self.markers))}"
+
+    def _said(self, production: Production) -> str:
+        name, progress = production.production_id, self._progress(production)
         if progress is None:
-            return f"manifest not read; runs {runs}; fired {fired}"
-        counts = {name: count for name, count in progress.counts.items() if count}
-        return f"{counts}, published: {progress.published}, stopped: {progress.stopped}; runs {runs}; fired {fired}"
+            return f"{name} is not read"
+        counts = {str(status): count for status, count in progress.counts.items() if count}
+        return f"{name}: {counts}, published: {progress.published}, stopped: {progress.stopped}"
 
 
 _FINISHED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
@@ -249,19 +286,29 @@ def stage(
     """Set a stage up in an empty folder, in this process's environment too, and clear it in the end."""
     markers = folder / "markers"
     folder.mkdir(parents=True, exist_ok=True)
-    provider = MortalProvider(SandboxSettings(state_dir=folder / "provider", **sandbox))
-    environment = {
-        **IMPATIENCE,
-        "DAGSTER_HOME": str(folder / "home"),
-        "SORA_OUTPUT": str(folder / "out"),
-        "SORA_BASE_URL": provider.endpoint.url,
-        "SORA_API_KEY": provider.endpoint.api_key,
-        **settings,
-        **points.environment(markers, plan),
-    }
-    kept = _environ_with(environment)
     daemon = MortalDaemon(folder / "daemon.log", supervised)
-    try:
+    kept = dict(os.environ)
+    with contextlib.ExitStack() as closing:
+        providers = {}
+        for pipeline, account in ACCOUNTS.items():
+            state = folder / f"provider-{account}"
+            providers[pipeline] = MortalProvider(SandboxSettings(state_dir=state, **sandbox))
+            closing.callback(providers[pipeline].close)
+        built_in, acme = (providers[pipeline].endpoint for pipeline in (BUILT_IN, ACME))
+        environment = {
+            **IMPATIENCE,
+            "DAGSTER_HOME": str(folder / "home"),
+            "SORA_OUTPUT": str(folder / "out"),
+            "SORA_BASE_URL": built_in.url,
+            "SORA_API_KEY": built_in.api_key,
+            second_pipeline.URL: acme.url,
+            second_pipeline.KEY: acme.api_key,
+            **settings,
+            **points.environment(markers, plan),
+        }
+        closing.callback(_put_back, kept)
+        _change_environment(environment)
+        closing.callback(daemon.stop)
         home = prepare_home()
         config = home / "dagster.yaml"
         # A worker that was killed before it had begun is only noticed by this.
@@ -271,14 +318,10 @@ def stage(
             text = text.replace(usual, hasty)
         config.write_text(text)
         ledger = Ledger(f"sqlite:///{home / 'ledger.db'}")
+        closing.callback(ledger.close)
+        by_pipeline = {pipeline: pipeline_of(pipeline).settings for pipeline in ACCOUNTS}
         with dg.DagsterInstance.get() as instance:
-            yield Stage(folder, home, provider, daemon, ledger, instance, Settings.from_env())
-        ledger.close()
-    finally:
-        daemon.stop()
-        provider.close()
-        os.environ.clear()
-        os.environ.update(kept)
+            yield Stage(folder, home, providers, daemon, ledger, instance, by_pipeline)
 
 
 def kill_one(pids: list[int], dice: random.Random) -> bool:
@@ -291,14 +334,16 @@ def kill_one(pids: list[int], dice: random.Random) -> bool:
     return False
 
 
-def _environ_with(environment: Mapping[str, str]) -> dict[str, str]:
-    """Change this process's environment; returns how it was."""
-    kept = dict(os.environ)
-    for name in kept:
+def _change_environment(environment: Mapping[str, str]) -> None:
+    for name in list(os.environ):
         if name.startswith(("SORA_", "DAGSTER_", "GPTPROTO_")) or name.lower().endswith("_proxy"):
             del os.environ[name]
     os.environ.update(environment)
-    return kept
+
+
+def _put_back(environment: Mapping[str, str]) -> None:
+    os.environ.clear()
+    os.environ.update(environment)
 
 
 def _session(pid: int) -> int:

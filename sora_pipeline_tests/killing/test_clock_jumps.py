@@ -13,14 +13,14 @@ import pytest
 from sora_pipeline.automation.planning import plan_recovery
 from sora_pipeline.automation.requests import requested_lease_s
 from sora_pipeline.headless.home import daemon_is_alive, note_daemon_stopped
-from sora_pipeline.ledger import AttemptState, Ledger, Limits
+from sora_pipeline.ledger import Account, AttemptState, Ledger, Limits, Plan, Production
 from sora_pipeline.production.collecting import collect_videos
-from sora_pipeline.production.context import Desk
+from sora_pipeline.production.context import RunContext
 from sora_pipeline.production.polling import sweep
 from sora_pipeline.production.publishing import publish
 from sora_pipeline.production.submitting import ensure_predictions
 from sora_pipeline.settings import Settings
-from sora_pipeline_tests.conftest import Clock, Producer, Sandbox, latest, other_run, rows_of
+from sora_pipeline_tests.conftest import Clock, Producer, Sandbox, key, keys, latest, other_run, rows_of
 from sora_pipeline_tests.killing.referee import violations
 
 pytestmark = pytest.mark.anyio
@@ -30,111 +30,129 @@ COST = 1_200_000
 LEASE_S = requested_lease_s(Settings())
 
 
-async def bring_home(desk: Desk, *clip_ids: str) -> None:
+async def bring_home(run_context: RunContext, *clip_ids: str) -> None:
     """What sensors and runs do, as long as it takes; nothing here may take an hour."""
+    clips = keys(*clip_ids)
     async with asyncio.timeout(30):
-        ensured = await ensure_predictions(desk, clip_ids, batch_id="later", may_begin=True)
-        assert set(ensured.ready) == set(clip_ids), ensured
-        await sweep(desk, desk.ledger.attempts.due(100), budget_s=5)
-        collected = await collect_videos(desk, clip_ids, resume_timed_out=False)
-        assert set(collected.delivered) == set(clip_ids), collected
+        results = await ensure_predictions(run_context, clips, batch_id="later", may_begin=True)
+        assert set(results.ready) == set(clips), results
+        await sweep(
+            run_context, run_context.ledger.attempts.due(100, account=run_context.account.name), budget_s=5
+        )
+        collected = await collect_videos(run_context, clips, resume_timed_out=False)
+        assert set(collected.delivered) == set(clips), collected
 
 
-def judge(desk: Desk, sandbox: Sandbox, production_id: str) -> None:
-    assert publish(desk.ledger, production_id, desk.settings, "judge") is not None
-    assert violations(desk.ledger, production_id, sandbox.bill()) == []
+def judge(run_context: RunContext, sandbox: Sandbox, production_id: str) -> None:
+    assert publish(run_context.ledger, production_id, run_context.settings, "judge") is not None
+    assert violations(run_context.ledger, {"sandbox": sandbox.bill()}) == []
     assert sandbox.bill()["duplicates"] == []
 
 
 @pytest.mark.parametrize("jump", [HOUR, -HOUR])
 async def test_clock_that_is_set_while_clips_render_makes_none_late(
-    desk: Desk, sandbox: Sandbox, production: Producer, clock: Clock, jump: float
+    run_context: RunContext, sandbox: Sandbox, production: Producer, clock: Clock, jump: float
 ) -> None:
     sandbox.change(render_s=1.5)
     made = production(rows_of(a="a fox", b="an owl"))
-    await ensure_predictions(desk, ["a", "b"], batch_id="batch", may_begin=True)
+    await ensure_predictions(run_context, keys("a", "b"), batch_id="batch", may_begin=True)
     clock.turn(jump)
-    await sweep(desk, desk.ledger.attempts.due(100), budget_s=5)
+    await sweep(
+        run_context, run_context.ledger.attempts.due(100, account=run_context.account.name), budget_s=5
+    )
     clock.turn(-jump)
-    await bring_home(desk, "a", "b")
-    judge(desk, sandbox, made.production_id)
+    await bring_home(run_context, "a", "b")
+    judge(run_context, sandbox, made.production_id)
 
 
 async def test_video_claimed_by_a_run_that_died_in_the_wrong_hour_is_fetched(
-    desk: Desk, sandbox: Sandbox, production: Producer, clock: Clock
+    run_context: RunContext, sandbox: Sandbox, production: Producer, clock: Clock
 ) -> None:
     made = production(rows_of(a="a fox"))
-    await ensure_predictions(desk, ["a"], batch_id="batch", may_begin=True)
+    await ensure_predictions(run_context, keys("a"), batch_id="batch", may_begin=True)
     async with asyncio.timeout(10):
         while sandbox.bill()["items"][0]["outcome"] is None:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
     clock.turn(HOUR)
-    await sweep(desk, desk.ledger.attempts.due(100), budget_s=5)
-    dead = latest(desk.ledger, "a").attempt_id
-    desk.ledger.attempts.expect_collect([dead], LEASE_S)
-    assert desk.ledger.attempts.claim_collect(dead, "dead", desk.lease_s)
+    await sweep(
+        run_context, run_context.ledger.attempts.due(100, account=run_context.account.name), budget_s=5
+    )
+    dead = latest(run_context.ledger, "a").attempt_id
+    run_context.ledger.attempts.expect_collect([dead], LEASE_S)
+    assert run_context.ledger.attempts.claim_collect(dead, "dead", run_context.lease_s)
     clock.turn(-HOUR)
-    assert [each.attempt_id for each in desk.ledger.attempts.unreported()] == [dead]
-    await bring_home(other_run(desk), "a")
-    judge(desk, sandbox, made.production_id)
+    assert [each.attempt_id for each in run_context.ledger.attempts.unreported()] == [dead]
+    await bring_home(other_run(run_context), "a")
+    judge(run_context, sandbox, made.production_id)
 
 
 async def test_submit_of_a_run_that_died_in_the_wrong_hour_is_parked_and_not_repeated(
-    desk: Desk, sandbox: Sandbox, production: Producer, clock: Clock
+    run_context: RunContext, sandbox: Sandbox, production: Producer, clock: Clock
 ) -> None:
     made = production(rows_of(sent="a fox", planned="an owl"))
-    attempts = desk.ledger.attempts
+    attempts = run_context.ledger.attempts
     clock.turn(HOUR)
     sent, planned = attempts.reserve(
-        dict.fromkeys(["sent", "planned"], COST), batch_id="dead", limits=Limits(20, 3), lease_s=LEASE_S
+        dict.fromkeys(keys("sent", "planned"), COST),
+        account=run_context.account,
+        batch_id="dead",
+        limits=Limits(20, 3),
+        lease_s=LEASE_S,
     ).reserved
-    assert attempts.begin_submit(sent.attempt_id, "dead", lease_s=desk.lease_s, request_summary={})
+    assert attempts.begin_submit(sent.attempt_id, "dead", lease_s=run_context.lease_s, request_summary={})
     clock.turn(-HOUR)
     recovery = plan_recovery(attempts.live(AttemptState.RESERVED, AttemptState.SUBMITTING), clock())
     assert [each.attempt_id for each in recovery.lost] == [sent.attempt_id]
     assert [each.attempt_id for each in recovery.unclaimed["dead"]] == [planned.attempt_id]
-    ensured = await ensure_predictions(desk, ["sent"], batch_id="later", may_begin=True)
-    assert "died before it recorded the answer" in ensured.failed["sent"]
-    await bring_home(desk, "planned")
+    results = await ensure_predictions(run_context, keys("sent"), batch_id="later", may_begin=True)
+    assert "died before it recorded the answer" in results.failed[key("sent")]
+    await bring_home(run_context, "planned")
     assert sandbox.billed == 1
-    judge(desk, sandbox, made.production_id)
+    judge(run_context, sandbox, made.production_id)
 
 
 async def test_run_whose_claims_only_seem_to_have_expired_keeps_its_answer(
-    desk: Desk, sandbox: Sandbox, production: Producer, clock: Clock
+    run_context: RunContext, sandbox: Sandbox, production: Producer, clock: Clock
 ) -> None:
     """The clock jumps ahead while the provider has the request: everybody else believes its run dead."""
     made = production(rows_of(a="[sandbox:slow-answer] a fox"))
-    submitting = asyncio.create_task(ensure_predictions(desk, ["a"], batch_id="batch", may_begin=True))
+    submitting = asyncio.create_task(
+        ensure_predictions(run_context, keys("a"), batch_id="batch", may_begin=True)
+    )
     async with asyncio.timeout(10):
         while sandbox.billed == 0:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
     clock.turn(HOUR)
-    seen = await ensure_predictions(other_run(desk), ["a"], batch_id="other", may_begin=True)
-    assert "may have been billed" in seen.failed["a"]
-    assert set((await submitting).ready) == {"a"}, "the answer counts, whoever has parked it meanwhile"
+    seen = await ensure_predictions(other_run(run_context), keys("a"), batch_id="other", may_begin=True)
+    assert "may have been billed" in seen.failed[key("a")]
+    assert set((await submitting).ready) == {key("a")}, "the answer counts, whoever has parked it meanwhile"
     clock.turn(-HOUR)
-    await bring_home(desk, "a")
+    await bring_home(run_context, "a")
     assert sandbox.billed == 1
-    judge(desk, sandbox, made.production_id)
+    judge(run_context, sandbox, made.production_id)
 
 
 async def test_pauses_probes_and_publishers_of_the_wrong_hour_hold_nobody_up(
-    desk: Desk, production: Producer, clock: Clock
+    run_context: RunContext, production: Producer, clock: Clock
 ) -> None:
-    ledger, provider = desk.ledger, desk.settings.provider
+    ledger, account = run_context.ledger, run_context.account.name
     made = production(rows_of(a="a fox"))
     clock.turn(HOUR)
-    ledger.pauses.pause(provider, 60)
-    ledger.breakers.open(provider, "no_balance", "HTTP 403")
-    assert ledger.productions.claim_publish(made.production_id, "dead", desk.lease_s)
+    ledger.pauses.pause(account, 60)
+    ledger.breakers.open(account, "no_balance", "HTTP 403")
+    assert ledger.productions.claim_publish(made.production_id, "dead", run_context.lease_s)
     clock.turn(-HOUR)
-    assert ledger.pauses.left_s(provider) == 0
-    ledger.pauses.pause(provider, 20)
-    assert 15 < ledger.pauses.left_s(provider) <= 20
-    assert ledger.breakers.begin_probe(provider, "batch")
-    assert not ledger.breakers.begin_probe(provider, "batch"), "the next one is planned by the right clock"
-    assert publish(ledger, made.production_id, desk.settings, "run") is not None
+    assert ledger.pauses.left_s(account) == 0
+    ledger.pauses.pause(account, 20)
+    assert 15 < ledger.pauses.left_s(account) <= 20
+    assert ledger.breakers.begin_probe(account, "batch")
+    assert not ledger.breakers.begin_probe(account, "batch"), "the next one is planned by the right clock"
+    assert publish(ledger, made.production_id, run_context.settings, "run") is not None
+
+
+def plan_of(made: Production, budget: Decimal | None = None) -> Plan:
+    account = Account("sandbox", "sandbox", simulated=True)
+    return Plan(made.production_id, made.pipeline, made.manifest_uri, made.output_uri, account, budget)
 
 
 def test_request_of_the_wrong_hour_is_met_by_the_next_reading(
@@ -142,11 +160,11 @@ def test_request_of_the_wrong_hour_is_met_by_the_next_reading(
 ) -> None:
     made = production(rows_of(a="a fox"))
     clock.turn(HOUR)
-    ledger.productions.request(made.manifest_uri, made.output_uri, Decimal(5))
+    ledger.productions.request(plan_of(made, Decimal(5)))
     clock.turn(-HOUR)
-    assert ledger.productions.requested(), "it is asked for"
+    assert ledger.productions.requested(""), "it is asked for"
     production(rows_of(a="a fox", b="an owl"))
-    assert ledger.productions.requested() == [], "and was read once"
+    assert ledger.productions.requested("") == [], "and was read once"
 
 
 def test_request_after_a_reading_of_the_wrong_hour_is_read(
@@ -155,8 +173,8 @@ def test_request_after_a_reading_of_the_wrong_hour_is_read(
     clock.turn(HOUR)
     made = production(rows_of(a="a fox"))
     clock.turn(-HOUR)
-    ledger.productions.request(made.manifest_uri, made.output_uri, None)
-    (asked,) = ledger.productions.requested()
+    ledger.productions.request(plan_of(made))
+    (asked,) = ledger.productions.requested("")
     assert asked.production_id == made.production_id
 
 

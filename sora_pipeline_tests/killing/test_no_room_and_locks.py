@@ -12,7 +12,7 @@ from sora_pipeline.ledger import Ledger, database
 from sora_pipeline.production.collecting import collect_videos
 from sora_pipeline.production.publishing import publish
 from sora_pipeline.production.submitting import ensure_predictions
-from sora_pipeline_tests.conftest import Clock, Office, Producer, Sandbox, settings_of
+from sora_pipeline_tests.conftest import Clock, Producer, RunContexts, Sandbox, keys, settings_of
 from sora_pipeline_tests.killing.referee import violations
 
 # Its own disk is PostgreSQL's business, and so are its locks; its outages are tested with the ledger's.
@@ -34,7 +34,7 @@ connection.execute("ROLLBACK")
 
 def judge(ledger: Ledger, identity: str, sandbox: Sandbox) -> None:
     assert publish(ledger, identity, settings_of(), "judge") is not None
-    assert violations(ledger, identity, sandbox.bill(), sound=CLIP_IDS) == []
+    assert violations(ledger, {"sandbox": sandbox.bill()}, sound=keys(*CLIP_IDS)) == []
     assert sandbox.bill()["duplicates"] == []
 
 
@@ -50,7 +50,7 @@ def test_full_disk_loses_nothing_and_costs_nothing(
     address = [f"sqlite:///{home / 'ledger.db'}", sandbox.url, sandbox.endpoint.api_key]
     module = [sys.executable, "-m", "sora_pipeline_tests.killing.short_of_space"]
     done = subprocess.run(
-        [*module, *address, *CLIP_IDS], capture_output=True, text=True, timeout=120, check=False
+        [*module, *address, *keys(*CLIP_IDS)], capture_output=True, text=True, timeout=120, check=False
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert sandbox.billed == len(CLIP_IDS)
@@ -89,13 +89,15 @@ async def test_ledger_locked_between_answer_and_commit_forgets_no_submit(
     )
     assert locker.stdout is not None
     assert locker.stdout.readline() == "ready\n"
-    async with Office(sandbox, hasty_ledger).open(lease_s=1) as desk, asyncio.timeout(60):
-        submitting = asyncio.create_task(ensure_predictions(desk, CLIP_IDS, batch_id="batch", may_begin=True))
+    async with RunContexts(sandbox, hasty_ledger).open(lease_s=1) as run_context, asyncio.timeout(60):
+        submitting = asyncio.create_task(
+            ensure_predictions(run_context, keys(*CLIP_IDS), batch_id="batch", may_begin=True)
+        )
         while sandbox.billed < len(CLIP_IDS):  # noqa: ASYNC110
             await asyncio.sleep(0.02)
         await asyncio.to_thread(locker.communicate, "now\n")
-        ensured = await submitting
-        assert set(ensured.ready) == set(CLIP_IDS), ensured
-        collected = await collect_videos(desk, CLIP_IDS, resume_timed_out=False)
-        assert set(collected.delivered) == set(CLIP_IDS), collected
+        results = await submitting
+        assert set(results.ready) == set(keys(*CLIP_IDS)), results
+        collected = await collect_videos(run_context, keys(*CLIP_IDS), resume_timed_out=False)
+        assert set(collected.delivered) == set(keys(*CLIP_IDS)), collected
     judge(hasty_ledger, identity, sandbox)

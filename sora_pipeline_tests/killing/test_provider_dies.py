@@ -8,12 +8,12 @@ import pytest
 
 from sora_pipeline.ledger import AttemptState, Ledger
 from sora_pipeline.production.collecting import collect_videos
-from sora_pipeline.production.context import Desk
+from sora_pipeline.production.context import RunContext
 from sora_pipeline.production.publishing import publish
 from sora_pipeline.production.retrying import retry_clips
 from sora_pipeline.production.submitting import ensure_predictions, fail_transient
 from sora_pipeline.sandbox.settings import SandboxSettings
-from sora_pipeline_tests.conftest import QUICK, Office, Producer, Sandbox
+from sora_pipeline_tests.conftest import QUICK, Producer, RunContexts, Sandbox, key, keys
 from sora_pipeline_tests.killing.referee import violations
 from sora_pipeline_tests.killing.stage import MortalProvider
 
@@ -35,26 +35,28 @@ def provider(tmp_path: Path) -> Iterator[MortalProvider]:
 
 
 @pytest.fixture
-async def desk(provider: MortalProvider, ledger: Ledger, impatient: None) -> AsyncIterator[Desk]:
-    office = Office(Sandbox(provider.endpoint, provider.http), ledger)
-    async with office.open(max_attempts=20, submits_per_minute=100_000) as desk:
-        yield desk
+async def run_context(provider: MortalProvider, ledger: Ledger, impatient: None) -> AsyncIterator[RunContext]:
+    contexts = RunContexts(Sandbox(provider.endpoint, provider.http), ledger)
+    async with contexts.open(max_attempts=20, submits_per_minute=100_000) as run_context:
+        yield run_context
 
 
-async def produce(desk: Desk) -> None:
+async def produce(run_context: RunContext) -> None:
     """What sensors and runs do, over and over, until nothing is left to do."""
-    ledger, number = desk.ledger, 0
+    ledger, number = run_context.ledger, 0
     open_states = (AttemptState.IN_FLIGHT, AttemptState.RESERVED)
     while (
-        (pending := ledger.clips.pending(desk.settings.max_attempts))
+        (pending := ledger.clips.pending(run_context.settings.max_attempts))
         or ledger.attempts.live(*open_states)
         or ledger.attempts.unreported()
     ):
         number += 1
         if pending:
-            ensured = await ensure_predictions(desk, pending, batch_id=f"batch-{number}", may_begin=True)
-            fail_transient(desk, ensured)
-        await collect_videos(desk, CLIP_IDS, resume_timed_out=False)
+            results = await ensure_predictions(
+                run_context, pending, batch_id=f"batch-{number}", may_begin=True
+            )
+            fail_transient(run_context, results)
+        await collect_videos(run_context, keys(*CLIP_IDS), resume_timed_out=False)
 
 
 async def until_billed(provider: MortalProvider, count: int) -> None:
@@ -64,7 +66,7 @@ async def until_billed(provider: MortalProvider, count: int) -> None:
 
 @pytest.mark.parametrize("how", ["killed", "503", "reset"])
 async def test_production_outlasts_its_provider(
-    desk: Desk, provider: MortalProvider, production: Producer, how: str
+    run_context: RunContext, provider: MortalProvider, production: Producer, how: str
 ) -> None:
     rows = [
         {"clip_id": each, "prompt": each if number % 2 else f"{each} [sandbox:slow-answer]"}
@@ -72,7 +74,7 @@ async def test_production_outlasts_its_provider(
     ]
     identity = production(rows).production_id
     async with asyncio.timeout(90):
-        producing = asyncio.create_task(produce(desk))
+        producing = asyncio.create_task(produce(run_context))
         await until_billed(provider, 8)  # those with slow answers still wait for them
         if how == "killed":
             provider.kill()
@@ -81,19 +83,23 @@ async def test_production_outlasts_its_provider(
         else:
             provider.change(outage=how, outage_s=1.5)
         await producing
-        lost = [each.clip_id for each in desk.ledger.attempts.live(AttemptState.AMBIGUOUS)]
-        judge(desk, identity, provider)
+        lost = [each.clip_key for each in run_context.ledger.attempts.live(AttemptState.AMBIGUOUS)]
+        judge(run_context, identity, provider)
         if lost:
-            retry_clips(desk.ledger, desk.settings, lost)
-            await produce(desk)
-    judge(desk, identity, provider, everything=True)
+            retry_clips(run_context.ledger, run_context.settings, [identity], lost)
+            await produce(run_context)
+    judge(run_context, identity, provider, everything=True)
     twice = {prompt for prompt, times in provider.bill()["by_prompt"].items() if times > 1}
-    assert twice <= {row["prompt"] for row in rows if row["clip_id"] in lost}
+    assert twice <= {row["prompt"] for row in rows if key(row["clip_id"]) in lost}
 
 
-def judge(desk: Desk, identity: str, provider: MortalProvider, *, everything: bool = False) -> None:
-    assert publish(desk.ledger, identity, desk.settings, "judge") is not None
-    found = violations(desk.ledger, identity, provider.bill(), sound=CLIP_IDS if everything else ())
+def judge(
+    run_context: RunContext, identity: str, provider: MortalProvider, *, everything: bool = False
+) -> None:
+    assert publish(run_context.ledger, identity, run_context.settings, "judge") is not None
+    found = violations(
+        run_context.ledger, {"sandbox": provider.bill()}, sound=keys(*CLIP_IDS) if everything else ()
+    )
     assert found == []
     if everything:
-        assert not desk.ledger.attempts.live(AttemptState.AMBIGUOUS)
+        assert not run_context.ledger.attempts.live(AttemptState.AMBIGUOUS)

@@ -9,26 +9,43 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
+    initialize,
     invariant,
     precondition,
     rule,
     run_state_machine_as_test,
 )
-from sqlalchemy import insert, update
+from sqlalchemy import Connection, insert, update
 
 from sora_pipeline.automation.planning import plan_recovery
-from sora_pipeline.ledger import AttemptState, Ledger, Limits
-from sora_pipeline.ledger.clips import note_outcomes
+from sora_pipeline.ledger import Account, AttemptState, Ledger, Limits
+from sora_pipeline.ledger.clips import note_settled
 from sora_pipeline.ledger.clocks import FURTHEST_S
 from sora_pipeline.ledger.schema import attempts as attempts_table
 from sora_pipeline.ledger.schema import clips as clips_table
 from sora_pipeline.ledger.types import LIVE_STATES, SLOT_STATES, ClipCounts
-from sora_pipeline_tests.ledger.world import DEADLINE_S, DOLLAR, LEASE_S, POLL_S, VIDEO, Clock, World, clip
+from sora_pipeline.status import ClipStatus
+from sora_pipeline_tests.ledger.world import (
+    DEADLINE_S,
+    DOLLAR,
+    LEASE_S,
+    POLL_S,
+    REAL,
+    SANDBOX,
+    SECOND,
+    VIDEO,
+    Clock,
+    World,
+    clip,
+)
 
 CLIPS = ["a", "b", "c"]
 PROMPTS = ["a cat", "a dog"]
 OWNERS = ["run 1", "run 2"]
+PRODUCTIONS = ["monday", "tuesday"]
+ACCOUNTS = [REAL, SECOND, SANDBOX]
 BUDGET = Decimal(15)
+DAILY = 9
 HOUR = 3600.0
 ANSWERS = [
     "accepted",
@@ -93,41 +110,65 @@ def test_query_and_standing_agree_on_what_is_pending(
     empty: Callable[[], Ledger], clips: list[dict[str, Any]], max_attempts: int
 ) -> None:
     ledger = empty()
-    world = World(ledger, Clock())
-    world.register(*(clip(f"clip-{number}", each["prompt"]) for number, each in enumerate(clips)))
-    with ledger.database.write() as connection:
-        for number, each in enumerate(clips):
-            connection.execute(
-                update(clips_table)
-                .where(clips_table.c.clip_id == f"clip-{number}")
-                .values(round=each["round"], active=each["active"])
-            )
-            for position, attempt in enumerate(each["attempts"], 1):
-                row = attempt | {"fingerprint": clip("", attempt["prompt"]).fingerprint, "number": position}
-                row |= {"clip_id": f"clip-{number}", "production_id": world.production_id}
-                row |= {"batch_id": "b", "provider": "sandbox", "model": "m", "cost_micros": 1}
-                del row["prompt"]
-                connection.execute(insert(attempts_table).values(**row, reserved_at=world.clock()))
-        note_outcomes(connection, clips_table.c.production_id == world.production_id)
-    standings = ledger.clips.standings(f"clip-{number}" for number in range(len(clips)))
-    expected = [clip_id for clip_id, standing in standings.items() if standing.pending(max_attempts)]
-    assert sorted(ledger.clips.pending(max_attempts)) == sorted(expected)
-    assert ledger.clips.counts(world.production_id, max_attempts) == counted(ledger, world, max_attempts)
+    worlds = [World(ledger, Clock(), name=name, pipeline=name) for name in ("monday", "tuesday")]
+    ids = [f"clip-{number}" for number in range(len(clips))]
+    for world, mine in zip(worlds, (clips, clips[::-1]), strict=True):
+        world.limits = Limits(100, max_attempts)
+        world.register(*(clip(clip_id, each["prompt"]) for clip_id, each in zip(ids, mine, strict=True)))
+        with ledger.database.write() as connection:
+            for clip_id, each in zip(ids, mine, strict=True):
+                _write_history(connection, world, clip_id, each)
+            note_settled(connection, clips_table.c.production_id == world.production_id)
+    for world in worlds:
+        expected = [
+            clip_id for clip_id, standing in world.standings(*ids).items() if standing.pending(max_attempts)
+        ]
+        assert world.pending() == expected
+        assert ledger.clips.pending(max_attempts, pipeline=world.pipeline) == world.keys(*expected)
+        assert world.counts() == counted(world)
+    both = [key for world in worlds for key in world.keys(*world.pending())]
+    assert ledger.clips.pending(max_attempts) == both
 
 
-def counted(ledger: Ledger, world: World, max_attempts: int) -> ClipCounts:
+def _write_history(connection: Connection, world: World, clip_id: str, history: dict[str, Any]) -> None:
+    key = world.key(clip_id)
+    connection.execute(
+        update(clips_table)
+        .where(clips_table.c.clip_key == key)
+        .values(round=history["round"], active=history["active"])
+    )
+    for position, attempt in enumerate(history["attempts"], 1):
+        row = attempt | {"fingerprint": clip("", attempt["prompt"]).fingerprint, "number": position}
+        row |= {"clip_key": key, "production_id": world.production_id, "batch_id": "b"}
+        row |= {
+            "account": "sandbox",
+            "provider": "sandbox",
+            "simulated": True,
+            "model": "m",
+            "cost_micros": 1,
+        }
+        # A failure says why, and whether that can be tried again.
+        row |= {"error_kind": "oops"} if attempt["state"] == "failed" else {"retryable": None}
+        del row["prompt"]
+        connection.execute(insert(attempts_table).values(**row, reserved_at=world.clock()))
+
+
+def counted(world: World) -> ClipCounts:
     """What ``counts`` should find, clip by clip."""
-    standings = ledger.clips.standings_of(world.production_id).values()
+    most = world.limits.max_attempts
+    standings = world.ledger.clips.standings_of(world.production_id).values()
     live = [each.latest for each in standings if each.latest and each.latest.live]
     rest = [each for each in standings if not (each.latest and each.latest.live)]
     delivered = sum(each.delivered is not None for each in rest)
-    pending = sum(each.pending(max_attempts) for each in rest)
+    pending = sum(each.pending(most) for each in rest)
+    said = Counter(each.status(most) for each in rest)
+    assert (said[ClipStatus.DELIVERED], said[ClipStatus.PENDING]) == (delivered, pending)
     return ClipCounts(
         clips=len(standings),
         live=Counter((each.state, each.reported_at is not None) for each in live),
         delivered=delivered,
         pending=pending,
-        failed=len(rest) - delivered - pending,
+        failed=said[ClipStatus.FAILED],
     )
 
 
@@ -135,48 +176,70 @@ def counted(ledger: Ledger, world: World, max_attempts: int) -> ClipCounts:
 
 
 class Runs(RuleBasedStateMachine):
-    """Runs, sensors, people and a provider that bills each submit it accepts, in any order."""
+    """Runs, sensors, people and providers that bill each submit they accept, in any order.
+
+    Two productions share clip ids, and each goes from account to account as a person says: real ones and the sandbox.
+    """
 
     def __init__(self, ledger: Ledger) -> None:
         super().__init__()
         assert isinstance(ledger.now, Clock)
         self.ledger, self.clock, self.attempts = ledger, ledger.now, ledger.attempts
-        self.world = World(self.ledger, self.clock, budget=BUDGET)
-        self.limits = self.world.limits = Limits(max_in_flight=2, max_attempts=2)
+        self.limits = Limits(max_in_flight=2, max_attempts=2, daily_micros=DAILY * DOLLAR)
         self.billed: Counter[int] = Counter()  # attempt: submits that the provider accepted
         self.on_the_wire: list[int] = []  # submits that were sent and not answered yet
         self.collected: set[int] = set()
-        self.delivered: dict[str, set[str]] = {}  # clip: fingerprints
-        self.prompts = dict.fromkeys(CLIPS, PROMPTS[0])
-        self.world.register(*CLIPS)
+        self.delivered: dict[str, set[str]] = {}  # clip key: fingerprints
+        self.account_of: dict[int, Account] = {}  # attempt: who it was reserved for
+        self.worlds = {
+            name: World(self.ledger, self.clock, name=name, pipeline=name, budget=BUDGET)
+            for name in PRODUCTIONS
+        }
+        self.prompts = {name: dict.fromkeys(CLIPS, PROMPTS[0]) for name in PRODUCTIONS}
+        for world in self.worlds.values():
+            world.limits = self.limits
+            world.register(*CLIPS)
+
+    @initialize(accounts=st.tuples(st.sampled_from(ACCOUNTS), st.sampled_from(ACCOUNTS)))
+    def begin(self, accounts: tuple[Account, Account]) -> None:
+        for world, account in zip(self.worlds.values(), accounts, strict=True):
+            world.account = account
+            world.register(*CLIPS)
 
     # -- what runs and sensors do
 
     @rule(
         data=st.data(),
+        name=st.sampled_from(PRODUCTIONS),
         clip_id=st.sampled_from(CLIPS),
         owner=st.sampled_from(OWNERS),
         steps=st.integers(1, 6),
         odd_step=st.integers(0, 6),
     )
-    def work(self, data: st.DataObject, clip_id: str, owner: str, steps: int, odd_step: int) -> None:
+    def work(
+        self, data: st.DataObject, name: str, clip_id: str, owner: str, steps: int, odd_step: int
+    ) -> None:
         """Bring a clip on, all well but for one step: else hardly any would get to the later states."""
+        world = self.worlds[name]
         for number in range(steps):
-            latest = self.ledger.clips.standings([clip_id])[clip_id].latest
+            latest = world.standing(clip_id).latest
             if latest is None or not latest.live:
-                self.reserve(data, clip_id, owner, odd=number == odd_step)
+                self.reserve(data, world, clip_id, owner, odd=number == odd_step)
                 continue
             step = GOOD_STEP[latest.state]
             if number == odd_step or step is None:
                 step = data.draw(st.sampled_from(ODD_STEPS[latest.state]))
             self.take(data, latest.attempt_id, owner, step)
 
-    def reserve(self, data: st.DataObject, clip_id: str, owner: str, *, odd: bool) -> None:
-        clip_ids = data.draw(st.permutations(CLIPS)) if odd else [clip_id]
+    def reserve(self, data: st.DataObject, world: World, clip_id: str, owner: str, *, odd: bool) -> None:
+        everything = [key for each in self.worlds.values() for key in each.keys(*CLIPS)]
+        keys = data.draw(st.permutations(everything)) if odd else [world.key(clip_id)]
+        account = data.draw(st.sampled_from(ACCOUNTS), label="account") if odd else world.account
         force = odd and data.draw(st.booleans(), label="force")
-        before = self.ledger.clips.standings(clip_ids)
+        before = self.ledger.clips.standings(keys)
         reservation = self.attempts.reserve(
-            dict.fromkeys(clip_ids, data.draw(st.integers(1, 2), label="dollars") * DOLLAR),
+            dict.fromkeys(keys, data.draw(st.integers(1, 2), label="dollars") * DOLLAR),
+            account=account,
             batch_id="batch",
             limits=self.limits,
             lease_s=LEASE_S,
@@ -184,18 +247,28 @@ class Runs(RuleBasedStateMachine):
             force=force,
         )
         for attempt in reservation.reserved:
-            standing = before[attempt.clip_id]
-            delivered = self.delivered.get(attempt.clip_id, set())
+            standing = before[attempt.clip_key]
+            delivered = self.delivered.get(attempt.clip_key, set())
+            assert self.worlds[attempt.production_id].account == account == attempt.account
             assert standing.active
             assert force or standing.clip.fingerprint not in delivered
             assert force or standing.attempts_in_round < self.limits.max_attempts
+            self.account_of[attempt.attempt_id] = account
+        for key in reservation.elsewhere:
+            assert self.worlds[before[key].production_id].account != account
         if reservation.reserved:
-            assert self.attempts.slots_taken() <= self.limits.max_in_flight
+            assert self.attempts.slots_taken(account.name) <= self.limits.max_in_flight
+            assert self.ledger.money.of_today(account.name).committed_usd <= DAILY
+
+    @property
+    def any(self) -> World:
+        """For steps of attempts, which are the same in all."""
+        return self.worlds[PRODUCTIONS[0]]
 
     def take(self, data: st.DataObject, attempt_id: int, owner: str, step: str) -> None:
         match step:
             case "send":
-                if self.world.begin_submit(attempt_id, owner):
+                if self.any.begin_submit(attempt_id, owner):
                     assert attempt_id not in self.on_the_wire
                     self.on_the_wire.append(attempt_id)
             case "claim":
@@ -208,7 +281,7 @@ class Runs(RuleBasedStateMachine):
                 retryable = data.draw(st.booleans(), label="resubmit")
                 assert self.attempts.fail(attempt_id, "lost", "lost", retryable=retryable, reported=True)
             case "completed":
-                assert self.world.succeed(attempt_id)
+                assert self.any.succeed(attempt_id)
             case "processing":
                 assert self.attempts.still_running(attempt_id, "processing", POLL_S)
             case "late":
@@ -221,7 +294,7 @@ class Runs(RuleBasedStateMachine):
                 assert self.attempts.collect(attempt_id, VIDEO, run_id=owner)
                 attempt = self.attempts.get(attempt_id)
                 self.collected.add(attempt_id)
-                self.delivered.setdefault(attempt.clip_id, set()).add(attempt.fingerprint)
+                self.delivered.setdefault(attempt.clip_key, set()).add(attempt.fingerprint)
             case "reject" if self.attempts.claim_collect(attempt_id, owner, LEASE_S):
                 assert self.attempts.keep_rejected(
                     attempt_id, VIDEO, run_id=owner, kind="wrong_size", message="no"
@@ -238,7 +311,7 @@ class Runs(RuleBasedStateMachine):
         self.billed[attempt_id] += "accepted" in answer
         match answer:
             case "accepted":
-                self.world.accept(attempt_id)
+                self.any.accept(attempt_id)
             case "accepted, answer lost" | "answer lost":
                 self.attempts.park_ambiguous(attempt_id, "ambiguous_submit", "lost")
             case "later":
@@ -257,73 +330,141 @@ class Runs(RuleBasedStateMachine):
 
     @rule(data=st.data(), seconds=st.sampled_from([POLL_S, LEASE_S + 1, DEADLINE_S]))
     def time_passes(self, data: st.DataObject, seconds: float) -> None:
-        """Leases run out, a sensor parks what their runs were sending, and living runs say so."""
+        """Leases run out, a sensor parks what their runs were sending, and run_lock runs say so."""
         self.clock.turn(seconds)
         match data.draw(st.sampled_from(["look", "heartbeat", "report", "nothing"])):
             case "look":
                 for attempt in self.attempts.live(AttemptState.SUBMITTING):
-                    if attempt.lease_until and attempt.lease_until < self.clock():
+                    if attempt.lease.until and attempt.lease.until < self.clock():
                         self.attempts.park_ambiguous(attempt.attempt_id, "ambiguous_submit", "the run died")
             case "heartbeat":
                 self.attempts.heartbeat(data.draw(st.sampled_from(OWNERS)), LEASE_S)
             case "report":
-                self.attempts.report([each.attempt_id for each in self.attempts.unreported()])
+                pipeline = data.draw(st.sampled_from([None, *PRODUCTIONS]))
+                self.attempts.report([each.attempt_id for each in self.attempts.unreported(pipeline)])
 
     @rule(seconds=st.sampled_from([-HOUR, HOUR]))
     def the_clock_is_set(self, seconds: float) -> None:
         self.clock.turn(seconds)
 
-    @rule(data=st.data(), how=st.sampled_from(["retry", "edit a row", "drop a row"]))
-    def a_person_interferes(self, data: st.DataObject, how: str) -> None:
+    @rule(
+        data=st.data(),
+        name=st.sampled_from(PRODUCTIONS),
+        how=st.sampled_from(["retry", "edit a row", "drop a row", "another account"]),
+    )
+    def a_person_interferes(self, data: st.DataObject, name: str, how: str) -> None:
         clip_id = data.draw(st.sampled_from(CLIPS))
+        world, prompts = self.worlds[name], self.prompts[name]
         if how == "retry":
-            self.ledger.clips.new_round([clip_id])
+            self.ledger.clips.new_round([world.key(clip_id)])
             return
-        self.prompts[clip_id] = data.draw(st.sampled_from(PROMPTS))
-        rows = [clip(each, prompt) for each, prompt in self.prompts.items()]
-        self.world.register(*(each for each in rows if each.clip_id != clip_id or how == "edit a row"))
+        if how == "another account":
+            world.account = data.draw(st.sampled_from(ACCOUNTS))
+        else:
+            prompts[clip_id] = data.draw(st.sampled_from(PROMPTS))
+        rows = [clip(each, prompt) for each, prompt in prompts.items()]
+        world.register(*(each for each in rows if each.clip_id != clip_id or how != "drop a row"))
 
     # -- what holds at every moment
 
     @invariant()
     def nothing_is_paid_twice_and_all_that_is_paid_counts(self) -> None:
-        made = {each.attempt_id: each for each in self.attempts.of_production(self.world.production_id)}
-        assert max(Counter(each.clip_id for each in made.values() if each.live).values(), default=0) <= 1
         assert max(self.billed.values(), default=0) <= 1
-        billed = sum((made[each].cost_usd for each, times in self.billed.items() if times), Decimal(0))
-        assert billed <= self.world.committed() <= BUDGET
-        assert all(made[each].state == AttemptState.COLLECTED for each in self.collected)
+        for world in self.worlds.values():
+            made = {each.attempt_id: each for each in world.all_attempts()}
+            assert max(Counter(each.clip_id for each in made.values() if each.live).values(), default=0) <= 1
+            for simulated in (True, False):  # each kind of dollars for itself
+                billed = sum(
+                    each.cost_usd
+                    for number, each in made.items()
+                    if self.billed[number] and each.account.simulated == simulated
+                )
+                if simulated == world.account.simulated:
+                    assert billed <= world.committed() <= BUDGET
+                    mine = [each for each in made.values() if each.account.simulated == simulated]
+                    assert world.committed() == sum(
+                        each.cost_usd for each in mine if each.live or each.billed
+                    )
+                assert billed <= BUDGET
+            assert all(made[each].state == AttemptState.COLLECTED for each in self.collected if each in made)
+
+    @invariant()
+    def attempts_stay_with_their_account_and_their_kind(self) -> None:
+        for world in self.worlds.values():
+            for attempt in world.all_attempts():
+                assert attempt.account == self.account_of[attempt.attempt_id]
+                kind = attempt.account.simulated
+                assert attempt.fingerprint in {clip("", each, simulated=kind).fingerprint for each in PROMPTS}
+            for standing in world.standings(*CLIPS).values():
+                if standing.delivered:
+                    assert (
+                        standing.delivered.account.simulated == world.account.simulated or not standing.active
+                    )
+        live = [each for world in self.worlds.values() for each in world.all_attempts() if each.live]
+        slots = Counter(each.account.name for each in live if each.state in SLOT_STATES)
+        assert {
+            each.name: self.attempts.slots_taken(each.name) for each in ACCOUNTS if slots[each.name]
+        } == slots
+        at_providers = (AttemptState.IN_FLIGHT, AttemptState.SUCCEEDED, AttemptState.TIMED_OUT)
+        opened = Counter(each.account for each in live if each.state in at_providers)
+        found = self.attempts.open_accounts()
+        assert {account: found.get(account, 0) for account in opened} == opened
 
     @invariant()
     def pending_is_what_the_standings_say(self) -> None:
-        standings = self.ledger.clips.standings(CLIPS)
-        expected = {clip_id for clip_id in CLIPS if standings[clip_id].pending(self.limits.max_attempts)}
-        assert set(self.world.pending()) == expected
-        counts = self.ledger.clips.counts(self.world.production_id, self.limits.max_attempts)
-        assert counts == counted(self.ledger, self.world, self.limits.max_attempts)
+        most = self.limits.max_attempts
+        for world in self.worlds.values():
+            standings = world.standings(*CLIPS)
+            expected = {clip_id for clip_id in CLIPS if standings[clip_id].pending(most)}
+            assert set(world.pending()) == expected
+            for account in ACCOUNTS:
+                mine = self.ledger.clips.pending(most, pipeline=world.pipeline, account=account.name)
+                assert set(mine) == (set(world.keys(*expected)) if account == world.account else set())
+            assert world.counts() == counted(world)
 
     @invariant()
     def no_clip_that_wants_something_is_overlooked(self) -> None:
-        wanted = self.ledger.clips.wanted()
-        for clip_id, standing in self.ledger.clips.standings(CLIPS).items():
-            under_way = standing.latest is not None and standing.latest.live
-            assert (clip_id in wanted) == (standing.active and (not standing.delivered or under_way))
+        for world in self.worlds.values():
+            unsettled = self.ledger.clips.unsettled(world.production_id)
+            for clip_id, standing in world.standings(*CLIPS).items():
+                under_way = standing.latest is not None and standing.latest.live
+                wants = standing.active and (not standing.delivered or under_way)
+                assert (world.key(clip_id) in unsettled) == wants
 
     def teardown(self) -> None:
         """Whatever the clock did: once the longest wait is over, everything live is somebody's to take up."""
         self.clock.turn(FURTHEST_S + 1)
         now = self.clock()
-        recovery = plan_recovery(self.attempts.live(AttemptState.RESERVED, AttemptState.SUBMITTING), now)
-        taken_up = [*recovery.lost, *(each for batch in recovery.unclaimed.values() for each in batch)]
-        taken_up += self.attempts.due(100)
-        taken_up += self.attempts.unreported()
-        made = self.attempts.of_production(self.world.production_id)
-        needy = [
-            each.attempt_id
-            for each in made
-            if each.state in (*SLOT_STATES, AttemptState.SUCCEEDED) and each.reported_at is None
-        ]
-        assert set(needy) <= {each.attempt_id for each in taken_up}
+        for world in self.worlds.values():
+            recovery = plan_recovery(
+                self.attempts.live(AttemptState.RESERVED, AttemptState.SUBMITTING, pipeline=world.pipeline),
+                now,
+            )
+            taken_up = [*recovery.lost, *(each for batch in recovery.unclaimed.values() for each in batch)]
+            for account in ACCOUNTS:
+                due = self.attempts.due(100, account=account.name, pipeline=world.pipeline)
+                assert {each.account for each in due} <= {account}
+                taken_up += due
+            taken_up += self.attempts.unreported(world.pipeline)
+            needy = [
+                each.attempt_id
+                for each in world.all_attempts()
+                if each.state in (*SLOT_STATES, AttemptState.SUCCEEDED) and each.reported_at is None
+            ]
+            assert set(needy) <= {each.attempt_id for each in taken_up}
+            assert {each.production_id for each in taken_up} <= {world.production_id}
+        self.clock.turn(DEADLINE_S)
+        for world in self.worlds.values():
+            overdue = self.attempts.overdue_elsewhere(world.account.name, world.pipeline)
+            strayed = [
+                each.attempt_id
+                for each in world.all_attempts()
+                if each.state == AttemptState.IN_FLIGHT
+                and each.account != world.account
+                and each.polling.deadline_at
+                and each.polling.deadline_at < self.clock()
+            ]
+            assert {each.attempt_id for each in overdue} == set(strayed)
 
 
 def test_no_interleaving_pays_twice_or_forgets_a_bill(empty: Callable[[], Ledger]) -> None:
