@@ -5,8 +5,10 @@ BIN := $(VENV)/bin
 MINUTES ?= 10
 UV_VERSION := 0.13.9
 READY := $(VENV)/.ready
+LOWEST := .venv-lowest
+NEIGHBOURS := 'dagster-duckdb-pandas>=0.29.21' 'dagster-pandera>=0.29.21' 'mlflow>=3'
 
-.PHONY: help setup demo dev test test-services soak lint format types validate bench lock clean
+.PHONY: help setup demo dev test test-services test-lowest resolve-beside soak lint format types validate bench lock clean
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -33,6 +35,20 @@ test: $(READY) ## the tests that need no service
 test-services: $(READY) ## the tests against PostgreSQL and friends; fails where one is missing
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m services
 
+test-lowest: $(READY) ## the tests with the lowest versions of the dependencies that pyproject.toml allows
+	@rm -rf $(LOWEST)
+	$(BIN)/python -m uv venv --quiet --python $(BIN)/python $(LOWEST)
+	$(BIN)/python -m uv pip compile --quiet --resolution lowest-direct --no-header --all-extras pyproject.toml -o $(LOWEST)/lowest.txt
+	$(BIN)/python -m uv pip install --quiet --python $(LOWEST)/bin/python -r $(LOWEST)/lowest.txt --group dev "uv==$(UV_VERSION)"
+	$(BIN)/python -m uv pip install --quiet --python $(LOWEST)/bin/python --no-deps --no-build-isolation -e .
+	$(LOWEST)/bin/python -m pytest -n 3 --dist worksteal -m "not services" --ignore sora_pipeline_tests/components/test_dg.py --ignore sora_pipeline_tests/killing
+
+resolve-beside: $(READY) ## whether the package can be installed beside what Dagster projects have
+	@for neighbour in $(NEIGHBOURS); do \
+	  echo "sora-pipeline[excel,postgres,s3,sandbox,ui] beside $$neighbour"; \
+	  echo "$$neighbour" | $(BIN)/python -m uv pip compile --quiet --all-extras --no-header pyproject.toml - -o /dev/null || exit 1; \
+	done
+
 soak: $(READY) ## kill everything at random for MINUTES, and see whether anything is lost or paid twice
 	$(BIN)/python -m sora_pipeline_tests.killing.soak --minutes $(MINUTES)
 
@@ -56,7 +72,7 @@ bench: $(READY) ## this project against a run per clip and a bare script
 lock: ## compile requirements.txt anew from pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -c 'import uv' 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check "uv==$(UV_VERSION)"
-	$(BIN)/python -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --all-extras --group dev pyproject.toml -o requirements.txt
+	$(BIN)/python -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --all-extras --group dev --group dg pyproject.toml -o requirements.txt
 
 clean: ## remove the environment and caches; never your videos
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(LOWEST) .pytest_cache .mypy_cache .ruff_cache
