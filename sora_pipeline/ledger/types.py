@@ -320,10 +320,6 @@ class Production:
         """The most that this production may cost."""
         return None if self.budget_micros is None else Decimal(self.budget_micros) / MICROS
 
-    def key_of(self, clip_id: str) -> str:
-        """The key of one of its clips."""
-        return clip_key(self.production_id, clip_id)
-
 
 @dataclass(frozen=True, slots=True)
 class ClipCounts:

@@ -1,6 +1,7 @@
 from datetime import timedelta
 
 from sora_pipeline.automation.publish import GIVEN_UP_AFTER, WHILE_WORKING
+from sora_pipeline.clip import clip_key
 from sora_pipeline.ledger import Ledger, Limits
 from sora_pipeline.names import PRODUCTION_TAG, PUBLISH_JOB
 from sora_pipeline_tests.automation.conftest import Daemon
@@ -64,7 +65,7 @@ def test_each_production_is_published_by_a_run_of_its_own(
 ) -> None:
     one = production(rows_of(a="a fox"), file="one.csv")
     two = production(rows_of(a="an owl"), file="two.csv", output="two")
-    settle(ledger, one.key_of("a"))
-    settle(ledger, two.key_of("a"))
+    settle(ledger, clip_key(one.production_id, "a"))
+    settle(ledger, clip_key(two.production_id, "a"))
     asked = {each.tags[PRODUCTION_TAG] for each in daemon.tick(PUBLISH).requests}
     assert asked == {one.production_id, two.production_id}

@@ -19,7 +19,7 @@ from typing import Any
 import dagster as dg
 import pyarrow.parquet as pq
 
-from sora_pipeline.clip import Clip, split_clip_key
+from sora_pipeline.clip import Clip, clip_key, split_clip_key
 from sora_pipeline.ledger import Attempt, AttemptState, ClipStanding, Ledger, Production
 from sora_pipeline.media.probe import VideoError, verify_video
 from sora_pipeline.names import RANGE_END_TAG, RANGE_START_TAG, PipelineNames
@@ -68,7 +68,7 @@ class Case:
     def rows(self) -> Mapping[str, Mapping[str, Any]]:
         """The output manifest's, by clip key."""
         found = pq.read_table(self.output / "metadata.parquet").to_pylist()
-        return {self.production.key_of(row["clip_id"]): row for row in found}
+        return {clip_key(self.production.production_id, row["clip_id"]): row for row in found}
 
 
 def violations(
@@ -210,7 +210,7 @@ def _outputs(cases: Sequence[Case], ledger: Ledger) -> Iterator[str]:
         if said != (case.production.production_id, case.production.pipeline, ledger.ledger_id):
             yield f"the output of {case.production.production_id} says that it is {said}'s"
         for path in (case.output / "videos").glob("*/*.mp4"):
-            if case.production.key_of(path.parent.name) not in case.standings:
+            if clip_key(case.production.production_id, path.parent.name) not in case.standings:
                 yield f"{path} is of no clip of {case.production.production_id}"
 
 

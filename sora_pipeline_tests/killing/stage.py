@@ -20,7 +20,7 @@ import dagster as dg
 import httpx
 import psutil
 
-from sora_pipeline.clip import split_clip_key
+from sora_pipeline.clip import clip_key, split_clip_key
 from sora_pipeline.headless.home import prepare_home
 from sora_pipeline.ledger import Ledger, Production
 from sora_pipeline.production.intake import open_production
@@ -244,7 +244,7 @@ class Stage:
     def statuses(self) -> dict[str, str]:
         """Clips by how they stand, in the words of the output manifests."""
         return {
-            production.key_of(each.clip_id): str(each.status)
+            clip_key(production.production_id, each.clip_id): str(each.status)
             for production in self.ledger.productions.all()
             for each in survey(self.ledger, production, self.settings[production.pipeline]).outcomes
         }

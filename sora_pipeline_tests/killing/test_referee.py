@@ -10,6 +10,7 @@ import dagster as dg
 import pytest
 from sqlalchemy import update
 
+from sora_pipeline.clip import clip_key
 from sora_pipeline.ledger import AttemptState, Limits
 from sora_pipeline.ledger.schema import attempts
 from sora_pipeline.production.collecting import collect_videos
@@ -162,7 +163,7 @@ async def test_referee_sees_it(
     monday = production(rows_of(a="a fox"), file="monday.csv")
     autumn = production(rows_of(a="an autumn fox"), file="autumn.csv", pipeline=ACME, account=ACME)
     for context, made in ((run_context, monday), (second_context, autumn)):
-        clip = made.key_of("a")
+        clip = clip_key(made.production_id, "a")
         await ensure_predictions(context, [clip], batch_id=made.production_id, may_begin=True)
         await collect_videos(context, [clip], resume_timed_out=False)
         assert latest(context.ledger, "a", made.production_id).state is AttemptState.COLLECTED
