@@ -1,12 +1,15 @@
-"""What to type when something is wrong: one sentence for each code of an error, added where people read it.
+"""What to type when something is wrong: one text for each code of an error or a reason, added where people read it.
 
-Lower rooms say what was wrong; only the edges (commands, runs, sensors, what the ledger keeps for people) know of
-variables and options.
+Lower rooms say what was found; only the edges (commands, runs, sensors, what is published) know of variables, options and
+commands. Texts in braces are the facts of the error or the reason.
 """
 
-from sora_pipeline.errors import SoraPipelineError
+from sora_pipeline.errors import Reason, SoraPipelineError
 
 _ANOTHER_PLACE = "or name another place (--output for one production, SORA_OUTPUT for all)"
+_WHEN_MADE = "Name the folder that --output (or SORA_OUTPUT) named when the videos were made."
+_GO_ON = "then `sora-pipeline resume`; a daemon tries one clip by itself after {probe_at} UTC."
+_PAY_FOR_ANOTHER = "`sora-pipeline retry --production {production} --clip {clip}` pays for another"
 ADVICE = {
     "store_full": f"Free some space, {_ANOTHER_PLACE}; then run it again.",
     "store_denied": f"Give this user the right to write there, {_ANOTHER_PLACE}.",
@@ -32,11 +35,83 @@ ADVICE = {
         "Give the new one a name of its own (SORA_ACCOUNT), or the old address back (SORA_BASE_URL) until they have ended."
     ),
     "account_taken": "Give this one a name of its own (SORA_ACCOUNT).",
+    "account_not_configured": (
+        "To have them fetched, run a daemon with SORA_PROVIDER={provider}, SORA_ACCOUNT={account} and that account's key and "
+        "address."
+    ),
+    "model_not_reached": "Set SORA_MODEL to one of them, or add yours in a file named by SORA_CATALOGUE.",
+    "webhook": "It is the one that SORA_NOTIFY_URL names.",
+    # Which production, which output.
+    "manifest_moved": (
+        "If it is the next manifest of that production (moved, renamed, or the next day's), say --name {production}; else "
+        "give it a name of its own with --name."
+    ),
+    "amends_elsewhere": "Leave --output out. To move the production, run its manifest with that --output.",
+    "paid_elsewhere": (
+        "To go on with that production and pay for none of them again, say --name {other}; to have them made once more in a "
+        "production of their own, at their price, say --name {production}."
+    ),
+    "several_productions": "Say which with --name.",
+    "clip_of_several": "Say which with --production.",
+    "output_unknown": (
+        "`sora-pipeline adopt {output}` takes them over for nothing; or name another --output, or the DAGSTER_HOME (or "
+        "SORA_LEDGER_URL) with which they were made."
+    ),
+    "output_of_another_ledger": (
+        "Work with that ledger (DAGSTER_HOME or SORA_LEDGER_URL), name another --output, or take the output over for good with "
+        "`sora-pipeline adopt {output}`."
+    ),
+    "output_taken": (
+        "Leave --output out (each production gets a folder of its own), name another one, or go on with that production: "
+        "--name {owner}."
+    ),
+    # Why clips wait, or have no video.
+    "budget": "Raise it (--budget or SORA_BUDGET_USD) and run again.",
+    "daily_budget": "It goes on after midnight UTC, or when SORA_BUDGET_DAILY_USD is raised.",
+    "never_read": "`sora-pipeline run {manifest} --name {production}` reads it and has what is missing made.",
+    "read_for_another": (
+        "`sora-pipeline run {manifest} --name {production}` has its pending clips made with {account}."
+    ),
+    "stopped": f"To go on, look at the provider's status, {_GO_ON}",
+    "stopped_key": f"To go on, put a valid key into SORA_API_KEY, {_GO_ON}",
+    "stopped_balance": f"To go on, top the account up, {_GO_ON}",
+    "stopped_model": f"To go on, choose another model (SORA_MODEL, or the manifest's model column), {_GO_ON}",
+    "stopped_content": (
+        "To go on, mend the prompts and images (failed.csv in the output lists them; SORA_MAX_POLICY_FAILURES says how many in "
+        f"a row are too many), {_GO_ON}"
+    ),
+    "ambiguous": f"Look at the provider's dashboard; {_PAY_FOR_ANOTHER}, and SORA_AMBIGUOUS_SUBMIT=resubmit has that done by itself.",
+    "resubmitted": "SORA_AMBIGUOUS_SUBMIT=hold would leave that to you.",
+    "held_elsewhere": (
+        "With that account's settings, `sora-pipeline run` of its manifest and this command fetch it at no cost; "
+        f"{_PAY_FOR_ANOTHER}."
+    ),
+    "timed_out": "SORA_GENERATION_TIMEOUT_S={seconds} is how long a render may take.",
+    "timed_out_elsewhere": (
+        "With that account's settings, `sora-pipeline retry` asks for it once more before anything is paid again."
+    ),
+    "runs_ended": "Look at their logs, then `sora-pipeline retry`.",
+    "file_lost": (
+        "`sora-pipeline retry --production {production} --clip {clip}` fetches one again, for nothing, while the provider has it."
+    ),
+    # A ledger that is rebuilt, an output that is taken over.
+    "nothing_remembered": "Look at DAGSTER_HOME, or name the folder of the videos with --output.",
+    "holds_nothing": _WHEN_MADE,
+    "left_out": "To have it rebuilt here all the same, name it with --output.",
+    "unnamed": "Say with --name how it is to be called.",
+    "reading_lost": "Run that again with --name {production}, which pays for nothing of it again.",
+    "snapshot_lost": "`sora-pipeline run` of that manifest writes it again.",
+    "amendment_lost": (
+        "Hand that file in again (`sora-pipeline run`) before the production's own manifest, or what that says is made instead."
+    ),
+    "adopted_already": "`sora-pipeline run MANIFEST --name {production}` goes on with it.",
+    "name_taken": "Take this one over under another name: `sora-pipeline adopt {output} --name OTHER`.",
 }
 
 
-def explained(error: Exception) -> str:
-    """An error's text, and what to do about it."""
-    said = str(error)
-    advice = ADVICE.get(error.code) if isinstance(error, SoraPipelineError) else None
-    return f"{said.rstrip('. ')}. {advice}" if advice else said
+def explained(said: Exception | Reason) -> str:
+    """The text of an error or a reason, and what to do about it."""
+    text = said.sentence if isinstance(said, Reason) else str(said)
+    if not isinstance(said, SoraPipelineError | Reason) or said.code not in ADVICE:
+        return text
+    return f"{text.rstrip('. ')}. {ADVICE[said.code].format_map(said.facts)}"

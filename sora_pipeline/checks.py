@@ -5,7 +5,9 @@ from typing import Any
 
 import dagster as dg
 
-from sora_pipeline.admission.breaker import stop_sentence
+from sora_pipeline.admission.breaker import why_stopped
+from sora_pipeline.advice import explained
+from sora_pipeline.errors import Reason
 from sora_pipeline.ledger import Ledger, Production
 from sora_pipeline.ledger.breakers import Breaker
 from sora_pipeline.names import PRODUCTION_TAG, REQUESTED_BY_TAG, SUBMITS_ALLOWED, PipelineNames
@@ -73,13 +75,14 @@ def _production(ledger: Ledger, pipeline: str, identity: str | None) -> Producti
 
 
 def _result(asset: dg.AssetKey, verdict: Verdict, production: Production) -> dg.AssetCheckResult:
+    said = Reason(verdict.sentence, verdict.code, {"production": production.production_id, "clip": "ID"})
     metadata: dict[str, Any] = {"production": production.production_id, "manifest": production.manifest_uri}
     return dg.AssetCheckResult(
         asset_key=asset,
         check_name=verdict.name,
         passed=verdict.healthy,
         severity=dg.AssetCheckSeverity.ERROR if verdict.serious else dg.AssetCheckSeverity.WARN,
-        description=verdict.sentence,
+        description=explained(said),
         metadata=metadata | dict(verdict.facts),
     )
 
@@ -102,4 +105,4 @@ def build_submits_allowed(runtime: PipelineRuntime) -> dg.AssetChecksDefinition:
 
 def breaker_sentence(breaker: Breaker | None) -> str:
     """The breaker in words, open or not."""
-    return "submits go on" if breaker is None else stop_sentence(breaker)
+    return "submits go on" if breaker is None else explained(why_stopped(breaker))

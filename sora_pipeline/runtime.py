@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from pydantic import SecretStr, ValidationError
 
 from sora_pipeline.admission.limits import account_of
+from sora_pipeline.advice import explained
 from sora_pipeline.agreement import show_settings
 from sora_pipeline.ledger import Account, Ledger
 from sora_pipeline.names import PipelineNames
@@ -93,6 +94,7 @@ class PipelineRuntime:
                 catalogue=catalogue,
                 owner=owner,
                 say=say,
+                explained=explained,
                 images=image_cache(self.settings),
                 pipeline=self.names.name,
             )

@@ -43,9 +43,8 @@ class StoreError(SoraPipelineError):
     """Raised where an output cannot be written or read; says which, and what failed."""
 
     def __init__(self, message: str, code: str = "") -> None:
-        super().__init__(message)
+        super().__init__(message, code)
         self.message = message
-        self.code = code
 
 
 class OutputStore:

@@ -2,9 +2,10 @@
 
 import csv
 import os
+import re
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -16,7 +17,9 @@ import httpx
 import pytest
 from sqlalchemy import create_engine, text
 
+from sora_pipeline.advice import explained
 from sora_pipeline.clip import clip_key, split_clip_key
+from sora_pipeline.errors import SoraPipelineError
 from sora_pipeline.headless.home import prepare_home
 from sora_pipeline.ledger import Attempt, AttemptState, ClipStanding, Ledger, Production
 from sora_pipeline.ledger.schema import VERSION_TABLE, metadata
@@ -303,7 +306,7 @@ class Producer:
         asked = Asked(manifest=str(path), name=name, output=target, budget_usd=budget)
         began_at = self.ledger.now()
         intake = open_production(self.ledger, used, pipeline, asked)
-        snapshot = read_snapshot(intake.file, used, load_catalogue())
+        snapshot = read_snapshot(intake.file, used, load_catalogue(), explained)
         require_affordable(self.ledger, intake.decided, snapshot)
         identity = intake.decided.plan.production_id
         partitions = [clip_key(identity, clip.clip_id) for clip in snapshot.clips]
@@ -315,6 +318,14 @@ class Producer:
 def production(tmp_path: Path, ledger: Ledger, instance: dg.DagsterInstance) -> Producer:
     """Write rows as a manifest, read it, and make its clips what the ledger wants."""
     return Producer(tmp_path, ledger, instance)
+
+
+@contextmanager
+def refusal(error: type[SoraPipelineError], words: str) -> Iterator[None]:
+    """``pytest.raises``, for what people read of an error: what to type included."""
+    with pytest.raises(error) as caught:
+        yield
+    assert re.search(words, explained(caught.value)), explained(caught.value)
 
 
 def settings_of(**values: Any) -> Settings:
@@ -348,6 +359,7 @@ class RunContexts:
                 catalogue=load_catalogue(),
                 owner=owner,
                 say=self.said.append,
+                explained=explained,
             )
 
 

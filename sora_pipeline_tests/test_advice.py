@@ -1,18 +1,41 @@
-"""Every code that an error carries and that has advice is explained at the edge, and lower rooms know no variables."""
+"""Every code that an error carries and that has advice is explained at the edge, and lower rooms know nothing that is typed."""
 
+import ast
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from sora_pipeline.advice import ADVICE, explained
+from sora_pipeline.cli.app import app
+from sora_pipeline.errors import Reason
 from sora_pipeline.ledger.database import LedgerError
 from sora_pipeline.media.images import ImageError
 from sora_pipeline.provider.errors import ErrorKind, RejectedError
 from sora_pipeline.store import OutputStore, StoreError
 
 PACKAGE = Path(__file__).parents[1] / "sora_pipeline"
-LOWER = ("media", "manifest", "store.py")
+LOWER = (
+    "admission",
+    "ledger",
+    "manifest",
+    "media",
+    "notifications",
+    "production",
+    "provider",
+    "recovery",
+    "store.py",
+)
+PUBLISHING = {"production/publishing.py", "notifications/messages.py"}
+"""They write what people read, and are the edge of their rooms."""
+COMMANDS = "|".join(
+    [
+        *(str(command.name) for command in app.registered_commands),
+        *(str(group.name) for group in app.registered_groups),
+    ]
+)
+TYPED = re.compile(rf"\b(SORA|DAGSTER)_[A-Z]|(?<![\w-])--[a-z]|\bsora-pipeline ({COMMANDS})\b")
 
 
 def test_an_error_is_explained_by_its_code() -> None:
@@ -23,6 +46,16 @@ def test_an_error_is_explained_by_its_code() -> None:
     assert explained(private) == f"the output is at 10.0.0.1. {ADVICE['private_address']}"
     assert explained(LedgerError("it is locked")) == "it is locked"
     assert explained(ValueError("a bug")) == "a bug"
+
+
+def test_the_advice_names_the_facts() -> None:
+    facts = {"manifest": "/in/{a}.csv", "production": "monday", "account": "gptproto"}
+    reason = Reason("monday was last read for the account sandbox", "read_for_another", facts)
+    assert explained(reason) == (
+        "monday was last read for the account sandbox. `sora-pipeline run /in/{a}.csv --name monday` has its pending clips "
+        "made with gptproto."
+    )
+    assert explained(Reason("it is as it is")) == "it is as it is"
 
 
 @pytest.mark.parametrize("code", ADVICE)
@@ -38,8 +71,42 @@ def test_a_protocol_that_is_not_known_says_what_to_write() -> None:
 
 
 @pytest.mark.parametrize("room", LOWER)
-def test_lower_rooms_know_no_variables(room: str) -> None:
+def test_lower_rooms_know_nothing_that_is_typed(room: str) -> None:
+    """Variables, options and commands are written in advice.py, and given to what people read at the edge."""
+    named, advised = [], []
+    for file in _files(room):
+        where, source = file.relative_to(PACKAGE).as_posix(), file.read_text()
+        named += [f"{where}: {text}" for text in _said(ast.parse(source)) if TYPED.search(text)]
+        if re.search(r"^(from|import) sora_pipeline\.advice|import advice", source, re.MULTILINE):
+            advised.append(where)
+    assert named == []
+    assert set(advised) <= PUBLISHING
+
+
+@pytest.mark.parametrize(
+    "text", ["Set SORA_OUTPUT", "in DAGSTER_HOME", "say --name x", "(--budget)", "`sora-pipeline retry`"]
+)
+def test_what_is_typed_is_recognised(text: str) -> None:
+    assert TYPED.search(text)
+
+
+@pytest.mark.parametrize("text", [".sora-pipeline.json", "this version of sora-pipeline", "a--b", "---"])
+def test_what_is_not_typed_is_not(text: str) -> None:
+    assert not TYPED.search(text)
+
+
+def _files(room: str) -> list[Path]:
     path = PACKAGE / room
-    files = [path] if path.is_file() else list(path.rglob("*.py"))
-    named = {file.name: found for file in files if (found := re.findall(r"SORA_[A-Z]+\w*", file.read_text()))}
-    assert named == {}
+    return [path] if path.is_file() else sorted(path.rglob("*.py"))
+
+
+def _said(tree: ast.Module) -> Iterator[str]:
+    """Every text of a module but its docstrings: those say where values come from."""
+    docstrings = {
+        id(node.value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
+            yield node.value

@@ -1,24 +1,25 @@
 """When submits stop, and what people are told about it: the breaker as runs and sensors use it."""
 
+from sora_pipeline.errors import Reason
 from sora_pipeline.ledger import Ledger
 from sora_pipeline.ledger.breakers import Breaker
 from sora_pipeline.provider.errors import ErrorKind
 from sora_pipeline.settings import Settings
 
-_ADVICE = {
-    ErrorKind.BAD_TOKEN: "put a valid key into SORA_API_KEY",
-    ErrorKind.NO_BALANCE: "top the account up",
-    ErrorKind.MODEL_GONE: "choose another model (SORA_MODEL, or the manifest's model column)",
-    ErrorKind.CONTENT_POLICY: "mend the prompts and images (failed.csv in the output lists them)",
+_CODES = {
+    ErrorKind.BAD_TOKEN: "stopped_key",
+    ErrorKind.NO_BALANCE: "stopped_balance",
+    ErrorKind.MODEL_GONE: "stopped_model",
+    ErrorKind.CONTENT_POLICY: "stopped_content",
 }
 
 
-def stop_sentence(breaker: Breaker) -> str:
-    """Why no submit goes out, what a person can do about it, and when it is tried anyway."""
-    advice = _ADVICE.get(ErrorKind(breaker.kind), "look at the provider's status")
-    return (
-        f"submits to the account {breaker.account} are stopped ({breaker.kind}): {breaker.message}. To go on, {advice}, then `sora-pipeline resume`; "
-        f"a daemon tries one clip by itself after {breaker.probe_at:%H:%M} UTC"
+def why_stopped(breaker: Breaker) -> Reason:
+    """Why no submit goes out, and when it is tried anyway."""
+    return Reason(
+        f"submits to the account {breaker.account} are stopped ({breaker.kind}): {breaker.message}",
+        _CODES.get(ErrorKind(breaker.kind), "stopped"),
+        {"probe_at": f"{breaker.probe_at:%H:%M}"},
     )
 
 
@@ -29,5 +30,5 @@ def stop_on_policy_failures(ledger: Ledger, settings: Settings) -> None:
         return
     ends = ledger.attempts.last_ends(account, most, since=ledger.breakers.closed_at(account))
     if len(ends) == most and all(kind == ErrorKind.CONTENT_POLICY for kind in ends):
-        message = f"the last {most} clips (SORA_MAX_POLICY_FAILURES) were all refused for their content"
+        message = f"the last {most} clips were all refused for their content"
         ledger.breakers.open(account, ErrorKind.CONTENT_POLICY, message)

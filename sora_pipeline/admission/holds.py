@@ -4,9 +4,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 
-from sora_pipeline.admission.breaker import stop_sentence
+from sora_pipeline.admission.breaker import why_stopped
 from sora_pipeline.admission.costs import cost_micros
 from sora_pipeline.admission.limits import account_of
+from sora_pipeline.errors import Reason
 from sora_pipeline.ledger import Account, Ledger, Production
 from sora_pipeline.ledger.types import MICROS
 from sora_pipeline.provider.catalogue import Catalogue
@@ -21,11 +22,11 @@ class Hold:
 
     Attributes:
         kind: In a word: ``budget``, ``daily_budget``, ``unread`` (for the account that is configured), or the error kind that opened the breaker.
-        sentence: For people, with what to do.
+        reason: For people.
     """
 
     kind: str
-    sentence: str
+    reason: Reason
 
 
 class Admission:
@@ -57,43 +58,42 @@ class Admission:
             return self._stopped
         cost = Decimal(cost_micros) / MICROS
         if self._budget is not None and self._committed + cost > self._budget:
-            return Hold(
-                BUDGET,
+            sentence = (
                 f"{cost:.2f} USD more do not fit the production's budget: {self._committed:.2f} of {self._budget:.2f} USD "
-                "are spent or reserved. Raise it (--budget or SORA_BUDGET_USD) and run again",
+                "are spent or reserved"
             )
+            return Hold(BUDGET, Reason(sentence, BUDGET))
         if self._daily is not None and self._today + cost > self._daily:
-            return Hold(
-                DAILY_BUDGET,
+            sentence = (
                 f"{cost:.2f} USD more do not fit the day's budget: {self._today:.2f} of {self._daily:.2f} USD are spent or "
-                "reserved today. It goes on after midnight UTC, or when SORA_BUDGET_DAILY_USD is raised",
+                "reserved today"
             )
+            return Hold(DAILY_BUDGET, Reason(sentence, DAILY_BUDGET))
         return None
 
 
-def unread_sentence(production: Production, account: Account) -> str | None:
-    """Why no clip of a production is submitted for an account until it is read for it, and what to do; None: it was."""
+def why_unread(production: Production, account: Account) -> Reason | None:
+    """Why no clip of a production is submitted for an account until it is read for it; None: it was."""
     if (production.account, production.simulated) == (account.name, account.simulated):
         return None
-    run = f"`sora-pipeline run {production.manifest_uri} --name {production.production_id}`"
+    name = production.production_id
+    facts = {"manifest": production.manifest_uri, "production": name, "account": account.name}
     if production.account is None:
-        return (
-            f"{production.production_id} was taken over from its outputs, and its manifest has not been read since. {run} reads "
-            "it and has what is missing made"
-        )
-    return (
-        f"{production.production_id} was last read for the account {production.account}, and the account is now {account.name}. "
-        f"{run} has its pending clips made with {account.name}"
+        sentence = f"{name} was taken over from its outputs, and its manifest has not been read since"
+        return Reason(sentence, "never_read", facts)
+    sentence = (
+        f"{name} was last read for the account {production.account}, and the account is now {account.name}"
     )
+    return Reason(sentence, "read_for_another", facts)
 
 
 def _stopped(ledger: Ledger, production: Production, settings: Settings) -> Hold | None:
     """What holds every clip of a production, whatever it costs."""
     account = account_of(settings)
-    if (unread := unread_sentence(production, account)) is not None:
+    if (unread := why_unread(production, account)) is not None:
         return Hold(UNREAD, unread)
     breaker = ledger.breakers.get(account.name)
-    return None if breaker is None else Hold(breaker.kind, stop_sentence(breaker))
+    return None if breaker is None else Hold(breaker.kind, why_stopped(breaker))
 
 
 def hold_of_all(

@@ -88,7 +88,7 @@ def _read(context: dg.AssetExecutionContext, asked: Asked, runtime: PipelineRunt
     settings, ledger, catalogue = runtime.settings, runtime.ledger, runtime.catalogue
     began_at = ledger.now()
     intake = open_production(ledger, settings, runtime.names.name, asked)
-    snapshot = read_snapshot(intake.file, settings, catalogue)
+    snapshot = read_snapshot(intake.file, settings, catalogue, explained)
     require_affordable(ledger, intake.decided, snapshot)
     for problem in snapshot.problems[:SHOWN_ROWS]:
         context.log.warning(problem.sentence(snapshot.manifest_uri))

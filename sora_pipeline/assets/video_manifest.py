@@ -6,7 +6,9 @@ from typing import Any
 import dagster as dg
 
 from sora_pipeline.admission.holds import still_to_pay_usd
+from sora_pipeline.advice import explained
 from sora_pipeline.assets.decorators import manifest_asset
+from sora_pipeline.errors import SoraPipelineError
 from sora_pipeline.ledger import Ledger, Production
 from sora_pipeline.ledger.spending import CostLine
 from sora_pipeline.production.publishing import CSV, GALLERY, PARQUET, Survey, publish
@@ -38,11 +40,14 @@ def build_video_manifest(runtime: PipelineRuntime, options: Mapping[str, Any]) -
             raise dg.Failure(
                 "no manifest was read so far; materialize prompt_manifest first", allow_retries=False
             )
-        published = {
-            identity: survey
-            for identity in wanted
-            if (survey := publish(ledger, identity, settings, context.run.run_id)) is not None
-        }
+        try:
+            published = {
+                identity: survey
+                for identity in wanted
+                if (survey := publish(ledger, identity, settings, context.run.run_id)) is not None
+            }
+        except SoraPipelineError as error:
+            raise dg.Failure(explained(error)) from error
         if not published:
             context.log.info("another run is publishing at this moment, or did")
             return dg.MaterializeResult(metadata={"published": 0})

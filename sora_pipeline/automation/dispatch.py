@@ -5,10 +5,11 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from sora_pipeline.admission.breaker import stop_sentence
+from sora_pipeline.admission.breaker import why_stopped
 from sora_pipeline.admission.costs import cost_micros
-from sora_pipeline.admission.holds import Admission, unread_sentence
+from sora_pipeline.admission.holds import Admission, why_unread
 from sora_pipeline.admission.limits import limits_of
+from sora_pipeline.advice import explained
 from sora_pipeline.automation.jobs import Job
 from sora_pipeline.automation.planning import PartitionRange, contiguous_ranges, plan_dispatch, plan_recovery
 from sora_pipeline.automation.requests import (
@@ -20,10 +21,11 @@ from sora_pipeline.automation.requests import (
     waiting_runs,
 )
 from sora_pipeline.checks import breaker_sentence
+from sora_pipeline.errors import Reason
 from sora_pipeline.ledger import Attempt, AttemptState, Ledger
 from sora_pipeline.ledger.breakers import Breaker
 from sora_pipeline.names import BATCH_TAG, SUBMITS_ALLOWED, PipelineNames
-from sora_pipeline.production.progress import elsewhere_sentence
+from sora_pipeline.production.progress import why_left_open
 from sora_pipeline.production.submitting import park_lost
 from sora_pipeline.runtime import PipelineRuntime
 
@@ -90,7 +92,7 @@ def _planned(instance: dg.DagsterInstance, runtime: PipelineRuntime) -> tuple[li
     order = partition_order(instance, runtime.names, pending)
     breaker = ledger.breakers.get(account.name)
     if breaker is not None:
-        return _probe(runtime, breaker, pending, order), stop_sentence(breaker)
+        return _probe(runtime, breaker, pending, order), explained(why_stopped(breaker))
     free = settings.max_in_flight - ledger.attempts.slots_taken(account.name)
     held: set[str] = set()
     while planned := plan_dispatch(
@@ -115,12 +117,12 @@ def _elsewhere(runtime: PipelineRuntime) -> Iterator[str]:
     settings, ledger, account = runtime.settings, runtime.ledger, runtime.account
     for open_account, count in ledger.attempts.open_accounts(pipeline=runtime.names.name).items():
         if open_account.name != account.name:
-            yield elsewhere_sentence(open_account, count)
+            yield explained(why_left_open(open_account, count))
     for production in ledger.productions.all(runtime.names.name):
-        if (unread := unread_sentence(production, account)) is None:
+        if (unread := why_unread(production, account)) is None:
             continue
         if waiting := len(ledger.clips.pending(settings.max_attempts, production.production_id)):
-            yield f"{waiting} clips wait: {unread}"
+            yield f"{waiting} clips wait: {explained(unread)}"
 
 
 def _why_held(runtime: PipelineRuntime, first: str, held: int) -> str:
@@ -128,7 +130,8 @@ def _why_held(runtime: PipelineRuntime, first: str, held: int) -> str:
     standing = ledger.clips.standings([first])[first]
     holds = Admission(ledger, ledger.productions.get(standing.production_id), runtime.settings)
     hold = holds.of(cost_micros(standing.clip, runtime.catalogue))
-    return f"{held} clips are pending: {hold.sentence if hold else 'no money was left for them just now'}"
+    why = explained(hold.reason) if hold else "no money was left for them just now"
+    return f"{held} clips are pending: {why}"
 
 
 def _probe(
@@ -221,11 +224,13 @@ def _recovered(instance: dg.DagsterInstance, runtime: PipelineRuntime) -> Iterat
 def _give_up(ledger: Ledger, reserved: list[Attempt]) -> None:
     """Runs of this batch ended again and again before they submitted; nothing was sent, nothing is billed."""
     for attempt in reserved:
+        sentence = (
+            f"the Dagster runs with the tag {BATCH_TAG}={attempt.batch_id} ended before they submitted it"
+        )
         ledger.attempts.fail(
             attempt.attempt_id,
             "run_failed",
-            f"the Dagster runs with the tag {BATCH_TAG}={attempt.batch_id} ended before they submitted it; "
-            "look at their logs, then `sora-pipeline retry`",
+            explained(Reason(sentence, "runs_ended")),
             retryable=False,
             reported=True,
         )

@@ -11,9 +11,10 @@ from sora_pipeline.advice import explained
 from sora_pipeline.automation.jobs import Job
 from sora_pipeline.ledger import Production
 from sora_pipeline.names import CLIPS_TAG, PARTITION_TAG, RANGE_END_TAG, RANGE_START_TAG
-from sora_pipeline.notifications.messages import failed_run_message
+from sora_pipeline.notifications.messages import Message, failed_run_message
 from sora_pipeline.notifications.webhook import NEWS, NotificationError, notify_if_settled, send
 from sora_pipeline.runtime import PipelineRuntime
+from sora_pipeline.settings import Settings
 from sora_pipeline.store import StoreError
 
 FINISHED, FAILED = "finished_notification_sensor", "failure_notification_sensor"
@@ -85,7 +86,7 @@ class _Pauses:
         pause = min(FIRST_PAUSE * 2 ** min(times - 1, 16), LONGEST_PAUSE)
         asked = timedelta(seconds=min(problem.retry_after_s or 0.0, NEWS.total_seconds()))
         until = now + max(pause, asked)
-        self._failed[production.production_id] = times, until.isoformat(), str(problem)
+        self._failed[production.production_id] = times, until.isoformat(), explained(problem)
 
     def sentence(self, production: Production) -> str:
         """For the tick."""
@@ -118,14 +119,22 @@ def build_failure_notification_sensor(runtime: PipelineRuntime, jobs: Sequence[J
         settings, run = runtime.settings, context.dagster_run
         message = failed_run_message(run.job_name, run.run_id, _clips(run), _reason(context), settings.ui_url)
         try:
-            send(message, settings)
+            _send_soon(message, settings)
         except NotificationError as problem:
-            if (problem.retry_after_s or 0.0) > SHORT_S:
-                raise
-            time.sleep(problem.retry_after_s or SHORT_S / 3)
-            send(message, settings)
+            raise NotificationError(explained(problem)) from None
 
     return failure_notification_sensor
+
+
+def _send_soon(message: Message, settings: Settings) -> None:
+    """Send, and once more where that fails for a moment."""
+    try:
+        send(message, settings)
+    except NotificationError as problem:
+        if (problem.retry_after_s or 0.0) > SHORT_S:
+            raise
+        time.sleep(problem.retry_after_s or SHORT_S / 3)
+        send(message, settings)
 
 
 def _clips(run: dg.DagsterRun) -> str | None:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import dagster as dg
 
+from sora_pipeline.advice import explained
 from sora_pipeline.automation.jobs import Job
 from sora_pipeline.automation.planning import PartitionRange, plan_collect
 from sora_pipeline.automation.requests import (
@@ -39,7 +40,7 @@ def build_poll_sensor(runtime: PipelineRuntime, job: Job) -> dg.SensorDefinition
         ledger, account, pipeline = runtime.ledger, runtime.account.name, runtime.names.name
         due = ledger.attempts.due(MOST_POLLS, account=account, pipeline=pipeline)
         swept = asyncio.run(_sweep(runtime, due, context)) if due else Swept()
-        if given_up := time_out_elsewhere(ledger, account, pipeline):
+        if given_up := time_out_elsewhere(ledger, account, pipeline, explained):
             swept.found["timed out at an account that is not configured now"] += given_up
         requests = list(_requests(context.instance, runtime))
         if not requests:

@@ -2,6 +2,7 @@
 
 import typer
 
+from sora_pipeline.advice import explained
 from sora_pipeline.cli.ledger import recovered_facts, show_recovered
 from sora_pipeline.cli.output import BAD_INPUT, console, note, plain, print_json, problem
 
@@ -29,7 +30,7 @@ def adopt(
     try:
         recovered = recovery.adopt(ledger, settings, catalogue, absolute_uri(output), name or None)
     except (RebuildError, UnknownModelError) as error:
-        problem(str(error))
+        problem(explained(error))
         raise typer.Exit(BAD_INPUT) from None
     (adopted,) = recovered.found.productions
     production = ledger.productions.get(adopted.production_id)
@@ -42,5 +43,5 @@ def adopt(
         f"`sora-pipeline run {plain(production.manifest_uri)} --name {production.production_id}` goes on with it and pays for "
         "nothing of it again; reading the manifest registers its clips with Dagster, and nothing of it is submitted before"
     )
-    for sentence in recovered.notes:
-        note(sentence)
+    for each in recovered.notes:
+        note(explained(each))

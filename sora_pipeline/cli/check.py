@@ -2,6 +2,7 @@
 
 import typer
 
+from sora_pipeline.advice import explained
 from sora_pipeline.cli.money import Outlook
 from sora_pipeline.cli.output import (
     BAD_INPUT,
@@ -41,7 +42,7 @@ def check(
     ledger = Ledger(ledger_url(settings, prepare_home()))
     asked = Asked(manifest=absolute_uri(manifest), name=name, output=output)
     intake = open_production(ledger, settings, BUILT_IN, asked)
-    read = read_snapshot(intake.file, settings, catalogue)
+    read = read_snapshot(intake.file, settings, catalogue, explained)
     snapshot = with_amendments(ledger, intake.decided, read)
     decided = intake.decided
     require_affordable(ledger, decided, snapshot)

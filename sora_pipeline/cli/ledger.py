@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 from rich.table import Table
 
+from sora_pipeline.advice import explained
 from sora_pipeline.cli.output import BAD_INPUT, console, note, plain, print_json, problem, production_facts
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def rebuild(
     try:
         recovered = recover(history, [absolute_uri(uri) for uri in output], settings, catalogue, ledger.now())
     except (RebuildError, UnknownModelError) as error:
-        problem(str(error))
+        problem(explained(error))
         raise typer.Exit(BAD_INPUT) from None
     restore(ledger, recovered)
     productions = [progress_of(ledger, each, settings, catalogue) for each in ledger.productions.all()]
@@ -67,8 +68,8 @@ def rebuild(
         return
     show_recovered(productions, recovered)
     console.print("`sora-pipeline run MANIFEST` goes on from here and pays for nothing of it again")
-    for sentence in recovered.notes:
-        note(sentence)
+    for each in recovered.notes:
+        note(explained(each))
 
 
 def recovered_facts(productions: "list[Progress]", recovered: "Recovered") -> dict[str, Any]:
@@ -77,7 +78,7 @@ def recovered_facts(productions: "list[Progress]", recovered: "Recovered") -> di
         "productions": [production_facts(progress) for progress in productions],
         "attempts": len(recovered.found.attempts),
         "spent_usd": _spent_usd(productions),
-        "notes": recovered.notes,
+        "notes": [explained(each) for each in recovered.notes],
     }
 
 

@@ -2,9 +2,12 @@
 
 import typer
 
+from sora_pipeline.advice import explained
 from sora_pipeline.cli.opening import open_ledger, require_same_settings
 from sora_pipeline.cli.output import BAD_INPUT, BUILT_IN, OK, console, note, problem
 from sora_pipeline.cli.productions import PRODUCTION, selected
+from sora_pipeline.clip import split_clip_key
+from sora_pipeline.errors import Reason
 
 
 def retry(
@@ -14,7 +17,6 @@ def retry(
     production: list[str] = PRODUCTION,
 ) -> None:
     """Try failed clips again: those named, or all. The daemon (`sora-pipeline run` or `dev`) then does the work."""
-    from sora_pipeline.clip import split_clip_key
     from sora_pipeline.production.retrying import retry_clips
 
     ledger, settings, home = open_ledger()
@@ -30,19 +32,14 @@ def retry(
     for key in retried.fine if clip else []:
         note(f"{key} needs no retry: it is delivered, pending or under way")
     for key in retried.held:
-        production_id, clip_id = split_clip_key(key)
-        note(
-            f"{key} is held: its submit lost its answer and may have been billed. Look at the provider's dashboard; "
-            f"`sora-pipeline retry --production {production_id} --clip {clip_id}` pays for another"
-        )
+        said = f"{key} is held: its submit lost its answer and may have been billed"
+        note(explained(Reason(said, "ambiguous", _clip(key))))
     for key, account in retried.elsewhere.items():
-        production_id, clip_id = split_clip_key(key)
-        note(
+        said = (
             f"{key} is held: it was submitted to the account {account}, which its production is no longer made by, and nobody "
-            "has asked for it until its deadline. With that account's settings, `sora-pipeline run` of its manifest and "
-            f"this command fetch it at no cost; `sora-pipeline retry --production {production_id} --clip {clip_id}` pays for "
-            "another"
+            "has asked for it until its deadline"
         )
+        note(explained(Reason(said, "held_elsewhere", _clip(key))))
     if retried.fetched:
         console.print(f"fetched again, at no cost: {', '.join(retried.fetched)}")
     if retried.anew:
@@ -54,6 +51,12 @@ def retry(
             "a running daemon takes them up by itself; without one, `sora-pipeline run MANIFEST` does"
         )
     raise typer.Exit(BAD_INPUT if retried.unknown else OK)
+
+
+def _clip(key: str) -> dict[str, str]:
+    """What the advice for one clip names."""
+    production_id, clip_id = split_clip_key(key)
+    return {"production": production_id, "clip": clip_id}
 
 
 def resume(production: list[str] = PRODUCTION) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from sora_pipeline.advice import explained
 from sora_pipeline.cli.display import ProgressDisplay
 from sora_pipeline.cli.money import Outlook, dollars
 from sora_pipeline.cli.opening import open_ledger, require_same_settings
@@ -109,7 +110,7 @@ def _plan(
 
     intake = open_production(ledger, settings, BUILT_IN, asked)
     decided, plan = intake.decided, intake.decided.plan
-    read = read_snapshot(intake.file, settings, catalogue)
+    read = read_snapshot(intake.file, settings, catalogue, explained)
     snapshot = with_amendments(ledger, decided, read)
     require_affordable(ledger, decided, snapshot)
     costs = estimate(snapshot.clips, ledger, plan.production_id, catalogue)
@@ -193,7 +194,7 @@ def _notify(ledger: "Ledger", settings: "Settings", catalogue: "Catalogue", requ
     try:
         notify_if_settled(ledger, production, settings, catalogue, PipelineNames().video_manifest.path)
     except (NotificationError, StoreError) as error:
-        note(f"{error}; the next daemon tries again")
+        note(f"{explained(error).rstrip('.')}; the next daemon tries again")
 
 
 def _finish(

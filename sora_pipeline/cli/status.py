@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from sora_pipeline.advice import explained
 from sora_pipeline.cli.money import dollars
 from sora_pipeline.cli.output import (
     OK,
@@ -103,7 +104,7 @@ def _facts(look: "Progress", to_pay: "Decimal") -> dict[str, Any]:
         "still_to_pay_usd": float(to_pay),
         "budget_usd": dollars(look.production.budget_usd),
         "published": look.published,
-        "stopped": look.stopped,
+        "stopped": None if look.stopped is None else explained(look.stopped),
         "error": look.production.error,
         "open_elsewhere": {account.name: count for account, count in look.elsewhere.items()},
     }
@@ -117,7 +118,7 @@ def _print(
     breakers: "list[Breaker]",
     surveys: "Mapping[str, Survey]",
 ) -> None:
-    from sora_pipeline.admission.breaker import stop_sentence
+    from sora_pipeline.admission.breaker import why_stopped
 
     if not looks:
         console.print("nothing was produced so far; begin with `sora-pipeline run MANIFEST`")
@@ -129,16 +130,16 @@ def _print(
         spent = f"{today.committed_usd:.2f} of {settings.budget_daily_usd:.2f} USD"
         console.print(f"today (UTC), all productions at {settings.account_name}: {spent} spent or reserved")
     for breaker in breakers:
-        sentence = stop_sentence(breaker)
-        if all(look.stopped != sentence for look in looks):
-            problem(sentence)
+        reason = why_stopped(breaker)
+        if all(look.stopped != reason for look in looks):
+            problem(explained(reason))
     for name, survey in surveys.items():
         console.print(f"\n[bold]{name}[/]" if len(surveys) > 1 else "")
         console.print(summary_table(survey.snapshot, survey.outcomes))
 
 
 def _print_production(look: "Progress", to_pay: "Decimal") -> None:
-    from sora_pipeline.production.progress import elsewhere_sentence
+    from sora_pipeline.production.progress import why_left_open
 
     production = look.production
     counts = ", ".join(f"{count} {status}" for status, count in sorted(look.counts.items()))
@@ -155,7 +156,9 @@ def _print_production(look: "Progress", to_pay: "Decimal") -> None:
         f"[bold]{production.production_id}[/]{account}  {production.manifest_uri} → {production.output_uri}"
     )
     console.print(f"  {counts or 'not read yet'}; {', '.join(money)}")
-    for trouble in filter(None, [production.error, look.stopped]):
-        problem(trouble)
+    if production.error:
+        problem(production.error)
+    if look.stopped is not None:
+        problem(explained(look.stopped))
     for elsewhere, count in look.elsewhere.items():
-        problem(elsewhere_sentence(elsewhere, count))
+        problem(explained(why_left_open(elsewhere, count)))

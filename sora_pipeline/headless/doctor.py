@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sora_pipeline.admission.breaker import why_stopped
 from sora_pipeline.advice import explained
 from sora_pipeline.headless.home import daemon_is_alive, prepare_home
 from sora_pipeline.ledger import Ledger
 from sora_pipeline.notifications.webhook import webhook_host
-from sora_pipeline.production.progress import elsewhere_sentence
+from sora_pipeline.production.progress import why_left_open
 from sora_pipeline.provider.catalogue import Catalogue, UnknownModelError, load_catalogue
 from sora_pipeline.provider.config import ProviderConfig
 from sora_pipeline.provider.errors import ErrorKind
@@ -142,10 +143,13 @@ def _ledger(settings: Settings, home: Path) -> Finding:
             "ledger", False, f"{explained(error).rstrip('.')}. Look at SORA_LEDGER_URL and DAGSTER_HOME"
         )
     if breaker is not None:
-        reason = f"submits to {breaker.account} are stopped since {breaker.opened_at:%Y-%m-%d %H:%M} UTC ({breaker.kind}): {breaker.message}"
-        return Finding("ledger", False, f"{reason}. When that is mended, `sora-pipeline resume`")
+        return Finding(
+            "ledger",
+            False,
+            f"since {breaker.opened_at:%Y-%m-%d %H:%M} UTC, {explained(why_stopped(breaker))}",
+        )
     if elsewhere:
-        said = "; ".join(elsewhere_sentence(account, count) for account, count in elsewhere.items())
+        said = " ".join(explained(why_left_open(account, count)) for account, count in elsewhere.items())
         return Finding("ledger", None, f"{ledger.database.shown_url}, {productions} productions; {said}")
     return Finding("ledger", True, f"{ledger.database.shown_url}, {productions} productions")
 

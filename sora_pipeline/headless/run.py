@@ -8,6 +8,7 @@ from pathlib import Path
 
 import dagster as dg
 
+from sora_pipeline.advice import explained
 from sora_pipeline.headless.daemon import DaemonKeeper
 from sora_pipeline.ledger import AttemptState, Ledger, Production
 from sora_pipeline.names import MANIFEST_JOB, PRODUCTION_TAG
@@ -101,7 +102,8 @@ class HeadlessRun:
                     settled_at = settled_at or time.monotonic()
                     patience = time.monotonic() - settled_at > PUBLISH_PATIENCE_S
                     if progress.published or patience:
-                        return Ended(progress, stopped=progress.stopped)
+                        stopped = None if progress.stopped is None else explained(progress.stopped)
+                        return Ended(progress, stopped=stopped)
                 else:
                     settled_at = None
             if self._stop_at is not None and time.monotonic() > self._stop_at:

@@ -27,10 +27,6 @@ _ADVISORY_LOCK = 0x50_4A_7A  # one writer at a time where a sum decides (slots, 
 class LedgerError(SoraPipelineError):
     """Raised where the ledger cannot be opened or used; the text is for people and never holds a password."""
 
-    def __init__(self, message: str, code: str = "") -> None:
-        super().__init__(message)
-        self.code = code
-
 
 Answer = TypeVar("Answer")
 _Arguments = ParamSpec("_Arguments")

@@ -28,10 +28,9 @@ class ImageError(SoraPipelineError):
     """
 
     def __init__(self, message: str, *, transient: bool = False, code: str = "") -> None:
-        super().__init__(message)
+        super().__init__(message, code)
         self.message = message
         self.transient = transient
-        self.code = code
 
 
 def display_name(uri: str) -> str:

@@ -35,14 +35,14 @@ class VideoError(SoraPipelineError):
     Attributes:
         kind: What is wrong.
         message: A sentence for people.
-        facts: What the video is, where it is whole (``wrong_size``, ``wrong_duration``): it was paid for, keep it.
+        video: What the video is, where it is whole (``wrong_size``, ``wrong_duration``): it was paid for, keep it.
     """
 
-    def __init__(self, kind: VideoErrorKind, message: str, facts: VideoFacts | None = None) -> None:
+    def __init__(self, kind: VideoErrorKind, message: str, video: VideoFacts | None = None) -> None:
         super().__init__(message)
         self.kind = kind
         self.message = message
-        self.facts = facts
+        self.video = video
 
 
 def verify_video(path: Path, *, size: Size, duration: float) -> VideoFacts:

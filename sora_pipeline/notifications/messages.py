@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from sora_pipeline.advice import explained
 from sora_pipeline.ledger.spending import Spending
 from sora_pipeline.outcome import ClipOutcome
 from sora_pipeline.production.progress import Progress
@@ -57,13 +58,13 @@ def finished_message(
         f"*Cost* {cost}",
     ]
     blocks = [_header(title), _section("\n".join(facts))]
-    if progress.stopped is not None:
-        blocks.append(_section(f"*Why* {escaped(progress.stopped)}"))
+    why = "" if progress.stopped is None else escaped(explained(progress.stopped))
+    if why:
+        blocks.append(_section(f"*Why* {why}"))
     blocks += [_section(text) for text in _packed(_troubles(survey.outcomes))]
     blocks.append(_section("\n".join(links)))
-    reason = "" if progress.stopped is None else f". {escaped(progress.stopped)}"
     return {
-        "text": f"{title}, {cost}: {escaped(shown_uri(production.manifest_uri))}{reason}",
+        "text": f"{title}, {cost}: {escaped(shown_uri(production.manifest_uri))}{f'. {why}' if why else ''}",
         "blocks": blocks,
     }
 

@@ -35,8 +35,8 @@ class NotificationError(SoraPipelineError):
         retry_after_s: Seconds it asked to be left alone; None: it did not.
     """
 
-    def __init__(self, message: str, retry_after_s: float | None = None) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, code: str = "", *, retry_after_s: float | None = None) -> None:
+        super().__init__(message, code)
         self.retry_after_s = retry_after_s
 
 
@@ -79,7 +79,7 @@ def notify_if_settled(
 
 def _state(progress: Progress, survey: Survey) -> str:
     """What makes a state another one: not amounts and times in a sentence, which change while nothing else does."""
-    stopped = re.sub(r"[\d.]+", "", (progress.stopped or "").partition(":")[0])
+    stopped = re.sub(r"[\d.]+", "", progress.stopped.sentence.partition(":")[0] if progress.stopped else "")
     clips = [[each.clip_id, each.status, each.attempts, each.error_kind] for each in survey.outcomes]
     return hashlib.sha256(json.dumps([survey.snapshot.snapshot_sha256, stopped, clips]).encode()).hexdigest()
 
@@ -92,7 +92,7 @@ def send(message: Message, settings: Settings) -> None:
     """
     import httpx
 
-    who = f"the webhook SORA_NOTIFY_URL ({webhook_host(settings) or 'no host'})"
+    who = f"the webhook ({webhook_host(settings) or 'no host'})"
     address = settings.notify_url_text
     content = _without_secrets(json.dumps(message, ensure_ascii=False), settings)
     try:
@@ -110,9 +110,11 @@ def send(message: Message, settings: Settings) -> None:
             status, retry_after = answer.status_code, answer.headers.get("Retry-After")
     except (httpx.HTTPError, httpx.InvalidURL, ValueError, OSError) as error:
         # Without the error's own words and cause: they may hold the address.
-        raise NotificationError(f"{who} could not be told: {_in_words(type(error))}") from None
+        raise NotificationError(f"{who} could not be told: {_in_words(type(error))}", "webhook") from None
     if not 200 <= status < 300:
-        raise NotificationError(f"{who} answered HTTP {status}", parse_retry_after(retry_after))
+        raise NotificationError(
+            f"{who} answered HTTP {status}", "webhook", retry_after_s=parse_retry_after(retry_after)
+        )
 
 
 def webhook_host(settings: Settings) -> str | None:

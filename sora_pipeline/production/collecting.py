@@ -6,7 +6,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sora_pipeline.advice import explained
 from sora_pipeline.clip import Clip
 from sora_pipeline.ledger import Attempt, AttemptState, ClipStanding
 from sora_pipeline.ledger.clocks import is_over
@@ -143,9 +142,9 @@ class _Collector:
         try:
             facts = await self._download_whole(store, clip, attempt, staged)
         except VideoError as other_video:
-            if other_video.facts is None:
+            if other_video.video is None:
                 raise
-            problem, facts = other_video, other_video.facts
+            problem, facts = other_video, other_video.video
         video, poster = await asyncio.to_thread(store_video, store, clip, attempt, staged, facts)
         if problem is None:
             attempts.collect(attempt.attempt_id, video, run_id=run_id)
@@ -193,9 +192,7 @@ class _Collector:
         kind = problem.kind if isinstance(problem, VideoError) else "download"
         if isinstance(problem, StoreError):
             kind = "store"
-        attempts.note_problem(attempt.attempt_id, kind, explained(problem))
-        self.collected.failed[attempt.clip_key] = (
-            attempt,
-            f"{kind}: {explained(problem)}; the video can still be fetched",
-        )
+        said = self.context.explained(problem)
+        attempts.note_problem(attempt.attempt_id, kind, said)
+        self.collected.failed[attempt.clip_key] = attempt, f"{kind}: {said}; the video can still be fetched"
         return True

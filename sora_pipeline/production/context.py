@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from sora_pipeline.admission.costs import cost_micros
 from sora_pipeline.admission.limits import account_of, limits_of
 from sora_pipeline.clip import Clip
+from sora_pipeline.errors import Explain
 from sora_pipeline.ledger import Account, Attempt, Ledger, Limits
 from sora_pipeline.media.fitted_images import FittedImages
 from sora_pipeline.provider.addresses import is_private_literal, public_only
@@ -41,6 +42,7 @@ class RunContext:
         catalogue: What models can do and cost.
         owner: Name under which attempts are claimed: the Dagster run's id.
         say: Takes sentences for the log.
+        explained: How people are told of an error or a reason: the ledger and the run keep that for them.
         images: Fitted images of this run.
         pipeline: The pipeline that it works for.
     """
@@ -51,6 +53,7 @@ class RunContext:
     catalogue: Catalogue
     owner: str
     say: Say
+    explained: Explain
     images: FittedImages = field(default_factory=FittedImages)
     pipeline: str = ""
 

@@ -8,7 +8,6 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sora_pipeline.advice import explained
 from sora_pipeline.errors import SoraPipelineError
 from sora_pipeline.media.boxes import looks_like_mp4
 from sora_pipeline.provider.errors import ProviderError
@@ -30,8 +29,8 @@ class DownloadError(SoraPipelineError):
         message: What happened, without the URL's query, which may hold a signature.
     """
 
-    def __init__(self, message: str) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, code: str = "") -> None:
+        super().__init__(message, code)
         self.message = message
 
 
@@ -74,8 +73,9 @@ class Download:
                     self._written = 0
                 await self._write(response, shown)
         except (httpx.HTTPError, ProviderError) as error:
-            reason = explained(error) or type(error).__name__
-            raise DownloadError(f"downloading {shown} failed: {reason.replace(url, shown)}") from None
+            reason = str(error) or type(error).__name__
+            code = error.code if isinstance(error, ProviderError) else ""
+            raise DownloadError(f"downloading {shown} failed: {reason.replace(url, shown)}", code) from None
 
     def start_over(self) -> None:
         """Forget what was downloaded: it was whole, and not a sound video."""

@@ -50,7 +50,8 @@ class Verdict:
         name: Which look it was.
         healthy: Whether all was well.
         serious: Whether somebody has to do something; False where it only has to be waited for or known.
-        sentence: What was found, and what to do.
+        sentence: What was found.
+        code: That of the advice for it; empty: there is none.
         facts: Numbers behind it.
     """
 
@@ -58,6 +59,7 @@ class Verdict:
     healthy: bool
     serious: bool
     sentence: str
+    code: str = ""
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -157,12 +159,13 @@ def _files(
     ledger.attempts.note_verified(verified)
     sentence = f"{len(rows) - len(wrong)} of {len(rows)} files are there and whole"
     if wrong:
-        sentence += f"; {_some(wrong)}. `sora-pipeline retry --clip ID` fetches one again, for nothing, while the provider has it"
+        sentence += f"; {_some(wrong)}"
     return Verdict(
         FILES,
         healthy=not wrong,
         serious=True,
         sentence=sentence,
+        code="file_lost" if wrong else "",
         facts={"files": len(rows), "wrong": len(wrong), "read_back_now": len(verified)},
     )
 
@@ -221,12 +224,14 @@ def _ambiguous(rows: Sequence[_Row]) -> Verdict:
     held = [row["clip_id"] for row in rows if row["status"] == "ambiguous"]
     sentence = "the provider's answer to every submit is known"
     if held:
-        sentence = (
-            f"{len(held)} clips may have been billed without an answer: {_some(held)}. Look at the provider's dashboard; "
-            "`sora-pipeline retry --clip ID` pays for another"
-        )
+        sentence = f"{len(held)} clips may have been billed without an answer: {_some(held)}"
     return Verdict(
-        AMBIGUOUS, healthy=not held, serious=False, sentence=sentence, facts={"ambiguous": len(held)}
+        AMBIGUOUS,
+        healthy=not held,
+        serious=False,
+        sentence=sentence,
+        code="ambiguous" if held else "",
+        facts={"ambiguous": len(held)},
     )
 
 

@@ -7,8 +7,8 @@ from decimal import Decimal
 
 from sora_pipeline.admission.costs import cost_usd
 from sora_pipeline.admission.limits import account_of
-from sora_pipeline.advice import explained
 from sora_pipeline.clip import Clip, Size, clip_key
+from sora_pipeline.errors import Explain
 from sora_pipeline.ledger import Ledger, Production, Reading
 from sora_pipeline.ledger.amendments import amended
 from sora_pipeline.manifest.canonical import load_snapshot
@@ -90,8 +90,16 @@ def open_production(ledger: Ledger, settings: Settings, pipeline: str, asked: As
     return Intake(decided, file)
 
 
-def read_snapshot(file: ManifestFile, settings: Settings, catalogue: Catalogue) -> Snapshot:
+def read_snapshot(
+    file: ManifestFile, settings: Settings, catalogue: Catalogue, explained: Explain
+) -> Snapshot:
     """Check a manifest's rows; costs nothing and writes nothing.
+
+    Args:
+        file: The manifest.
+        settings: The settings.
+        catalogue: Models, limits and prices.
+        explained: How people are told of an image that cannot be used: the snapshot keeps it.
 
     Raises:
         ManifestError: two clips would share an id.
@@ -103,8 +111,9 @@ def read_snapshot(file: ManifestFile, settings: Settings, catalogue: Catalogue) 
     limits = {model.name: model for model in reached}
     if settings.model not in limits:
         raise SettingsError(
-            f"SORA_MODEL={settings.model} is not a model that SORA_PROVIDER={settings.provider} reaches; allowed: "
-            f"{', '.join(limits) or 'none'}. Choose one of them, or add yours in a file named by SORA_CATALOGUE"
+            f"{settings.model} is not a model that the provider {settings.provider} reaches; allowed: "
+            f"{', '.join(limits) or 'none'}",
+            "model_not_reached",
         )
     images = image_cache(settings)
     fit = ImageFit(settings.image_fit)

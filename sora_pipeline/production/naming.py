@@ -74,14 +74,15 @@ def decide(ledger: Ledger, settings: Settings, pipeline: str, asked: Asked, file
         )
     if known and known.manifest_uri != file.uri and not (asked.name or amended):
         raise ProductionNameError(
-            f"the production {name} is made from {known.manifest_uri}, and this is {file.uri}. If it is the next manifest of "
-            f"that production (moved, renamed, or the next day's), say --name {name}; else give it a name of its own with --name"
+            f"the production {name} is made from {known.manifest_uri}, and this is {file.uri}",
+            "manifest_moved",
+            production=name,
         )
     output = absolute_uri(asked.output).rstrip("/") if asked.output else known.output_uri if known else ""
     if amended and output != amended.output_uri:
         raise ProductionNameError(
-            f"{file.uri} amends rows of the production {name}, whose videos go to {amended.output_uri}: leave --output out. To "
-            f"move the production, run its manifest with that --output"
+            f"{file.uri} amends rows of the production {name}, whose videos go to {amended.output_uri}, not to {output}",
+            "amends_elsewhere",
         )
     plan = Plan(
         production_id=name,
@@ -130,9 +131,10 @@ def refuse_paid_elsewhere(ledger: Ledger, decided: Decided, clips_made: dict[str
     other, clips = max(clips_made.items(), key=lambda item: item[1])
     name = decided.plan.production_id
     raise ProductionNameError(
-        f"{clips} clips of {decided.plan.manifest_uri} are paid for already, in the production {other} (same ids, same rows). "
-        f"To go on with that production and pay for none of them again, say --name {other}; to have them made once more in a "
-        f"production of their own, at their price, say --name {name}"
+        f"{clips} clips of {decided.plan.manifest_uri} are paid for already, in the production {other} (same ids, same rows)",
+        "paid_elsewhere",
+        other=other,
+        production=name,
     )
 
 
@@ -159,6 +161,6 @@ def _name_of(ledger: Ledger, pipeline: str, uri: str) -> str:
     if len(before) > 1:
         names = ", ".join(each.production_id for each in before)
         raise ProductionNameError(
-            f"{uri} is the manifest of several productions ({names}); say which with --name"
+            f"{uri} is the manifest of several productions ({names})", "several_productions"
         )
     return before[0].production_id if before else name_of_file(uri, pipeline)

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from sora_pipeline.admission.holds import Hold
 from sora_pipeline.ledger import Attempt, ClipStanding
 from sora_pipeline.ledger.types import MICROS, Failure
 from sora_pipeline.outcome import ClipOutcome
@@ -15,7 +14,7 @@ def outcome_of(
     made: Sequence[Attempt],
     *,
     status: ClipStatus,
-    hold: Hold | None,
+    hold: Failure | None,
 ) -> ClipOutcome:
     """One clip's outcome.
 
@@ -23,7 +22,7 @@ def outcome_of(
         standing: How far the clip is.
         made: All its attempts, oldest first.
         status: How it stands.
-        hold: What keeps a pending clip from being submitted.
+        hold: What keeps a pending clip from being submitted, as people read it.
     """
     clip, shown = standing.clip, standing.delivered or standing.latest
     pending = status is ClipStatus.PENDING
@@ -35,14 +34,12 @@ def outcome_of(
             cost_usd=_cost(made, clip.simulated),
             fingerprint=clip.fingerprint,
             error_kind=hold.kind if hold else None,
-            error_message=hold.sentence if hold else None,
-            retryable=True if hold else None,
+            error_message=hold.message if hold else None,
+            retryable=hold.retryable if hold else None,
         )
     video = shown.result.video
     delivered = video if status is ClipStatus.DELIVERED else None
-    failure = shown.failure
-    if hold is not None and pending:
-        failure = Failure(hold.kind, hold.sentence, retryable=True)
+    failure = hold if hold is not None and pending else shown.failure
     return ClipOutcome(
         clip_id=clip.clip_id,
         status=status,

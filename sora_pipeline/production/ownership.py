@@ -132,26 +132,28 @@ def require_free(output_uri: str, ledger: Ledger, production_id: str) -> None:
     for each in ledger.productions.all():
         within = output_uri.removeprefix(f"{each.output_uri}/")
         if within != output_uri and within.split("/")[0] in _FOLDERS:
-            raise OutputOwnedError(_taken(OutputStore(each.output_uri), each.production_id, production_id))
+            raise _taken(OutputStore(each.output_uri), each.production_id, production_id)
     if found is None:
         if others:
-            raise OutputOwnedError(_taken(store, others[0], production_id))
+            raise _taken(store, others[0], production_id)
         mine = ledger.productions.find(production_id)
         if (mine is None or mine.output_uri != output_uri) and _holds_a_production(store):
             raise OutputOwnedError(
                 f"{store.uri} holds videos of a production that this ledger ({ledger.database.shown_url}) does not know: they "
-                f"would be paid for again. `sora-pipeline adopt {store.uri}` takes them over for nothing; or name another "
-                "--output, or the DAGSTER_HOME (or SORA_LEDGER_URL) with which they were made"
+                "would be paid for again",
+                "output_unknown",
+                output=store.uri,
             )
         return
     if found.ledger_id != ledger.ledger_id:
         raise OutputOwnedError(
             f"{store.uri} belongs to the production {found.production} of another ledger ({found.ledger or 'not named'}); this "
-            f"one is {ledger.database.shown_url}, and would pay for its clips again. Work with that ledger (DAGSTER_HOME or "
-            f"SORA_LEDGER_URL), name another --output, or take the output over for good with `sora-pipeline adopt {store.uri}`"
+            f"one is {ledger.database.shown_url}, and would pay for its clips again",
+            "output_of_another_ledger",
+            output=store.uri,
         )
     if found.production != production_id:
-        raise OutputOwnedError(_taken(store, found.production, production_id))
+        raise _taken(store, found.production, production_id)
 
 
 def claim(store: OutputStore, ledger: Ledger, production: Plan | Production) -> Ownership:
@@ -220,10 +222,11 @@ def _holds_a_production(store: OutputStore) -> bool:
         return False  # a place that is not there yet
 
 
-def _taken(store: OutputStore, owner: str, production_id: str) -> str:
-    return (
-        f"{store.uri} is the output of the production {owner}, and {production_id} would replace its manifest. Leave --output "
-        f"out (each production gets a folder of its own), name another one, or go on with that production: --name {owner}"
+def _taken(store: OutputStore, owner: str, production_id: str) -> OutputOwnedError:
+    return OutputOwnedError(
+        f"{store.uri} is the output of the production {owner}, and {production_id} would replace its manifest",
+        "output_taken",
+        owner=owner,
     )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from sora_pipeline.admission.breaker import stop_on_policy_failures
+from sora_pipeline.errors import Explain, Reason
 from sora_pipeline.ledger import Attempt, Ledger
 from sora_pipeline.production.context import RunContext
 from sora_pipeline.provider.errors import BlockedError, ErrorKind, ProviderError, TransientError
@@ -63,19 +64,21 @@ async def sweep(context: RunContext, attempts: Sequence[Attempt], *, budget_s: f
     return swept
 
 
-def time_out_elsewhere(ledger: Ledger, account: str, pipeline: str) -> int:
+def time_out_elsewhere(ledger: Ledger, account: str, pipeline: str, explained: Explain) -> int:
     """End predictions past their deadline at accounts whose keys are not at hand; how many those were.
 
     Nobody has polled them, so nothing is known of them: they keep their prediction, and their own account can still ask.
+
+    Args:
+        ledger: The ledger.
+        account: The account whose key is at hand.
+        pipeline: Whose predictions.
+        explained: How people are told why: the ledger keeps it.
     """
     overdue = ledger.attempts.overdue_elsewhere(account, pipeline)
     for attempt in overdue:
-        name = attempt.account.name
-        message = (
-            f"nobody has polled it until its deadline: it is at the account {name}, which is not configured now. With that "
-            "account's settings, `sora-pipeline retry` asks for it once more before anything is paid again"
-        )
-        ledger.attempts.time_out(attempt.attempt_id, message)
+        sentence = f"nobody has polled it until its deadline: it is at the account {attempt.account.name}, which is not configured now"
+        ledger.attempts.time_out(attempt.attempt_id, explained(Reason(sentence, "timed_out_elsewhere")))
     return len(overdue)
 
 
@@ -148,11 +151,12 @@ def _keep_waiting(
     timeout = context.settings.generation_timeout_s
     deadline = _deadline(attempt, now, timeout)
     if deadline is not None and now > deadline:
-        message = (
-            f"still {provider_status or attempt.polling.provider_status!r} after SORA_GENERATION_TIMEOUT_S={timeout:g} s; "
-            "the prediction is kept, and the next run polls it before it pays again"
+        sentence = (
+            f"still {provider_status or attempt.polling.provider_status!r} after {timeout:g} s; the prediction is kept, and "
+            "the next run polls it before it pays again"
         )
-        context.ledger.attempts.time_out(attempt.attempt_id, message)
+        reason = Reason(sentence, "timed_out", {"seconds": f"{timeout:g}"})
+        context.ledger.attempts.time_out(attempt.attempt_id, context.explained(reason))
         return "timed out"
     accepted_at = attempt.submission.accepted_at or now
     waited = (now - accepted_at).total_seconds()

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from sora_pipeline.admission.holds import hold_of_all
+from sora_pipeline.errors import Reason
 from sora_pipeline.ledger import AttemptState, Ledger, Production
 from sora_pipeline.ledger.spending import Spending
 from sora_pipeline.ledger.types import Account, status_of_live
@@ -25,7 +26,7 @@ class Progress:
         spending: US dollars billed, and reserved, so far.
         trouble: What holds up submits at the moment although they are tried again by themselves; None while all is well.
         published: Whether the output manifest shows all of this.
-        stopped: Why nothing more is submitted although clips are pending, and what to do; None while all is well.
+        stopped: Why nothing more is submitted although clips are pending; None while all is well.
         elsewhere: Open attempts at accounts that are not configured now, which nobody here can bring to an end.
     """
 
@@ -36,7 +37,7 @@ class Progress:
     spending: Spending
     trouble: str | None
     published: bool
-    stopped: str | None
+    stopped: Reason | None
     elsewhere: Mapping[Account, int] = field(default_factory=dict)
 
     @property
@@ -81,7 +82,7 @@ def progress_of(ledger: Ledger, production: Production, settings: Settings, cata
         spending=ledger.money.of_production(identity),
         trouble=None if refused is None else refused.why,
         published=production.published_seq >= production.change_seq,
-        stopped=None if hold is None else hold.sentence,
+        stopped=None if hold is None else hold.reason,
         elsewhere=open_elsewhere(ledger, settings, identity),
     )
 
@@ -92,14 +93,11 @@ def open_elsewhere(ledger: Ledger, settings: Settings, production_id: str) -> di
     return {account: count for account, count in accounts.items() if account.name != settings.account_name}
 
 
-def elsewhere_sentence(account: Account, count: int) -> str:
-    """What people are told about open attempts that nobody here can bring to an end."""
-    return (
+def why_left_open(account: Account, count: int) -> Reason:
+    """Why nobody here brings open attempts to an end."""
+    return Reason(
         f"{count} attempts are open at the account {account.name} ({account.provider}), which is not configured now: nobody "
-        f"polls them, and they end as timed_out by their deadline. To have them fetched, run a daemon with "
-        f"SORA_PROVIDER={account.provider}{_named(account)} and that account's key and address"
+        "polls them, and they end as timed_out by their deadline",
+        "account_not_configured",
+        {"provider": account.provider, "account": account.name},
     )
-
-
-def _named(account: Account) -> str:
-    return "" if account.name == account.provider else f", SORA_ACCOUNT={account.name}"

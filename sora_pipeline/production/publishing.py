@@ -6,8 +6,10 @@ from dataclasses import dataclass, replace
 
 from sora_pipeline.admission.costs import cost_micros
 from sora_pipeline.admission.holds import Admission
+from sora_pipeline.advice import explained
 from sora_pipeline.clip import Clip
 from sora_pipeline.ledger import Attempt, ClipStanding, Ledger, Production
+from sora_pipeline.ledger.types import Failure
 from sora_pipeline.manifest.output import invalid_ids, output_table, write_parquet
 from sora_pipeline.manifest.output_csv import failed_csv, write_csv
 from sora_pipeline.manifest.snapshot import Snapshot
@@ -63,7 +65,8 @@ def survey(ledger: Ledger, production: Production, settings: Settings) -> Survey
         status = standing.status(settings.max_attempts)
         held = admission.possible and status is ClipStatus.PENDING and not _is_live(standing)
         hold = admission.of(cost_micros(standing.clip, catalogue)) if held else None
-        outcomes.append(outcome_of(standing, made.get(key, []), status=status, hold=hold))
+        why = None if hold is None else Failure(hold.kind, explained(hold.reason), retryable=True)
+        outcomes.append(outcome_of(standing, made.get(key, []), status=status, hold=why))
     snapshot = _present(newest_snapshot(production), [standing.clip for standing in standings.values()])
     return Survey(snapshot, outcomes, standings)
 

@@ -17,8 +17,8 @@ class AmbiguousClipError(SoraPipelineError):
 
     def __init__(self, clip_id: str, productions: list[str]) -> None:
         super().__init__(
-            f"--clip {clip_id}: several productions have a clip of this id ({', '.join(productions)}); say which with "
-            "--production"
+            f"several productions have a clip of the id {clip_id} ({', '.join(productions)})",
+            "clip_of_several",
         )
         self.clip_id = clip_id
         self.productions = productions

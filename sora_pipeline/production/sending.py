@@ -6,12 +6,12 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from sora_pipeline.admission.breaker import stop_on_policy_failures
-from sora_pipeline.advice import explained
+from sora_pipeline.errors import Reason
 from sora_pipeline.ledger import Attempt, ClipStanding
 from sora_pipeline.media.fit import FittedImage, ImageFit
 from sora_pipeline.media.images import ImageError
 from sora_pipeline.production.context import RunContext
-from sora_pipeline.production.submit_results import SubmitResults, ambiguous_sentence
+from sora_pipeline.production.submit_results import SubmitResults, why_ambiguous
 from sora_pipeline.provider.errors import (
     AmbiguousSubmitError,
     BlockedError,
@@ -73,14 +73,9 @@ class Sender:
             try:
                 request, summary = await _request(context, standing)
             except ImageError as problem:
-                ledger.fail(
-                    attempt.attempt_id,
-                    "image",
-                    explained(problem),
-                    retryable=problem.transient,
-                    reported=True,
-                )
-                self.results.failed[attempt.clip_key] = explained(problem)
+                said = context.explained(problem)
+                ledger.fail(attempt.attempt_id, "image", said, retryable=problem.transient, reported=True)
+                self.results.failed[attempt.clip_key] = said
                 return
             await self._submit(attempt, request, summary)
 
@@ -150,7 +145,7 @@ class Sender:
     def _give_back(self, attempt: Attempt) -> None:
         """Nothing was sent: the clip is pending again."""
         self.context.ledger.attempts.release(attempt.attempt_id)
-        self.results.hold_back(attempt.clip_key, self.context.ledger, self.context.account.name)
+        self.results.hold_back(attempt.clip_key, self.context)
 
     def _pass_probe(self, attempt: Attempt) -> None:
         """Close the breaker where this was the attempt to find out."""
@@ -171,11 +166,10 @@ def _park(context: RunContext, attempt: Attempt, error: AmbiguousSubmitError) ->
             reported=True,
             possibly_billed=True,
         )
-        return (
-            f"{error.message}. It may have been billed; SORA_AMBIGUOUS_SUBMIT=resubmit begins another attempt"
-        )
+        again = f"{error.message}. It may have been billed, and another attempt begins by itself"
+        return context.explained(Reason(again, "resubmitted"))
     context.ledger.attempts.park_ambiguous(attempt.attempt_id, error.kind, error.message)
-    return ambiguous_sentence(attempt, error.message)
+    return context.explained(why_ambiguous(attempt, error.message))
 
 
 def _record(context: RunContext, attempt: Attempt, accepted: Accepted) -> None:

@@ -2,17 +2,19 @@
 
 from dataclasses import dataclass, field
 
-from sora_pipeline.admission.breaker import stop_sentence
-from sora_pipeline.ledger import Attempt, Ledger
+from sora_pipeline.admission.breaker import why_stopped
+from sora_pipeline.errors import Reason
+from sora_pipeline.ledger import Attempt
+from sora_pipeline.production.context import RunContext
 from sora_pipeline.provider.errors import ProviderError
 
 
-def ambiguous_sentence(attempt: Attempt, message: str) -> str:
-    """What people are told about a submit that lost its answer."""
-    return (
-        f"{message}. It may have been billed, so it is not sent again by itself. Look at the provider's dashboard, then "
-        f"`sora-pipeline retry --production {attempt.production_id} --clip {attempt.clip_id}` to pay for another, or set "
-        "SORA_AMBIGUOUS_SUBMIT=resubmit"
+def why_ambiguous(attempt: Attempt, message: str) -> Reason:
+    """Why a submit that lost its answer is not sent again."""
+    return Reason(
+        f"{message}. It may have been billed, so it is not sent again by itself",
+        "ambiguous",
+        {"production": attempt.production_id, "clip": attempt.clip_id},
     )
 
 
@@ -40,10 +42,10 @@ class SubmitResults:
         """Whether it is settled for this run what becomes of a clip."""
         return any(key in ended for ended in (self.ready, self.failed, self.transient, self.waiting))
 
-    def hold_back(self, key: str, ledger: Ledger, account: str) -> None:
+    def hold_back(self, key: str, context: RunContext) -> None:
         """Leave a clip to a later run, since submits are stopped, with the reason."""
-        breaker = ledger.breakers.get(account)
+        breaker = context.ledger.breakers.get(context.account.name)
         if breaker is None:
             self.waiting[key] = "submits were stopped, and go on; the dispatch sensor plans it again"
             return
-        self.stopped = self.waiting[key] = stop_sentence(breaker)
+        self.stopped = self.waiting[key] = context.explained(why_stopped(breaker))

@@ -9,7 +9,7 @@ from sora_pipeline.production.context import RunContext
 from sora_pipeline.production.decisions import Need, need_of
 from sora_pipeline.production.polling import sweep
 from sora_pipeline.production.sending import Sender
-from sora_pipeline.production.submit_results import SubmitResults, ambiguous_sentence
+from sora_pipeline.production.submit_results import SubmitResults, why_ambiguous
 from sora_pipeline.provider.errors import ErrorKind, TransientError
 
 LOOK_AGAIN_S = 1.0
@@ -100,7 +100,7 @@ def _settle(
             case Need.SHOW_AMBIGUOUS:
                 assert latest is not None
                 message = latest.failure.message if latest.failure else "its answer was lost"
-                results.failed[key] = ambiguous_sentence(latest, message)
+                results.failed[key] = context.explained(why_ambiguous(latest, message))
             case Need.SUBMIT if latest is not None:
                 mine.append(latest)
             case Need.RELEASE if latest is not None:
@@ -146,7 +146,7 @@ async def _reserve(
     account = context.account
     if context.ledger.breakers.get(account.name) is not None:
         for key in keys:
-            results.hold_back(key, context.ledger, account.name)
+            results.hold_back(key, context)
         return []
     context.ledger.clips.new_round(
         [key for key in keys if not standings[key].pending(context.settings.max_attempts)]
@@ -171,7 +171,9 @@ async def _reserve(
             production = context.ledger.productions.get(identity)
             holds[identity] = Admission(context.ledger, production, context.settings)
         hold = holds[identity].of(costs[key])
-        results.waiting[key] = hold.sentence if hold else "no money was left for it just now; run it again"
+        results.waiting[key] = (
+            context.explained(hold.reason) if hold else "no money was left for it just now; run it again"
+        )
     return reservation.reserved
 
 

@@ -2,10 +2,11 @@
 
 from dataclasses import replace
 
+from sora_pipeline.errors import Reason
 from sora_pipeline.ledger import Ledger
 from sora_pipeline.production.naming import NAME_RULE, is_name
 from sora_pipeline.production.ownership import Ownership, read_ownership
-from sora_pipeline.production.progress import elsewhere_sentence, open_elsewhere
+from sora_pipeline.production.progress import open_elsewhere, why_left_open
 from sora_pipeline.provider.catalogue import Catalogue
 from sora_pipeline.recovery.rebuild import RebuildError, Recovered, recover_output, restore
 from sora_pipeline.settings import Settings
@@ -13,7 +14,7 @@ from sora_pipeline.store import OutputStore
 
 
 class AdoptError(RebuildError):
-    """Raised where an output cannot be taken over; the text says why, and what to do."""
+    """Raised where an output cannot be taken over; the text says why."""
 
 
 def adopt(
@@ -35,18 +36,22 @@ def adopt(
     pipeline = production.pipeline if ledger.pipelines.seen(production.pipeline) else ""
     if pipeline != production.pipeline:
         recovered.notes.append(
-            f"this ledger knows no pipeline {production.pipeline}: {production.production_id} is now served by the built-in one"
+            Reason(
+                f"this ledger knows no pipeline {production.pipeline}: {production.production_id} is now served by the built-in one"
+            )
         )
     productions = [replace(production, pipeline=pipeline)]
     recovered.found = replace(recovered.found, productions=productions)
     restore(ledger, recovered)
     if ownership is not None and ownership.ledger_id != ledger.ledger_id:
         recovered.notes.append(
-            f"the ledger {ownership.ledger or 'that had it'} still knows the production {ownership.production} and what is "
-            "pending in it: do not run it there any more, or clips are made and paid for twice"
+            Reason(
+                f"the ledger {ownership.ledger or 'that had it'} still knows the production {ownership.production} and what is "
+                "pending in it: do not run it there any more, or clips are made and paid for twice"
+            )
         )
     open_at = open_elsewhere(ledger, settings, production.production_id)
-    recovered.notes += [elsewhere_sentence(account, count) for account, count in open_at.items()]
+    recovered.notes += [why_left_open(account, count) for account, count in open_at.items()]
     return recovered
 
 
@@ -58,18 +63,20 @@ def _require_unknown(ledger: Ledger, output_uri: str, ownership: Ownership | Non
     if known:
         raise AdoptError(
             f"{output_uri} belongs to the production {known[0].production_id} of this ledger already: there is nothing to take "
-            f"over. `sora-pipeline run MANIFEST --name {known[0].production_id}` goes on with it"
+            "over",
+            "adopted_already",
+            production=known[0].production_id,
         )
 
 
 def _require_free_name(ledger: Ledger, output_uri: str, name: str) -> None:
     if not is_name(name):
-        raise AdoptError(
-            f"{name!r} cannot be the name of a production; allowed: {NAME_RULE}. Say another one with --name"
-        )
+        raise AdoptError(f"{name!r} cannot be the name of a production; allowed: {NAME_RULE}", "unnamed")
     known = ledger.productions.find(name)
     if known is not None:
         raise AdoptError(
             f"this ledger has a production {name} already (made from {known.manifest_uri} into {known.output_uri}), and nothing "
-            f"was changed. Take this one over under another name: `sora-pipeline adopt {output_uri} --name OTHER`"
+            "was changed",
+            "name_taken",
+            output=output_uri,
         )

@@ -9,7 +9,7 @@ from decimal import Decimal
 from sora_pipeline.admission.costs import cost_usd
 from sora_pipeline.admission.limits import account_of
 from sora_pipeline.clip import Clip, Size, clip_key, split_clip_key
-from sora_pipeline.errors import SoraPipelineError
+from sora_pipeline.errors import Reason, SoraPipelineError
 from sora_pipeline.ledger import Account, Attempt, Ledger, Plan, Production
 from sora_pipeline.ledger.restore import Found, FoundClip
 from sora_pipeline.ledger.types import MICROS
@@ -39,7 +39,7 @@ FIRST_SEQ = 1_000_000_000
 
 
 class RebuildError(SoraPipelineError):
-    """Raised where there is nothing to rebuild from; the text says where it was looked for and what to do."""
+    """Raised where there is nothing to rebuild from; the text says where it was looked for."""
 
 
 @dataclass(slots=True)
@@ -50,13 +50,13 @@ class Recovered:
         found: What goes into the ledger.
         mended: Rows that people mended, by production: what its manifest says of them does not count.
         invalid: Rows of the productions' manifests that cannot be used: reported id and hash, by production.
-        notes: What people should know about it, a sentence each.
+        notes: What people should know about it.
     """
 
     found: Found
     mended: dict[str, list[MendedRows]] = field(default_factory=dict)
     invalid: dict[str, dict[str, str]] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
+    notes: list[Reason] = field(default_factory=list)
 
 
 def recover(
@@ -88,8 +88,8 @@ def recover(
             notes.append(_unknown_to_dagster(output))
     if not readings:
         raise RebuildError(
-            "Dagster remembers no manifest that was read, and no --output is named: there is nothing to rebuild from. "
-            "Look at DAGSTER_HOME, or name the folder of the videos with --output"
+            "Dagster remembers no manifest that was read, and no output is named: there is nothing to rebuild from",
+            "nothing_remembered",
         )
     readings += _unread(evidence, readings, settings, notes)
     return _Recovery(readings, evidence, opened, settings, catalogue, now, notes).recovered()
@@ -116,17 +116,17 @@ def recover_output(
     readings = readings_of_output(output_uri, opened, name)
     if not readings:
         raise RebuildError(
-            f"{output_uri} holds neither metadata.parquet nor .snapshots nor .sidecars: there is nothing to take over. Name the "
-            "folder that --output (or SORA_OUTPUT) named when the videos were made"
+            f"{output_uri} holds neither metadata.parquet nor .snapshots nor .sidecars: there is nothing to take over",
+            "holds_nothing",
         )
     if readings[-1].production_id is None:
         own = _only_manifest(readings)
         readings = [replace(reading, production_id=name_of_file(own)) for reading in readings]
-    notes = [
+    note = Reason(
         f"{output_uri} tells only what was published or stored there: what was submitted after its metadata.parquet was "
         "written, and is not stored, cannot be known. Look at the provider's dashboard before you run its manifest again"
-    ]
-    return _Recovery(readings, (), opened, settings, catalogue, now, notes).recovered()
+    )
+    return _Recovery(readings, (), opened, settings, catalogue, now, [note]).recovered()
 
 
 def restore(ledger: Ledger, recovered: Recovered) -> None:
@@ -179,17 +179,17 @@ def _own(ledger: Ledger, production: Production) -> None:
 
 def _foreign_outputs(
     readings: Sequence[ManifestReading], outputs: Sequence[str], opened: Outputs
-) -> dict[str, str]:
-    """Outputs that another ledger has adopted since, but for those that somebody named; each with a sentence for people."""
+) -> dict[str, Reason]:
+    """Outputs that another ledger has adopted since, but for those that somebody named; each with a note for people."""
     ours = {reading.ledger_id for reading in readings if reading.ledger_id}
-    foreign: dict[str, str] = {}
+    foreign: dict[str, Reason] = {}
     for output_uri in {reading.output_uri.rstrip("/") for reading in readings} if ours else ():
         ownership = opened.at(output_uri).ownership
         if output_uri not in outputs and ownership is not None and ownership.ledger_id not in ours:
-            foreign[output_uri] = (
+            foreign[output_uri] = Reason(
                 f"{output_uri} belongs to the production {ownership.production} of another ledger by now "
-                f"({ownership.ledger or 'not named'}) and was left out; to have it rebuilt here all the same, name it with "
-                "--output"
+                f"({ownership.ledger or 'not named'}) and was left out",
+                "left_out",
             )
     return foreign
 
@@ -197,10 +197,7 @@ def _foreign_outputs(
 def _readings_of_named_output(output: str, opened: Outputs) -> list[ManifestReading]:
     readings = readings_of_output(output, opened)
     if not readings:
-        raise RebuildError(
-            f"--output {output} holds neither metadata.parquet nor .snapshots; name the folder that SORA_OUTPUT named "
-            "when the videos were made"
-        )
+        raise RebuildError(f"{output} holds neither metadata.parquet nor .snapshots", "holds_nothing")
     return readings
 
 
@@ -209,20 +206,21 @@ def _only_manifest(readings: Sequence[ManifestReading]) -> str:
     if len(manifests) > 1:
         raise RebuildError(
             f"{readings[0].output_uri} was filled from several manifests ({', '.join(sorted(manifests))}), and becomes one "
-            "production; say how it is to be called with --name"
+            "production",
+            "unnamed",
         )
     return manifests.pop() if manifests else readings[-1].manifest_uri
 
 
-def _unknown_to_dagster(output: str) -> str:
-    return (
+def _unknown_to_dagster(output: str) -> Reason:
+    return Reason(
         f"Dagster remembers nothing of {output}: what was submitted after its metadata.parquet was written, and is not "
         "stored, cannot be known. Look at the provider's dashboard before you run its manifest again"
     )
 
 
 def _unread(
-    evidence: Sequence[Evidence], readings: Sequence[ManifestReading], settings: Settings, notes: list[str]
+    evidence: Sequence[Evidence], readings: Sequence[ManifestReading], settings: Settings, notes: list[Reason]
 ) -> list[ManifestReading]:
     """Productions with attempts of which no reading is left: what was paid for them must be known all the same."""
     known = {reading.production_id for reading in readings}
@@ -234,10 +232,8 @@ def _unread(
         ]
         output = stored[-1] if stored else default_output(settings, name)
         added.append(ManifestReading(manifest_uri=f"{output}/{CSV}", output_uri=output, production_id=name))
-        notes.append(
-            f"Dagster remembers clips of the production {name}, but no reading of its manifest: run that again with "
-            f"--name {name}, which pays for nothing of it again"
-        )
+        sentence = f"Dagster remembers clips of the production {name}, but no reading of its manifest"
+        notes.append(Reason(sentence, "reading_lost", {"production": name}))
     return added
 
 
@@ -255,7 +251,7 @@ class _Recovery:
         settings: Settings,
         catalogue: Catalogue,
         now: datetime,
-        notes: list[str],
+        notes: list[Reason],
     ) -> None:
         self._outputs = outputs
         self._settings = settings
@@ -294,9 +290,8 @@ class _Recovery:
             self._note_outlined(history, outlined)
             self._note_lost_files(history)
         if self._outputs.unreadable:
-            self._notes.append(
-                f"sidecars that cannot be read, and are left out: {_some(self._outputs.unreadable)}"
-            )
+            unreadable = _some(self._outputs.unreadable)
+            self._notes.append(Reason(f"sidecars that cannot be read, and are left out: {unreadable}"))
         mended = {name: clips_of.mended_rows for name, clips_of in self._clips.items()}
         invalid = {name: clips_of.invalid_rows for name, clips_of in self._clips.items()}
         found = Found(productions, clips, self._billed_once(attempts))
@@ -355,15 +350,13 @@ class _Recovery:
     def _note_lost_files(self, history: ProductionHistory) -> None:
         clips, newest = self._clips[history.name], history.newest
         if clips.snapshot is None:
-            self._notes.append(
-                f"the snapshot of {newest.manifest_uri} is no longer in {newest.output_uri}; `sora-pipeline run` of that "
-                "manifest writes it again"
-            )
+            gone = f"the snapshot of {newest.manifest_uri} is no longer in {newest.output_uri}"
+            self._notes.append(Reason(gone, "snapshot_lost"))
         for reading in self._lost_amendments(history):
-            self._notes.append(
-                f"what {reading.manifest_uri} mended in the production {history.name} is not known any more: hand that file in "
-                "again (`sora-pipeline run`) before the production's own manifest, or what that says is made instead"
+            gone = (
+                f"what {reading.manifest_uri} mended in the production {history.name} is not known any more"
             )
+            self._notes.append(Reason(gone, "amendment_lost"))
 
     def _lost_amendments(self, history: ProductionHistory) -> list[ManifestReading]:
         """Readings of mended rows that came to be known nowhere: neither kept nor published."""
@@ -429,10 +422,11 @@ class _Recovery:
     def _note_outlined(self, history: ProductionHistory, clip_ids: Sequence[str]) -> None:
         """What a clip asked for, the next reading of its manifest says; what was paid for it must be known by then."""
         if clip_ids:
-            self._notes.append(
+            sentence = (
                 f"{len(clip_ids)} clips of {history.name} have attempts and are in no snapshot that is left: "
                 f"{_some(clip_ids)}. Reading their manifest again makes them whole"
             )
+            self._notes.append(Reason(sentence))
 
     # ---- attempts
 

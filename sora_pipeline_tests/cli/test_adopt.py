@@ -16,7 +16,7 @@ from sora_pipeline.ledger import Ledger
 from sora_pipeline.names import GENERATIONS_JOB, PUBLISH_JOB, RANGE_END_TAG, RANGE_START_TAG, VIDEOS_JOB
 from sora_pipeline.production.ownership import OWNER, OutputOwnedError
 from sora_pipeline_tests.automation.conftest import Daemon, daemon
-from sora_pipeline_tests.conftest import Producer, Rows, Sandbox, key, latest, standing, states
+from sora_pipeline_tests.conftest import Producer, Rows, Sandbox, key, latest, refusal, standing, states
 
 __all__ = ["daemon"]
 
@@ -73,7 +73,7 @@ def test_adopted_output_goes_on_and_nothing_in_it_is_paid_again(
     output: Path, daemon: Daemon, ledger: Ledger, production: Producer, sandbox: Sandbox
 ) -> None:
     billed = sandbox.billed
-    with pytest.raises(OutputOwnedError, match=f"sora-pipeline adopt {output}"):
+    with refusal(OutputOwnedError, f"sora-pipeline adopt {output}"):
         production(ROWS)
 
     said = adopted(str(output))

@@ -9,6 +9,7 @@ import resource
 import sys
 import threading
 
+from sora_pipeline.advice import explained
 from sora_pipeline.ledger import AttemptState, Ledger
 from sora_pipeline.production.collecting import Collected, collect_videos
 from sora_pipeline.production.context import RunContext
@@ -32,7 +33,7 @@ async def main(url: str, sandbox_url: str, api_key: str, *keys: str) -> None:
     ledger = Ledger(url)
     config = ProviderConfig(name="sandbox", base_url=sandbox_url, api_key=api_key)
     async with make_provider(config) as provider:
-        run_context = RunContext(ledger, provider, settings_of(), load_catalogue(), "run-1", print)
+        run_context = RunContext(ledger, provider, settings_of(), load_catalogue(), "run-1", print, explained)
         first_few = 1  # each that cannot be stored takes room for notes about it
         await ensure_predictions(run_context, keys[:first_few], batch_id="first", may_begin=True)
         await until_rendered(run_context)

@@ -125,7 +125,7 @@ def test_other_bytes_are_not_a_video_and_are_named(content: bytes, said: str, tm
 
     assert found.kind is VideoErrorKind.NOT_A_VIDEO
     assert said in found.message
-    assert found.facts is None
+    assert found.video is None
 
 
 def test_sound_alone_is_not_a_video(tmp_path: Path):
@@ -151,8 +151,8 @@ def test_another_size_is_reported_with_the_facts(video: Path):
 
     assert caught.value.kind is VideoErrorKind.WRONG_SIZE
     assert caught.value.message == "The video is 320x576, 576x320 was asked for."
-    assert caught.value.facts is not None
-    assert caught.value.facts.frames == 96
+    assert caught.value.video is not None
+    assert caught.value.video.frames == 96
 
 
 def test_another_duration_is_reported_with_the_facts(video: Path):
@@ -161,7 +161,7 @@ def test_another_duration_is_reported_with_the_facts(video: Path):
 
     assert caught.value.kind is VideoErrorKind.WRONG_DURATION
     assert caught.value.message == "The video lasts 4 s, 8 s were asked for."
-    assert caught.value.facts is not None
+    assert caught.value.video is not None
 
 
 def test_half_a_second_more_or_less_is_accepted(tmp_path: Path):

@@ -14,11 +14,12 @@ import pytest
 
 from sora_pipeline.admission.holds import UNREAD, Admission, hold_of_all, still_to_pay_usd
 from sora_pipeline.admission.limits import account_of, limits_of
+from sora_pipeline.advice import explained
 from sora_pipeline.ledger import AttemptState, Ledger, Production
 from sora_pipeline.production.collecting import collect_videos
 from sora_pipeline.production.context import RunContext
 from sora_pipeline.production.polling import sweep, time_out_elsewhere
-from sora_pipeline.production.progress import elsewhere_sentence, open_elsewhere, progress_of
+from sora_pipeline.production.progress import open_elsewhere, progress_of, why_left_open
 from sora_pipeline.production.publishing import publish
 from sora_pipeline.production.retrying import retry_clips
 from sora_pipeline.production.submitting import ensure_predictions
@@ -89,7 +90,7 @@ def hold_sentence(ledger: Ledger, made: Production, **settings: Any) -> str:
     )
     assert hold is not None
     assert hold.kind == UNREAD
-    return hold.sentence
+    return explained(hold.reason)
 
 
 def money(ledger: Ledger, name: str = PROMPTS) -> tuple[Decimal, Decimal]:
@@ -149,7 +150,9 @@ async def test_a_production_is_submitted_by_the_account_that_it_was_read_for(
     assert states(ledger, ["a"]) == {"a": None}
     assert money(ledger) == NOTHING
     progress = progress_of(ledger, made, settings_of(**submitted_by), load_catalogue())
-    assert (progress.settled, progress.stopped) == (True, sentence)
+    assert progress.settled
+    assert progress.stopped is not None
+    assert explained(progress.stopped) == sentence
     publish(ledger, PROMPTS, settings_of(**submitted_by), "publisher")
     (row,) = pq.read_table(Path(made.output_uri) / "metadata.parquet").to_pylist()
     assert (row["status"], row["error_kind"], row["error_message"]) == ("pending", UNREAD, sentence)
@@ -198,7 +201,7 @@ async def test_they_are_listed_with_what_to_do(left_behind: Production, ledger: 
     progress = progress_of(ledger, left_behind, settings_of(**REAL), load_catalogue())
     assert progress.elsewhere == {SANDBOX: 2} == open_elsewhere(ledger, settings_of(**REAL), PROMPTS)
     assert progress_of(ledger, left_behind, settings_of(), load_catalogue()).elsewhere == {}
-    sentence = elsewhere_sentence(SANDBOX, 2)
+    sentence = explained(why_left_open(SANDBOX, 2))
     for words in (
         "2 attempts",
         "account sandbox",
@@ -207,7 +210,7 @@ async def test_they_are_listed_with_what_to_do(left_behind: Production, ledger: 
         "SORA_PROVIDER=sandbox",
     ):
         assert words in sentence
-    named = elsewhere_sentence(replace(GPTPROTO, name="agency"), 1)
+    named = explained(why_left_open(replace(GPTPROTO, name="agency"), 1))
     assert "SORA_PROVIDER=gptproto, SORA_ACCOUNT=agency" in named
 
 
@@ -242,7 +245,7 @@ async def test_they_are_neither_polled_nor_fetched_nor_resumed_with_another_key(
         assert "account sandbox, which is not configured now" in collected.waiting[key("a")]
         assert latest(ledger, "a") == before
         clock.turn(settings_of().generation_timeout_s)
-        assert time_out_elsewhere(ledger, "gptproto", "") == 2
+        assert time_out_elsewhere(ledger, "gptproto", "", explained) == 2
         collected = await collect_videos(context, keys("a"), resume_timed_out=True)
         assert "account sandbox" in collected.failed[key("a")][1]
         assert latest(ledger, "a").state is AttemptState.TIMED_OUT, "nobody here could look once more"
@@ -255,11 +258,11 @@ async def test_they_time_out_by_their_deadline_and_nothing_is_paid_again(
     ledger: Ledger,
     clock: Clock,
 ) -> None:
-    assert time_out_elsewhere(ledger, "gptproto", "") == 0, "not before"
+    assert time_out_elsewhere(ledger, "gptproto", "", explained) == 0, "not before"
     clock.turn(settings_of().generation_timeout_s + 1)
-    assert time_out_elsewhere(ledger, "sandbox", "") == 0, "its own account polls, and decides"
-    assert time_out_elsewhere(ledger, "gptproto", "beside") == 0, "another pipeline's"
-    assert time_out_elsewhere(ledger, "gptproto", "") == 2
+    assert time_out_elsewhere(ledger, "sandbox", "", explained) == 0, "its own account polls, and decides"
+    assert time_out_elsewhere(ledger, "gptproto", "beside", explained) == 0, "another pipeline's"
+    assert time_out_elsewhere(ledger, "gptproto", "", explained) == 2
     attempt = latest(ledger, "a")
     assert (attempt.state, failure_of(attempt).kind) == (AttemptState.TIMED_OUT, "timed_out")
     assert "at the account sandbox, which is not configured now" in attempt.why
@@ -277,7 +280,7 @@ async def test_their_own_account_finds_them_again_once_it_is_back(
     production(rows_of(a="a fox"))
     await ensure_predictions(run_context, keys("a"), batch_id="b", may_begin=True)
     clock.turn(settings_of().generation_timeout_s + 1)
-    assert time_out_elsewhere(ledger, "gptproto", "") == 1
+    assert time_out_elsewhere(ledger, "gptproto", "", explained) == 1
     await asyncio.sleep(2 * QUICK["render_s"])  # a prediction so old is polled once a minute
     assert retry_clips(ledger, settings_of(), [PROMPTS], []).fetched == keys("a")
     collected = await collect_videos(run_context, keys("a"), resume_timed_out=False)
@@ -294,7 +297,7 @@ async def test_what_an_account_that_is_gone_made_is_paid_again_only_where_it_is_
     other = {"account": "agency"}
     production(rows, name=PROMPTS, **other)
     clock.turn(settings_of().generation_timeout_s + 1)
-    assert time_out_elsewhere(ledger, "agency", "") == 2
+    assert time_out_elsewhere(ledger, "agency", "", explained) == 2
     retried = retry_clips(ledger, settings_of(**other), [PROMPTS], [])
     assert retried.elsewhere == dict.fromkeys(keys("a", "b"), "sandbox")
     assert ledger.clips.pending(3) == retried.anew == retried.fetched == []
@@ -440,7 +443,7 @@ async def test_a_breaker_stops_its_own_account_only(
     ledger.breakers.open("sandbox", "no_balance", "HTTP 403: Insufficient balance")
     held = hold_of_all(ledger, monday, settings_of(), load_catalogue())
     assert held is not None
-    assert "submits to the account sandbox are stopped" in held.sentence
+    assert "submits to the account sandbox are stopped" in held.reason.sentence
     assert hold_of_all(ledger, tuesday, settings_of(**REAL), load_catalogue()) is None
     async with at(real, run_context, "run-2", **REAL) as context:
         results = await ensure_predictions(

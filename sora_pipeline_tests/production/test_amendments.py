@@ -11,6 +11,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from sora_pipeline.advice import explained
 from sora_pipeline.ledger import Ledger, Production
 from sora_pipeline.production.collecting import collect_videos
 from sora_pipeline.production.context import RunContext
@@ -26,6 +27,7 @@ from sora_pipeline_tests.conftest import (
     ids,
     keys,
     other_run,
+    refusal,
     settings_of,
     standing,
     write_manifest,
@@ -299,7 +301,7 @@ async def test_a_stranger_row_is_left_out_with_its_id(
     intake = open_production(ledger, settings_of(), "", Asked(str(path)))
     assert intake.decided.amends
     amends, strangers = amendable(
-        read_snapshot(intake.file, settings_of(), load_catalogue()), intake.decided, ledger
+        read_snapshot(intake.file, settings_of(), load_catalogue(), explained), intake.decided, ledger
     )
     assert [clip.clip_id for clip in amends] == ["bad", "wrong", NAMELESS]
     assert strangers[0] == "stranger"
@@ -375,9 +377,7 @@ async def test_mended_rows_go_where_their_production_goes(
     campaign: Production, run_context: RunContext, production: Producer
 ) -> None:
     path = in_place(Path(campaign.output_uri) / "failed.csv", production)
-    with pytest.raises(
-        ProductionNameError, match=r"amends rows of the production monday.*leave --output out"
-    ):
+    with refusal(ProductionNameError, r"amends rows of the production monday.*Leave --output out"):
         production.read(path, output="elsewhere")
     assert run_context.ledger.productions.get("monday") == campaign_now(run_context.ledger)
     assert production.read(path, output="out/monday").output_uri == campaign.output_uri

@@ -18,7 +18,7 @@ from sora_pipeline.production.naming import (
     name_of_file,
 )
 from sora_pipeline.production.ownership import OWNER
-from sora_pipeline_tests.conftest import Producer, keys, rows_of, settings_of, write_manifest
+from sora_pipeline_tests.conftest import Producer, keys, refusal, rows_of, settings_of, write_manifest
 
 ROWS = rows_of(a="one", b="two")
 
@@ -113,7 +113,7 @@ def test_a_manifest_read_again_is_the_same_production(production: Producer, ledg
 def test_a_manifest_of_several_productions_is_read_with_a_name(production: Producer, ledger: Ledger) -> None:
     production(ROWS, file="monday.csv", name="one")
     production(ROWS, file="monday.csv", name="two")
-    with pytest.raises(ProductionNameError, match=r"several productions \(one, two\); say which with --name"):
+    with refusal(ProductionNameError, r"several productions \(one, two\)\. Say which with --name"):
         production(ROWS, file="monday.csv")
     production(ROWS, file="monday.csv", name="two")
     assert names(ledger) == ["one", "two"]
@@ -123,7 +123,7 @@ def test_a_manifest_of_several_productions_is_read_with_a_name(production: Produ
 def test_another_file_under_a_name_has_to_be_said(production: Producer, ledger: Ledger) -> None:
     first = production(ROWS, file="monday.csv")
     (production.folder / "elsewhere").mkdir()
-    with pytest.raises(ProductionNameError, match=r"made from .*/monday.csv, and this is .*--name monday"):
+    with refusal(ProductionNameError, r"made from .*/monday.csv, and this is .*--name monday"):
         production(rows_of(z="other"), file="elsewhere/monday.csv")
     assert ledger.productions.get("monday") == first, "nothing has changed"
     assert ledger.clips.pending(3) == keys("a", "b", production="monday")
@@ -137,7 +137,7 @@ def test_two_long_names_that_are_cut_alike_are_not_one_production(
     production: Producer, ledger: Ledger
 ) -> None:
     production(ROWS, file=f"{'x' * 90}-1.csv")
-    with pytest.raises(ProductionNameError, match="--name"):
+    with refusal(ProductionNameError, "--name"):
         production(rows_of(a="three"), file=f"{'x' * 90}-2.csv")
 
 
@@ -149,9 +149,9 @@ def test_a_copy_under_a_new_name_is_made_again_only_where_that_is_said(
     assert account == "sandbox"
     _reserve(ledger, "a", production="monday")
     shutil.copy(production.folder / "monday.csv", production.folder / "spring.csv")
-    with pytest.raises(
+    with refusal(
         ProductionNameError,
-        match=r"1 clips of .*/spring.csv are paid for already, in the production monday .*--name monday; .*--name spring",
+        r"1 clips of .*/spring.csv are paid for already, in the production monday .*--name monday; .*--name spring",
     ):
         production.read(production.folder / "spring.csv")
     assert names(ledger) == ["monday"]

@@ -14,7 +14,7 @@ from sora_pipeline.production.naming import Asked
 from sora_pipeline.production.ownership import OWNER, OutputOwnedError, read_ownership
 from sora_pipeline.production.publishing import publish
 from sora_pipeline.store import OutputStore
-from sora_pipeline_tests.conftest import Producer, rows_of, settings_of, write_manifest
+from sora_pipeline_tests.conftest import Producer, refusal, rows_of, settings_of, write_manifest
 
 ROWS = rows_of(a="one", b="two")
 
@@ -38,9 +38,9 @@ def refused(
     folder = production.folder / output
     before, known = tree(folder), ledger.productions.all()
     path = write_manifest(production.folder / file, rows_of(z="other", broken=""))
-    with pytest.raises(OutputOwnedError, match=words):
+    with refusal(OutputOwnedError, words):
         open_production(ledger, settings_of(), "", Asked(str(path), output=str(folder)))
-    with pytest.raises(OutputOwnedError, match=words):
+    with refusal(OutputOwnedError, words):
         production.read(path, output=output)
     assert tree(folder) == before
     assert ledger.productions.all() == known
@@ -144,7 +144,7 @@ def test_a_default_output_of_another_ledger_is_refused_too(
     production(ROWS, file="monday.csv")
     other = other_ledger
     elsewhere = Producer(production.folder, other, production.instance)
-    with pytest.raises(OutputOwnedError, match="sora-pipeline adopt"):
+    with refusal(OutputOwnedError, "sora-pipeline adopt"):
         elsewhere(ROWS, file="monday.csv")
 
 
@@ -207,7 +207,7 @@ def test_an_owner_file_that_cannot_be_understood_is_refused_and_left_alone(
     owner.write_bytes(content)
     for file in ("monday.csv", "tuesday.csv"):
         refused(production, ledger, words, output="out/monday", file=file)
-    with pytest.raises(OutputOwnedError, match=words):
+    with refusal(OutputOwnedError, words):
         publish(ledger, "monday", settings_of(), "run")
     assert owner.read_bytes() == content
     assert not (Path(made.output_uri) / "metadata.parquet").exists()

@@ -2,6 +2,7 @@ from decimal import Decimal
 
 import pytest
 
+from sora_pipeline.advice import explained
 from sora_pipeline.ledger import Ledger
 from sora_pipeline.production.collecting import collect_videos
 from sora_pipeline.production.context import RunContext
@@ -153,7 +154,7 @@ async def test_progress_says_why_nothing_more_is_submitted(
     assert seen.stopped is not None
     assert (
         "top the account up" if why == "breaker" else "1.20 of 1.50 USD are spent or reserved"
-    ) in seen.stopped
+    ) in explained(seen.stopped)
 
 
 async def test_estimate_leaves_out_what_is_paid(run_context: RunContext, production: Producer) -> None:

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from sora_pipeline.admission.breaker import stop_on_policy_failures
+from sora_pipeline.admission.breaker import stop_on_policy_failures, why_stopped
+from sora_pipeline.advice import explained
 from sora_pipeline.ledger import AttemptState, Ledger, Limits
 from sora_pipeline.production.collecting import collect_videos
 from sora_pipeline.production.context import RunContext
@@ -222,7 +223,8 @@ async def test_many_policy_failures_in_a_row_stop_submits(
         breaker = run_context.ledger.breakers.get("sandbox")
         assert breaker is not None
         assert breaker.kind == "content_policy"
-        assert "SORA_MAX_POLICY_FAILURES" in breaker.message
+        assert "the last 3 clips were all refused" in breaker.message
+        assert "SORA_MAX_POLICY_FAILURES" in explained(why_stopped(breaker))
         run_context.ledger.breakers.close("sandbox")
         stop_on_policy_failures(run_context.ledger, run_context.settings)
         assert run_context.ledger.breakers.get("sandbox") is None, "what was before it was closed is forgiven"

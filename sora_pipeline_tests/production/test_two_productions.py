@@ -12,7 +12,7 @@ from sora_pipeline.production.naming import ProductionNameError
 from sora_pipeline.production.ownership import OutputOwnedError
 from sora_pipeline.production.publishing import publish
 from sora_pipeline.production.submitting import ensure_predictions
-from sora_pipeline_tests.conftest import USD, Producer, Sandbox, keys, rows_of
+from sora_pipeline_tests.conftest import USD, Producer, Sandbox, keys, refusal, rows_of
 
 
 @pytest.mark.anyio
@@ -47,7 +47,7 @@ def test_an_output_belongs_to_one_production(production: Producer) -> None:
 def test_a_name_belongs_to_one_manifest_unless_it_is_said(production: Producer, ledger: Ledger) -> None:
     (production.folder / "elsewhere").mkdir()
     production(rows_of(a="one"), file="monday.csv")
-    with pytest.raises(ProductionNameError, match="--name monday"):
+    with refusal(ProductionNameError, "--name monday"):
         production(rows_of(a="one"), file="elsewhere/monday.csv")
     moved = production(rows_of(a="one"), file="elsewhere/monday.csv", name="monday")
     assert moved.manifest_uri.endswith("elsewhere/monday.csv")
@@ -60,7 +60,7 @@ async def test_a_renamed_manifest_pays_for_nothing_again(
 ) -> None:
     production(rows_of(a="one", b="two"), file="monday.csv")
     await ensure_predictions(run_context, keys("a", production="monday"), batch_id="b", may_begin=True)
-    with pytest.raises(ProductionNameError, match="--name monday"):
+    with refusal(ProductionNameError, "--name monday"):
         production(rows_of(a="one", b="two"), file="spring.csv")
     production(rows_of(a="one", b="two"), file="spring.csv", name="monday")
     assert ledger.clips.pending(3, "monday") == keys("b", production="monday")

@@ -202,7 +202,7 @@ def test_attempt_at_a_mended_row_that_nobody_knows_any_more_keeps_the_old_row_fr
         retryable=False,
     )
     result = recovered(History(readings, [failed]))
-    assert any("mended.csv" in sentence for sentence in result.notes)
+    assert any("mended.csv" in note.sentence for note in result.notes)
     restore(ledger, result)
     assert ledger.clips.pending(3) == []
 
@@ -223,4 +223,7 @@ def test_output_that_another_ledger_adopted_is_left_to_it_unless_it_is_named(
     assert [attempt.clip_key for attempt in result.found.attempts] == (
         ["x:001", "y:001"] if named else ["x:001"]
     )
-    assert any("belongs to the production y of another ledger" in note for note in result.notes) is not named
+    assert (
+        any("belongs to the production y of another ledger" in note.sentence for note in result.notes)
+        is not named
+    )
