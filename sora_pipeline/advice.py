@@ -81,7 +81,7 @@ ADVICE = {
         f"a row are too many), {_GO_ON}"
     ),
     "ambiguous": f"Look at the provider's dashboard; {_PAY_FOR_ANOTHER}, and SORA_AMBIGUOUS_SUBMIT=resubmit has that done by itself.",
-    "resubmitted": "SORA_AMBIGUOUS_SUBMIT=hold would leave that to you.",
+    "resubmitted": "SORA_AMBIGUOUS_SUBMIT=resubmit says so; hold leaves it to you.",
     "held_elsewhere": (
         "With that account's settings, `sora-pipeline run` of its manifest and this command fetch it at no cost; "
         f"{_PAY_FOR_ANOTHER}."

@@ -86,7 +86,7 @@ class _Pauses:
         pause = min(FIRST_PAUSE * 2 ** min(times - 1, 16), LONGEST_PAUSE)
         asked = timedelta(seconds=min(problem.retry_after_s or 0.0, NEWS.total_seconds()))
         until = now + max(pause, asked)
-        self._failed[production.production_id] = times, until.isoformat(), explained(problem)
+        self._failed[production.production_id] = times, until.isoformat(), explained(problem).rstrip(".")
 
     def sentence(self, production: Production) -> str:
         """For the tick."""

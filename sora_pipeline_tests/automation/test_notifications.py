@@ -66,7 +66,9 @@ def test_webhook_that_asks_for_a_pause_gets_it(
 ) -> None:
     production(rows_of(a="a fox"), budget=Decimal(1))
     webhook.answers, webhook.headers = [429], {"Retry-After": "600"}
-    assert "HTTP 429" in daemon.tick(FINISHED).skipped
+    skipped = daemon.tick(FINISHED).skipped
+    assert "HTTP 429" in skipped
+    assert "SORA_NOTIFY_URL" in skipped
     clock.turn(590)
     daemon.tick(FINISHED)
     assert webhook.calls == 1
