@@ -109,9 +109,9 @@ ADVICE = {
 }
 
 
-def explained(said: Exception | Reason) -> str:
+def explained(problem: Exception | Reason) -> str:
     """The text of an error or a reason, and what to do about it."""
-    text = said.sentence if isinstance(said, Reason) else str(said)
-    if not isinstance(said, SoraPipelineError | Reason) or said.code not in ADVICE:
+    text = problem.sentence if isinstance(problem, Reason) else str(problem)
+    if not isinstance(problem, SoraPipelineError | Reason) or problem.code not in ADVICE:
         return text
-    return f"{text.rstrip('. ')}. {ADVICE[said.code].format_map(said.facts)}"
+    return f"{text.rstrip('. ')}. {ADVICE[problem.code].format_map(problem.facts)}"

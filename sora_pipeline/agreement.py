@@ -94,23 +94,23 @@ def require_agreement(ledger: Ledger, pipeline: str, settings: Settings, home: s
         )
 
 
-def differences(mine: Mapping[str, Any], daemons: Mapping[str, Any]) -> list[str]:
+def differences(ours: Mapping[str, Any], daemons: Mapping[str, Any]) -> list[str]:
     """What differs, a part of a sentence each; keys are never shown."""
-    found = [
-        f"{variable(name)} is {_said(mine.get(name))} here and {_said(daemons.get(name))} there"
+    sentences = [
+        f"{variable(name)} is {_shown(ours.get(name))} here and {_shown(daemons.get(name))} there"
         for name in FIELDS
-        if mine.get(name) != daemons.get(name)
+        if ours.get(name) != daemons.get(name)
     ]
-    if mine.get(KEY) != daemons.get(KEY):
-        found.append("SORA_API_KEY is another key here than there")
-    return found
+    if ours.get(KEY) != daemons.get(KEY):
+        sentences.append("SORA_API_KEY is another key here than there")
+    return sentences
 
 
 def _plain(value: Any) -> Any:
     return value if isinstance(value, str | int | float | bool | None) else str(value)
 
 
-def _said(value: Any) -> str:
+def _shown(value: Any) -> str:
     return "not set" if value is None else str(value)
 
 

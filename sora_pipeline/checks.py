@@ -67,10 +67,10 @@ def _specs(names: PipelineNames) -> list[dg.AssetCheckSpec]:
 
 
 def _production(ledger: Ledger, pipeline: str, identity: str | None) -> Production | None:
-    published = [each for each in ledger.productions.all(pipeline) if each.published_at]
+    published = [production for production in ledger.productions.all(pipeline) if production.published_at]
     return next(
-        (each for each in published if each.production_id == identity),
-        max(published, key=lambda each: str(each.published_at), default=None),
+        (production for production in published if production.production_id == identity),
+        max(published, key=lambda production: str(production.published_at), default=None),
     )
 
 

@@ -101,5 +101,5 @@ class Clip:
     @property
     def row_hash(self) -> str:
         """Hex SHA-256 of all that the row says, but for where it stands: what a person may have amended."""
-        said = [self.fingerprint, self.clip_id, self.image, self.take, dict(self.carried)]
-        return hashlib.sha256(json.dumps(said, ensure_ascii=False, sort_keys=True).encode()).hexdigest()
+        content = [self.fingerprint, self.clip_id, self.image, self.take, dict(self.carried)]
+        return hashlib.sha256(json.dumps(content, ensure_ascii=False, sort_keys=True).encode()).hexdigest()

@@ -125,9 +125,9 @@ class VideoPipeline:
         **more: Any,
     ) -> None:
         self.names = PipelineNames(name, key_prefix)
-        mine = {"manifest": manifest, "output": output, "cron": cron, "cron_timezone": cron_timezone}
+        arguments = {"manifest": manifest, "output": output, "cron": cron, "cron_timezone": cron_timezone}
         # None is a value among the further ones: a key that is empty must not be replaced by the environment's.
-        given = more | {field: value for field, value in mine.items() if value is not None}
+        given = more | {field: value for field, value in arguments.items() if value is not None}
         self.settings = _settings(settings, given)
         self._group_name = group_name or name or GROUP
         self._owners = _owners(owners)
@@ -198,8 +198,8 @@ class VideoPipeline:
         from sora_pipeline.production.cost_table import cost_table
 
         ledger = self._runtime.ledger
-        mine = [production.production_id for production in ledger.productions.all(self.names.name)]
-        return cost_table(ledger, by or ("production",), mine)
+        own_productions = [production.production_id for production in ledger.productions.all(self.names.name)]
+        return cost_table(ledger, by or ("production",), own_productions)
 
     @staticmethod
     def merge(*pipelines: "VideoPipeline") -> dg.Definitions:

@@ -40,9 +40,9 @@ def run_lock(folder: Path, run_id: str) -> Iterator[None]:
 
 def process_of(folder: Path, run_id: str) -> RunProcess:
     """What is known of a run."""
-    found = {_life(path) for path in folder.glob(f"{run_id}.*")}
+    states = {_life(path) for path in folder.glob(f"{run_id}.*")}
     return next(
-        (life for life in (RunProcess.LIVES, RunProcess.KILLED, RunProcess.ENDED) if life in found),
+        (life for life in (RunProcess.LIVES, RunProcess.KILLED, RunProcess.ENDED) if life in states),
         RunProcess.UNKNOWN,
     )
 

@@ -125,7 +125,7 @@ def provider_config(settings: Settings) -> "ProviderConfig":
         )
     except ValidationError as error:
         raise SettingsError(
-            "\n".join(_sentence(each["loc"], each["msg"]) for each in error.errors())
+            "\n".join(_sentence(problem["loc"], problem["msg"]) for problem in error.errors())
         ) from None
 
 

@@ -132,15 +132,15 @@ class _Environment(PydanticBaseSettingsSource):
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
         """What the environment says of a field."""
-        return _said(field_name), field_name, False
+        return _environment_value(field_name), field_name, False
 
     def __call__(self) -> dict[str, Any]:
         """What it says of all of them."""
-        values = {name: _said(name) for name in self.settings_cls.model_fields}
+        values = {name: _environment_value(name) for name in self.settings_cls.model_fields}
         return {name: text for name, text in values.items() if text}
 
 
-def _said(field: str) -> str:
+def _environment_value(field: str) -> str:
     """What the environment says of a field; empty: nothing."""
     return next((text for name in _variables(field) if (text := os.environ.get(name, "").strip())), "")
 
@@ -275,7 +275,7 @@ class Settings(BaseSettings):
         try:
             settings = handler(values)
         except ValidationError as error:
-            problems += [_sentence(each) for each in error.errors(include_url=False)]
+            problems += [_sentence(problem) for problem in error.errors(include_url=False)]
             raise SettingsError("\n".join(problems)) from None
         problems += _unusable_provider(settings)
         if problems:
@@ -386,7 +386,7 @@ def _unusable_provider(settings: Settings) -> list[str]:
         return [f"SORA_PROVIDER={settings.provider}: {wrong}"]
     if not spec.needs_key or settings.api_key is not None:
         return []
-    if _said("api_key"):
+    if _environment_value("api_key"):
         return [
             f"api_key is given in code and is empty, and provider={settings.provider} needs a key; it is not taken from "
             "SORA_API_KEY then. Give a key, or leave api_key out"
@@ -403,8 +403,12 @@ def _sentence(problem: ErrorDetails) -> str:
     if field not in Settings.model_fields:
         near = _nearest(field, set(Settings.model_fields))
         return f"{field} is not a setting.{near}"
-    in_code = value != _said(field)
-    name = field if in_code else next(each for each in _variables(field) if os.environ.get(each, "").strip())
+    in_code = value != _environment_value(field)
+    name = (
+        field
+        if in_code
+        else next(candidate for candidate in _variables(field) if os.environ.get(candidate, "").strip())
+    )
     shown = "" if field in SECRET_FIELDS else f"={value!s}"
     wrong = problem["msg"].removeprefix("Value error, ")
     return f"{name}{shown}: {wrong}. It means: {Settings.model_fields[field].description}"

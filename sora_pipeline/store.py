@@ -185,12 +185,12 @@ class OutputStore:
         with self._explaining("be listed", folder):
             if self._root:
                 path = self._root / _checked(folder)
-                return sorted(f"{folder}/{each.name}" for each in path.iterdir()) if path.is_dir() else []
+                return sorted(f"{folder}/{entry.name}" for entry in path.iterdir()) if path.is_dir() else []
             try:
-                found = self._fs.ls(self._remote(f"{folder}/any").rpartition("/")[0], detail=False)
+                listed = self._fs.ls(self._remote(f"{folder}/any").rpartition("/")[0], detail=False)
             except FileNotFoundError:
                 return []
-            return sorted(f"{folder}/{str(each).rstrip('/').rpartition('/')[2]}" for each in found)
+            return sorted(f"{folder}/{str(entry).rstrip('/').rpartition('/')[2]}" for entry in listed)
 
     def size(self, relative: str) -> int:
         """Bytes of an output.
@@ -243,8 +243,10 @@ class OutputStore:
         if number in _CAUSES:
             what, code = _CAUSES[number]
             return StoreError(f"{name} could not {verb}: {what}.", code)
-        said = str(error).strip() or "no further words"
-        return StoreError(f"{name} could not {verb}: {type(error).__name__}: {said[:300]}.", "store_failed")
+        message = str(error).strip() or "no further words"
+        return StoreError(
+            f"{name} could not {verb}: {type(error).__name__}: {message[:300]}.", "store_failed"
+        )
 
     @contextlib.contextmanager
     def _explaining(self, verb: str, relative: str | None = None) -> Iterator[None]:

@@ -32,7 +32,7 @@ from sora_pipeline.production.intake import (
     register,
     require_affordable,
 )
-from sora_pipeline.production.naming import Asked
+from sora_pipeline.production.naming import ProductionRequest
 from sora_pipeline.provider.catalogue import load_catalogue
 from sora_pipeline.provider.config import ProviderConfig
 from sora_pipeline.provider.registry import make_provider
@@ -303,9 +303,9 @@ class Producer:
         """Read a manifest that is there already."""
         used = settings_of(**settings)
         target = str(self.folder / output) if output else ""
-        asked = Asked(manifest=str(path), name=name, output=target, budget_usd=budget)
+        request = ProductionRequest(manifest=str(path), name=name, output=target, budget_usd=budget)
         began_at = self.ledger.now()
-        intake = open_production(self.ledger, used, pipeline, asked)
+        intake = open_production(self.ledger, used, pipeline, request)
         snapshot = read_snapshot(intake.file, used, load_catalogue(), explained)
         require_affordable(self.ledger, intake.decided, snapshot)
         identity = intake.decided.plan.production_id

@@ -38,12 +38,12 @@ class Order:
     def of(cls, context: dg.AssetExecutionContext) -> "Order":
         """Read the run's tags."""
         tags = context.run.tags
-        by_person = asked_by_person(tags)
+        by_person = requested_by_person(tags)
         batch_id = context.run.run_id if by_person else tags.get(BATCH_TAG, context.run.run_id)
         return cls(keys=context.partition_keys, batch_id=batch_id, by_person=by_person)
 
 
-def asked_by_person(tags: Mapping[str, str]) -> bool:
+def requested_by_person(tags: Mapping[str, str]) -> bool:
     """Whether a run with these tags was asked for by a person, and not by a sensor.
 
     A sensor's run that a person re-executes in the UI carries the sensor's tags all the same; one that the daemon

@@ -22,7 +22,7 @@ from sora_pipeline.production.intake import (
     register,
     require_affordable,
 )
-from sora_pipeline.production.naming import Asked
+from sora_pipeline.production.naming import ProductionRequest
 from sora_pipeline.runtime import PipelineRuntime
 from sora_pipeline.uris import absolute_uri
 
@@ -57,12 +57,12 @@ def build_prompt_manifest(runtime: PipelineRuntime, options: Mapping[str, Any]) 
 
         Rows that cannot be used are listed in the metadata and in the output manifest; the others go on.
         """
-        asked, ledger = _asked(config, runtime), runtime.ledger
+        request, ledger = _requested(config, runtime), runtime.ledger
         try:
-            read = _read(context, asked, runtime)
+            read = _read(context, request, runtime)
         except SoraPipelineError as error:
             sentence = explained(error)
-            _record_problem(ledger, names.name, asked, sentence)
+            _record_problem(ledger, names.name, request, sentence)
             raise dg.Failure(sentence, allow_retries=False) from None
         spending = ledger.money.of_production(read.production.production_id)
         return dg.MaterializeResult(
@@ -83,11 +83,11 @@ class _Read:
     costs: Estimate
 
 
-def _read(context: dg.AssetExecutionContext, asked: Asked, runtime: PipelineRuntime) -> _Read:
+def _read(context: dg.AssetExecutionContext, request: ProductionRequest, runtime: PipelineRuntime) -> _Read:
     """Read and check the manifest, and make its clips what the ledger wants."""
     settings, ledger, catalogue = runtime.settings, runtime.ledger, runtime.catalogue
     began_at = ledger.now()
-    intake = open_production(ledger, settings, runtime.names.name, asked)
+    intake = open_production(ledger, settings, runtime.names.name, request)
     snapshot = read_snapshot(intake.file, settings, catalogue, explained)
     require_affordable(ledger, intake.decided, snapshot)
     for problem in snapshot.problems[:SHOWN_ROWS]:
@@ -101,14 +101,16 @@ def _read(context: dg.AssetExecutionContext, asked: Asked, runtime: PipelineRunt
     return _Read(production, intake.decided.amends, ledger.ledger_id, snapshot, costs)
 
 
-def _record_problem(ledger: Ledger, pipeline: str, asked: Asked, error: str) -> None:
+def _record_problem(ledger: Ledger, pipeline: str, request: ProductionRequest, error: str) -> None:
     """Let people see why a manifest could not be read, where its production is known."""
-    known = [each.production_id for each in ledger.productions.of_manifest(asked.manifest, pipeline)]
-    for name in [asked.name] if asked.name else known:
+    known = [
+        production.production_id for production in ledger.productions.of_manifest(request.manifest, pipeline)
+    ]
+    for name in [request.name] if request.name else known:
         ledger.productions.record_problem(name, error)
 
 
-def _asked(config: ManifestConfig, runtime: PipelineRuntime) -> Asked:
+def _requested(config: ManifestConfig, runtime: PipelineRuntime) -> ProductionRequest:
     """Manifest, name, output and budget: the run's, else the pipeline's."""
     manifest = config.manifest or runtime.settings.manifest
     if not manifest:
@@ -118,7 +120,7 @@ def _asked(config: ManifestConfig, runtime: PipelineRuntime) -> Asked:
         )
     # A pipeline's own name and output are those of its own manifest.
     own = not config.manifest
-    return Asked(
+    return ProductionRequest(
         manifest=absolute_uri(manifest),
         name=config.production or (runtime.production if own else ""),
         output=config.output,

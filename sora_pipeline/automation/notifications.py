@@ -36,8 +36,8 @@ def build_finished_notification_sensor(runtime: PipelineRuntime) -> dg.SensorDef
     def finished_notification_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         """Tell of every production that has settled since people were told of it."""
         pauses = _Pauses(context.cursor)
-        said = _notify(runtime, pauses)
-        reason = "; ".join(said) or "no production has settled since the last one was told"
+        sentences = _notify(runtime, pauses)
+        reason = "; ".join(sentences) or "no production has settled since the last one was told"
         return dg.SensorResult(skip_reason=dg.SkipReason(reason), cursor=pauses.cursor())
 
     return finished_notification_sensor
@@ -49,24 +49,24 @@ def _notify(runtime: PipelineRuntime, pauses: "_Pauses") -> list[str]:
     now = ledger.now()
     unnotified = ledger.notifications.unnotified(now - NEWS, runtime.names.name)
     pauses.forget_all_but(unnotified)
-    said: list[str] = []
+    sentences: list[str] = []
     for production in unnotified:
         if pauses.pausing(production, now):
-            said.append(pauses.sentence(production))
+            sentences.append(pauses.sentence(production))
             continue
         try:
             if notify_if_settled(ledger, production, settings, catalogue, runtime.names.video_manifest.path):
-                said.append(f"told of {production.manifest_uri}")
+                sentences.append(f"told of {production.manifest_uri}")
         except NotificationError as problem:
             pauses.begin(production, now, problem)
-            said.append(pauses.sentence(production))
+            sentences.append(pauses.sentence(production))
             break  # a webhook that is down would use up the whole tick
         except (StoreError, FileNotFoundError) as problem:
             pauses.begin(
                 production, now, NotificationError(f"its output cannot be read: {explained(problem)}")
             )
-            said.append(pauses.sentence(production))
-    return said
+            sentences.append(pauses.sentence(production))
+    return sentences
 
 
 class _Pauses:
@@ -84,8 +84,8 @@ class _Pauses:
         """Wait twice as long as the time before, and at least as long as the webhook asks for."""
         times = self._failed.get(production.production_id, (0, "", ""))[0] + 1
         pause = min(FIRST_PAUSE * 2 ** min(times - 1, 16), LONGEST_PAUSE)
-        asked = timedelta(seconds=min(problem.retry_after_s or 0.0, NEWS.total_seconds()))
-        until = now + max(pause, asked)
+        retry_after = timedelta(seconds=min(problem.retry_after_s or 0.0, NEWS.total_seconds()))
+        until = now + max(pause, retry_after)
         self._failed[production.production_id] = times, until.isoformat(), explained(problem).rstrip(".")
 
     def sentence(self, production: Production) -> str:
@@ -97,7 +97,7 @@ class _Pauses:
     def forget_all_but(self, unnotified: Sequence[Production]) -> None:
         """What was told meanwhile, by whomever, needs no pause."""
         ids = {production.production_id for production in unnotified}
-        self._failed = {identity: each for identity, each in self._failed.items() if identity in ids}
+        self._failed = {identity: failure for identity, failure in self._failed.items() if identity in ids}
 
     def cursor(self) -> str:
         """For Dagster to keep."""

@@ -39,13 +39,13 @@ def contiguous_ranges(wanted: Iterable[str], order: Mapping[str, int], longest: 
         order: Position of every live partition key; ranges mean this order, whatever the manifest's is.
         longest: The most keys of one stretch.
     """
-    found: list[list[str]] = []
-    for key in sorted((each for each in set(wanted) if each in order), key=order.__getitem__):
-        if found and len(found[-1]) < longest and order[key] == order[found[-1][-1]] + 1:
-            found[-1].append(key)
+    ranges: list[list[str]] = []
+    for key in sorted((known for known in set(wanted) if known in order), key=order.__getitem__):
+        if ranges and len(ranges[-1]) < longest and order[key] == order[ranges[-1][-1]] + 1:
+            ranges[-1].append(key)
         else:
-            found.append([key])
-    return [PartitionRange(tuple(keys)) for keys in found]
+            ranges.append([key])
+    return [PartitionRange(tuple(keys)) for keys in ranges]
 
 
 def plan_dispatch(
@@ -60,7 +60,7 @@ def plan_dispatch(
     if not pending or free_slots < worth_a_run:
         return None
     cut = contiguous_ranges(pending, order, min(batch_size, free_slots))
-    return max(cut, key=lambda each: len(each.keys)) if cut else None
+    return max(cut, key=lambda partitions: len(partitions.keys)) if cut else None
 
 
 def plan_collect(

@@ -41,7 +41,7 @@ def build_poll_sensor(runtime: PipelineRuntime, job: Job) -> dg.SensorDefinition
         due = ledger.attempts.due(MOST_POLLS, account=account, pipeline=pipeline)
         swept = asyncio.run(_sweep(runtime, due, context)) if due else Swept()
         if given_up := time_out_elsewhere(ledger, account, pipeline, explained):
-            swept.found["timed out at an account that is not configured now"] += given_up
+            swept.counts["timed out at an account that is not configured now"] += given_up
         requests = list(_requests(context.instance, runtime))
         if not requests:
             return dg.SkipReason(swept.sentence())
@@ -63,11 +63,13 @@ def _requests(instance: dg.DagsterInstance, runtime: PipelineRuntime) -> Iterato
         return
     by_clip = {attempt.clip_key: attempt for attempt in ended}
     for partitions in _ranges(runtime, ended, order):
-        mine = [by_clip[key] for key in partitions.keys]
-        ledger.attempts.expect_collect([attempt.attempt_id for attempt in mine], requested_lease_s(settings))
-        tries = sum(attempt.result.collect_tries for attempt in mine)
+        attempts = [by_clip[key] for key in partitions.keys]
+        ledger.attempts.expect_collect(
+            [attempt.attempt_id for attempt in attempts], requested_lease_s(settings)
+        )
+        tries = sum(attempt.result.collect_tries for attempt in attempts)
         # With the batch: in another ledger on the same home, the same numbers mean other attempts.
-        run_key = f"collect:{mine[0].batch_id}:{mine[0].attempt_id}-{mine[-1].attempt_id}:{len(mine)}:{tries}"
+        run_key = f"collect:{attempts[0].batch_id}:{attempts[0].attempt_id}-{attempts[-1].attempt_id}:{len(attempts)}:{tries}"
         yield range_request(
             partitions, job_name=names.videos_job, run_key=run_key, sensor=names.of(NAME), tags={}
         )

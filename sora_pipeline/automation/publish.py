@@ -32,19 +32,19 @@ def build_publish_sensor(runtime: PipelineRuntime, job: Job) -> dg.SensorDefinit
     )
     def publish_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         """Request one run for each production that is out of date and calm."""
-        asked = _Asked(context.cursor)
-        requests = list(_requests(context.instance, runtime, asked))
+        requested = _PublishRequests(context.cursor)
+        requests = list(_requests(context.instance, runtime, requested))
         if not requests:
             return dg.SkipReason(
                 "every output manifest is up to date, or will be when its clips have settled"
             )
-        return dg.SensorResult(run_requests=requests, cursor=asked.cursor())
+        return dg.SensorResult(run_requests=requests, cursor=requested.cursor())
 
     return publish_sensor
 
 
 def _requests(
-    instance: dg.DagsterInstance, runtime: PipelineRuntime, asked: "_Asked"
+    instance: dg.DagsterInstance, runtime: PipelineRuntime, requested: "_PublishRequests"
 ) -> Iterator[dg.RunRequest]:
     settings, ledger, catalogue = runtime.settings, runtime.ledger, runtime.catalogue
     now = ledger.now()
@@ -54,7 +54,7 @@ def _requests(
             continue
         if waiting_runs(instance, runtime.names.publish_job, PRODUCTION_TAG, production.production_id):
             continue  # it will read the state of its own time
-        if asked.may_ask(production, now):
+        if requested.may_ask(production, now):
             yield _request(runtime.names, production, now)
 
 
@@ -79,22 +79,22 @@ def _request(names: PipelineNames, production: Production, now: datetime) -> dg.
     )
 
 
-class _Asked:
+class _PublishRequests:
     """Which states were asked to be published, and when: the sensor's cursor."""
 
     def __init__(self, cursor: str | None) -> None:
-        self._asked: dict[str, tuple[int, str]] = json.loads(cursor) if cursor else {}
+        self._requests: dict[str, tuple[int, str]] = json.loads(cursor) if cursor else {}
 
     def may_ask(self, production: Production, now: datetime) -> bool:
         """Whether no request is under way; notes that one is now."""
-        seq, at = self._asked.get(production.production_id, (-1, ""))
+        seq, at = self._requests.get(production.production_id, (-1, ""))
         if seq > production.published_seq and (
             timedelta(0) <= now - datetime.fromisoformat(at) < GIVEN_UP_AFTER
         ):
             return False
-        self._asked[production.production_id] = production.change_seq, now.isoformat()
+        self._requests[production.production_id] = production.change_seq, now.isoformat()
         return True
 
     def cursor(self) -> str:
         """For Dagster to keep."""
-        return json.dumps(self._asked)
+        return json.dumps(self._requests)

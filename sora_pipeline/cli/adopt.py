@@ -32,7 +32,7 @@ def adopt(
     except (RebuildError, UnknownModelError) as error:
         problem(explained(error))
         raise typer.Exit(BAD_INPUT) from None
-    (adopted,) = recovered.found.productions
+    (adopted,) = recovered.contents.productions
     production = ledger.productions.get(adopted.production_id)
     progress = progress_of(ledger, production, settings, catalogue)
     if as_json:

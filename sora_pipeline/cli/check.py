@@ -32,7 +32,7 @@ def check(
         require_affordable,
         with_amendments,
     )
-    from sora_pipeline.production.naming import Asked
+    from sora_pipeline.production.naming import ProductionRequest
     from sora_pipeline.provider.catalogue import load_catalogue
     from sora_pipeline.settings import Settings, ledger_url
     from sora_pipeline.uris import absolute_uri
@@ -40,8 +40,8 @@ def check(
     settings = Settings.from_env()
     catalogue = load_catalogue(settings.catalogue)
     ledger = Ledger(ledger_url(settings, prepare_home()))
-    asked = Asked(manifest=absolute_uri(manifest), name=name, output=output)
-    intake = open_production(ledger, settings, BUILT_IN, asked)
+    request = ProductionRequest(manifest=absolute_uri(manifest), name=name, output=output)
+    intake = open_production(ledger, settings, BUILT_IN, request)
     read = read_snapshot(intake.file, settings, catalogue, explained)
     snapshot = with_amendments(ledger, intake.decided, read)
     decided = intake.decided
@@ -62,13 +62,13 @@ def check(
                 **outlook.as_json(),
                 "problems": [
                     {
-                        "row": each.row_number,
-                        "column": each.column,
-                        "value": each.value,
-                        "problem": each.message,
-                        "allowed": each.allowed,
+                        "row": row_problem.row_number,
+                        "column": row_problem.column,
+                        "value": row_problem.value,
+                        "problem": row_problem.message,
+                        "allowed": row_problem.allowed,
                     }
-                    for each in snapshot.problems
+                    for row_problem in snapshot.problems
                 ],
             }
         )

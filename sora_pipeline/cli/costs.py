@@ -33,7 +33,7 @@ def costs(
 
     ledger, _, _ = open_ledger()
     by = list(dict.fromkeys(by))
-    table = cost_table(ledger, by, [each.production_id for each in selected(ledger, production)])
+    table = cost_table(ledger, by, [chosen.production_id for chosen in selected(ledger, production)])
     real, simulated = (
         table[table.simulated == made_up].drop(columns="simulated") for made_up in (False, True)
     )

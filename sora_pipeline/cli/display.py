@@ -36,15 +36,15 @@ class ProgressDisplay:
         self._live = (
             Live(console=errors, refresh_per_second=4, transient=True) if errors.is_terminal else None
         )
-        self._said = ""
+        self._last_shown = ""
 
     def show(self, progress: "Progress | None") -> None:
         """Show the newest look; None while the daemon starts and reads the manifest."""
         words = self._words(progress)
         if self._live is not None:
             self._live.update(self._bar(progress).append_text(words))
-        elif words.plain != self._said:
-            self._said = words.plain
+        elif words.plain != self._last_shown:
+            self._last_shown = words.plain
             errors.print(f"{self._clock()} {words.plain}")
 
     def _words(self, progress: "Progress | None") -> Text:

@@ -21,12 +21,12 @@ def doctor(
         print_json(
             {
                 "findings": [
-                    {"subject": each.subject, "healthy": each.healthy, "sentence": each.sentence}
-                    for each in findings
+                    {"subject": finding.subject, "healthy": finding.healthy, "sentence": finding.sentence}
+                    for finding in findings
                 ]
             }
         )
     else:
-        for each in findings:
-            console.print(f"{_MARKS[each.healthy]} [bold]{each.subject}[/]  {plain(each.sentence)}")
-    raise typer.Exit(BAD_INPUT if any(each.healthy is False for each in findings) else OK)
+        for finding in findings:
+            console.print(f"{_MARKS[finding.healthy]} [bold]{finding.subject}[/]  {plain(finding.sentence)}")
+    raise typer.Exit(BAD_INPUT if any(finding.healthy is False for finding in findings) else OK)

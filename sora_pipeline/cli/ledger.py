@@ -62,7 +62,9 @@ def rebuild(
         problem(explained(error))
         raise typer.Exit(BAD_INPUT) from None
     restore(ledger, recovered)
-    productions = [progress_of(ledger, each, settings, catalogue) for each in ledger.productions.all()]
+    productions = [
+        progress_of(ledger, production, settings, catalogue) for production in ledger.productions.all()
+    ]
     if as_json:
         print_json(recovered_facts(productions, recovered))
         return
@@ -76,7 +78,7 @@ def recovered_facts(productions: "list[Progress]", recovered: "Recovered") -> di
     """What came into the ledger, as JSON-able values."""
     return {
         "productions": [production_facts(progress) for progress in productions],
-        "attempts": len(recovered.found.attempts),
+        "attempts": len(recovered.contents.attempts),
         "spent_usd": _spent_usd(productions),
         "notes": [explained(each) for each in recovered.notes],
     }
@@ -99,7 +101,7 @@ def show_recovered(productions: "list[Progress]", recovered: "Recovered") -> Non
         )
     console.print(table)
     console.print(
-        f"\n{len(productions)} productions, {len(recovered.found.attempts)} attempts, {_spent_usd(productions):.2f} USD billed"
+        f"\n{len(productions)} productions, {len(recovered.contents.attempts)} attempts, {_spent_usd(productions):.2f} USD billed"
     )
 
 

@@ -65,20 +65,20 @@ class Outlook:
     def sentences(self) -> list[str]:
         """For people."""
         costs = self.costs
-        said = [
+        lines = [
             f"they cost {costs.total_usd:.2f} USD; {costs.to_pay_usd:.2f} USD of that is still to pay "
             f"({costs.clips_to_pay} clips)"
         ]
         if self.budget_usd is not None:
-            said.append(f"budget: {self.committed_usd:.2f} of {self.budget_usd:.2f} USD spent or reserved")
+            lines.append(f"budget: {self.committed_usd:.2f} of {self.budget_usd:.2f} USD spent or reserved")
         if self.daily_usd is not None:
-            said.append(f"today (UTC): {self.today_usd:.2f} of {self.daily_usd:.2f} USD spent or reserved")
+            lines.append(f"today (UTC): {self.today_usd:.2f} of {self.daily_usd:.2f} USD spent or reserved")
         if self.fitting < costs.clips_to_pay:
-            said.append(
+            lines.append(
                 f"{self.fitting} of the {costs.clips_to_pay} clips to pay fit the budget; the others stay pending until "
                 "it is raised (--budget, SORA_BUDGET_USD, SORA_BUDGET_DAILY_USD)"
             )
-        return said
+        return lines
 
     def as_json(self) -> dict[str, Any]:
         """For scripts."""

@@ -58,42 +58,42 @@ def print_json(value: Any) -> None:
 
 def row_problems(snapshot: Snapshot) -> None:
     """Every problem of every row."""
-    for each in snapshot.problems:
-        errors.print(f"[red]✗[/] {plain(each.sentence(snapshot.manifest_uri))}")
+    for row_problem in snapshot.problems:
+        errors.print(f"[red]✗[/] {plain(row_problem.sentence(snapshot.manifest_uri))}")
 
 
 def reading_notes(snapshot: Snapshot, decided: "Decided") -> list[str]:
     """What people should know about how a manifest was understood."""
-    said = []
+    notes = []
     if decided.amends:
-        said.append(
+        notes.append(
             f"{snapshot.manifest_uri} mends rows of the production {decided.plan.production_id}; its other rows stay as they are"
         )
     ignored = [name for name in snapshot.ignored_columns if not (decided.amends and name != "account")]
     if ignored:
-        said.append(
+        notes.append(
             f"left out, since the output manifest writes columns of these names itself: {', '.join(ignored)}"
         )
-    return said
+    return notes
 
 
 def outcome_rows(snapshot: Snapshot, outcomes: list[ClipOutcome]) -> list[dict[str, Any]]:
     """One JSON-able row a clip, invalid rows included."""
     rows = [
         {
-            "clip_id": each.clip_id,
-            "status": str(each.status),
-            "video_path": each.video_path,
-            "cost_usd": each.cost_usd,
-            "attempts": each.attempts,
-            "error_kind": each.error_kind,
-            "error_message": each.error_message,
-            "prediction_id": each.prediction_id,
+            "clip_id": outcome.clip_id,
+            "status": str(outcome.status),
+            "video_path": outcome.video_path,
+            "cost_usd": outcome.cost_usd,
+            "attempts": outcome.attempts,
+            "error_kind": outcome.error_kind,
+            "error_message": outcome.error_message,
+            "prediction_id": outcome.prediction_id,
         }
-        for each in outcomes
+        for outcome in outcomes
     ]
     for bad in snapshot.invalid:
-        reasons = "; ".join(f"{each.column}: {each.message}" for each in bad.problems)
+        reasons = "; ".join(f"{row_problem.column}: {row_problem.message}" for row_problem in bad.problems)
         rows.append(
             {
                 "clip_id": bad.clip_id,
@@ -128,17 +128,22 @@ def summary_table(snapshot: Snapshot, outcomes: list[ClipOutcome], *, most: int 
         table.add_column(name, no_wrap=True, justify="right" if name in ("s", "USD") else "left")
     table.add_column("video, or why not", overflow="fold")
     clips = {clip.clip_id: clip for clip in snapshot.clips}
-    ordered = sorted(outcomes, key=lambda each: each.status is ClipStatus.DELIVERED)
+    ordered = sorted(outcomes, key=lambda outcome: outcome.status is ClipStatus.DELIVERED)
     shown = outcomes if len(outcomes) <= most else ordered[:most]
-    for each in shown:
-        clip, style = clips[each.clip_id], _STYLES[each.status]
-        cost = "" if each.cost_usd is None else f"{each.cost_usd:.2f}"
-        last = each.file_name or " ".join(filter(None, [each.error_kind, each.error_message]))
+    for outcome in shown:
+        clip, style = clips[outcome.clip_id], _STYLES[outcome.status]
+        cost = "" if outcome.cost_usd is None else f"{outcome.cost_usd:.2f}"
+        last = outcome.file_name or " ".join(filter(None, [outcome.error_kind, outcome.error_message]))
         table.add_row(
-            each.clip_id, f"[{style}]{each.status}[/]", str(clip.size), str(clip.duration), cost, plain(last)
+            outcome.clip_id,
+            f"[{style}]{outcome.status}[/]",
+            str(clip.size),
+            str(clip.duration),
+            cost,
+            plain(last),
         )
     for bad in snapshot.invalid:
-        reasons = "; ".join(f"{each.column}: {each.message}" for each in bad.problems)
+        reasons = "; ".join(f"{row_problem.column}: {row_problem.message}" for row_problem in bad.problems)
         table.add_row(bad.clip_id or f"row {bad.row_number}", "[red]invalid[/]", "", "", "", plain(reasons))
     if len(shown) < len(outcomes):
         table.add_row("…", f"{len(outcomes) - len(shown)} more, all delivered", "", "", "", "")

@@ -25,10 +25,10 @@ def selected(ledger: "Ledger", names: list[str]) -> "list[Production]":
         UnknownProductionError: there is none of a name; the text lists those that there are.
     """
     everything = ledger.productions.all()
-    known = [each.production_id for each in everything]
+    known = [production.production_id for production in everything]
     for name in names:
         if name not in known:
             raise UnknownProductionError(
                 f"--production {name}: there is no production of this name; there are {', '.join(sorted(known)) or 'none'}"
             )
-    return [each for each in everything if not names or each.production_id in names]
+    return [production for production in everything if not names or production.production_id in names]

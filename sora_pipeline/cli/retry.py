@@ -22,9 +22,9 @@ def retry(
     ledger, settings, home = open_ledger()
     productions = selected(ledger, production)
     # Those of other pipelines are their own code location's: its settings are in its code.
-    if any(each.pipeline == BUILT_IN for each in productions):
+    if any(chosen.pipeline == BUILT_IN for chosen in productions):
         require_same_settings(ledger, settings, home)
-    retried = retry_clips(ledger, settings, [each.production_id for each in productions], clip)
+    retried = retry_clips(ledger, settings, [chosen.production_id for chosen in productions], clip)
     for name in retried.unknown:
         problem(
             f"--clip {name}: no manifest that was read names this clip; `sora-pipeline status` lists them"
@@ -63,9 +63,9 @@ def resume(production: list[str] = PRODUCTION) -> None:
     """Let submits go on after a bad key, an empty balance or a retired model stopped them."""
     ledger, settings, home = open_ledger()
     productions = selected(ledger, production)
-    if not production or any(each.pipeline == BUILT_IN for each in productions):
+    if not production or any(chosen.pipeline == BUILT_IN for chosen in productions):
         require_same_settings(ledger, settings, home)
-    accounts = {each.account for each in productions if each.account}
+    accounts = {chosen.account for chosen in productions if chosen.account}
     if not production:
         accounts.add(settings.account_name)
     closed = [account for account in sorted(accounts) if ledger.breakers.close(account)]

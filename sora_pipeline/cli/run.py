@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from sora_pipeline.headless.run import Ended
     from sora_pipeline.ledger import Ledger, Plan, Production
-    from sora_pipeline.production.naming import Asked
+    from sora_pipeline.production.naming import ProductionRequest
     from sora_pipeline.provider.catalogue import Catalogue
     from sora_pipeline.settings import Settings
 
@@ -60,7 +60,7 @@ def run(
 
     Exit code: 0 all clips delivered, 1 some failed, 2 bad input or configuration, 3 stopped early.
     """
-    from sora_pipeline.production.naming import Asked
+    from sora_pipeline.production.naming import ProductionRequest
     from sora_pipeline.provider.catalogue import load_catalogue
     from sora_pipeline.sandbox.embedded import check_installed
     from sora_pipeline.uris import absolute_uri
@@ -71,20 +71,20 @@ def run(
         check_installed()
     catalogue = load_catalogue(settings.catalogue)
     lifted = budget.strip().lower() == "none"
-    asked = Asked(
+    request = ProductionRequest(
         manifest=absolute_uri(manifest),
         name=name,
         output=output,
         budget_usd=_budget(budget) if budget and not lifted else None,
     )
     # Before any daemon starts: what is wrong with the file is said at once, and costs nothing.
-    plan = _plan(ledger, settings, catalogue, asked, quiet=as_json)
+    plan = _plan(ledger, settings, catalogue, request, quiet=as_json)
     # The daemon would only log why it cannot load the code location, and everybody would wait for ever.
     import sora_pipeline.definitions  # noqa: F401
 
     # A person who runs it again has dealt with what stopped it.
     ledger.breakers.close(settings.account_name)
-    requested = ledger.productions.request(plan, asked.manifest)
+    requested = ledger.productions.request(plan, request.manifest)
     if lifted:
         ledger.productions.lift_budget(requested.production_id)
     ended = _produce(ledger, settings, catalogue, requested, home, timeout or None)
@@ -96,7 +96,12 @@ def run(
 
 
 def _plan(
-    ledger: "Ledger", settings: "Settings", catalogue: "Catalogue", asked: "Asked", *, quiet: bool
+    ledger: "Ledger",
+    settings: "Settings",
+    catalogue: "Catalogue",
+    request: "ProductionRequest",
+    *,
+    quiet: bool,
 ) -> "Plan":
     """Read and check the manifest, and say what it comes to."""
     from sora_pipeline.production.intake import (
@@ -108,7 +113,7 @@ def _plan(
         with_amendments,
     )
 
-    intake = open_production(ledger, settings, BUILT_IN, asked)
+    intake = open_production(ledger, settings, BUILT_IN, request)
     decided, plan = intake.decided, intake.decided.plan
     read = read_snapshot(intake.file, settings, catalogue, explained)
     snapshot = with_amendments(ledger, decided, read)
@@ -117,7 +122,7 @@ def _plan(
     if not quiet:
         row_problems(snapshot)
     if not snapshot.clips:
-        problem(f"{asked.manifest} has no valid row; nothing was submitted")
+        problem(f"{request.manifest} has no valid row; nothing was submitted")
         raise typer.Exit(BAD_INPUT)
     for sentence in reading_notes(snapshot, decided):
         note(sentence)
@@ -219,9 +224,9 @@ def _finish(
         return STOPPED
     if not is_published(production):
         publish(ledger, production.production_id, settings, f"sora-pipeline run {uuid.uuid4().hex[:8]}")
-    found = survey(ledger, production, settings)
-    snapshot, outcomes = found.snapshot, found.outcomes
-    undelivered = [each for each in outcomes if each.status != "delivered"]
+    surveyed = survey(ledger, production, settings)
+    snapshot, outcomes = surveyed.snapshot, surveyed.outcomes
+    undelivered = [outcome for outcome in outcomes if outcome.status != "delivered"]
     code = OK if not undelivered and not snapshot.invalid else SOME_FAILED
     if ended.stopped is not None:
         code = STOPPED
@@ -238,7 +243,7 @@ def _finish(
                 "output": production.output_uri,
                 "metadata": f"{production.output_uri}/{PARQUET}",
                 "gallery": f"{production.output_uri}/{GALLERY}",
-                "counts": dict(found.counts),
+                "counts": dict(surveyed.counts),
                 "spent_usd": float(spending.spent_usd),
                 "committed_usd": float(spending.committed_usd),
                 "budget_usd": dollars(production.budget_usd),

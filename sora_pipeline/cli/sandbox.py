@@ -41,7 +41,7 @@ def command() -> Callable[..., None]:
         for name, field in SandboxSettings.model_fields.items()
     ]
     sandbox.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
-    sandbox.__annotations__ = {each.name: each.annotation for each in options}
+    sandbox.__annotations__ = {option.name: option.annotation for option in options}
     return sandbox
 
 
@@ -51,13 +51,15 @@ def _serve(given: dict[str, str | None]) -> None:
     check_installed()
     from sora_pipeline.sandbox.server import serve
 
-    said = {f"{ENVIRONMENT_PREFIX}{name.upper()}": text for name, text in given.items() if text is not None}
-    environment: dict[str, Any] = {**os.environ, **said}
+    from_options = {
+        f"{ENVIRONMENT_PREFIX}{name.upper()}": text for name, text in given.items() if text is not None
+    }
+    environment: dict[str, Any] = {**os.environ, **from_options}
     try:
         serve(SandboxSettings.from_environment(environment))
     except ValidationError as error:
-        for each in error.errors():
-            problem(f"{ENVIRONMENT_PREFIX}{str(each['loc'][0]).upper()}={each['input']}: {each['msg']}")
+        for detail in error.errors():
+            problem(f"{ENVIRONMENT_PREFIX}{str(detail['loc'][0]).upper()}={detail['input']}: {detail['msg']}")
         raise typer.Exit(BAD_INPUT) from None
     except (ValueError, OSError) as error:
         problem(str(error))

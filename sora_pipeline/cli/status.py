@@ -46,11 +46,13 @@ def status(
     catalogue = load_catalogue(settings.catalogue)
     ledger = Ledger(ledger_url(settings, prepare_home()))
     productions = selected(ledger, production)
-    looks = [progress_of(ledger, each, settings, catalogue) for each in productions]
-    to_pay = {each.production_id: still_to_pay_usd(ledger, each, settings, catalogue) for each in productions}
-    read = [each for each in productions if each.snapshot_path]
+    looks = [progress_of(ledger, chosen, settings, catalogue) for chosen in productions]
+    to_pay = {
+        chosen.production_id: still_to_pay_usd(ledger, chosen, settings, catalogue) for chosen in productions
+    }
+    read = [chosen for chosen in productions if chosen.snapshot_path]
     listed = read if production else read[:1]
-    surveys = {each.production_id: survey(ledger, each, settings) for each in listed if clips}
+    surveys = {chosen.production_id: survey(ledger, chosen, settings) for chosen in listed if clips}
     breakers = ledger.breakers.all_open()
     if as_json:
         _print_json(ledger, settings, looks, to_pay, breakers, surveys)

@@ -45,6 +45,6 @@ def _yaml_type(annotation: Any) -> Any:
     if annotation is Decimal:
         return float | str
     if get_origin(annotation) in (Union, UnionType):
-        (inner,) = (each for each in get_args(annotation) if each is not NoneType)
+        (inner,) = (member for member in get_args(annotation) if member is not NoneType)
         return _yaml_type(inner)
     return str

@@ -56,7 +56,7 @@ async def examine(configure: Callable[[Settings], ProviderConfig]) -> list[Findi
     home = prepare_home()
     findings += _local(settings, home)
     if catalogue is not None:
-        findings += [each async for each in _provider(settings, catalogue, configure)]
+        findings += [finding async for finding in _provider(settings, catalogue, configure)]
     return findings
 
 
@@ -105,8 +105,8 @@ def _local(settings: Settings, home: Path) -> Iterator[Finding]:
     with dg.DagsterInstance.get() as instance:
         alive = daemon_is_alive(instance, home)
         missing = list(_missing(instance))
-    told = "a daemon is at work" if alive else "no daemon; `sora-pipeline run` starts its own, `dev` too"
-    yield Finding("home", True if alive else None, f"{home}: {told}")
+    state = "a daemon is at work" if alive else "no daemon; `sora-pipeline run` starts its own, `dev` too"
+    yield Finding("home", True if alive else None, f"{home}: {state}")
     if missing:
         yield Finding(
             "dagster.yaml",
@@ -149,8 +149,12 @@ def _ledger(settings: Settings, home: Path) -> Finding:
             f"since {breaker.opened_at:%Y-%m-%d %H:%M} UTC, {explained(why_stopped(breaker))}",
         )
     if elsewhere:
-        said = " ".join(explained(why_left_open(account, count)) for account, count in elsewhere.items())
-        return Finding("ledger", None, f"{ledger.database.shown_url}, {productions} productions; {said}")
+        open_elsewhere = " ".join(
+            explained(why_left_open(account, count)) for account, count in elsewhere.items()
+        )
+        return Finding(
+            "ledger", None, f"{ledger.database.shown_url}, {productions} productions; {open_elsewhere}"
+        )
     return Finding("ledger", True, f"{ledger.database.shown_url}, {productions} productions")
 
 
@@ -200,9 +204,9 @@ async def _provider(
         if unreachable:
             return
         exists = await provider.model_exists(settings.model)
-    told = {
+    sentences = {
         True: f"the provider has {settings.model}",
         False: f"the provider no longer has {settings.model}; choose another with SORA_MODEL",
         None: f"the provider does not say whether it has {settings.model}; try one clip first",
     }
-    yield Finding("model", exists, told[exists])
+    yield Finding("model", exists, sentences[exists])

@@ -88,9 +88,9 @@ class HeadlessRun:
         while True:
             daemon.ensure()
             production = self._ledger.productions.get(requested.production_id)
-            asked_at = production.requested_at or since  # a clock that was set moves it
-            if production.read_at is None or production.read_at < asked_at:
-                if (problem := self._failed_to_read(requested, asked_at)) is not None:
+            requested_at = production.requested_at or since  # a clock that was set moves it
+            if production.read_at is None or production.read_at < requested_at:
+                if (problem := self._failed_to_read(requested, requested_at)) is not None:
                     return Ended(None, problem=problem)
                 self._show(None)
             elif production.error is not None:

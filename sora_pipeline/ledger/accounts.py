@@ -33,30 +33,30 @@ class Accounts:
             LedgerError: it is somewhere else, with open predictions that only that place knows; or attempts were made with
                 it that are as real as these would be simulated, or the other way round.
         """
-        mine = accounts.c.account == account.name
+        this_account = accounts.c.account == account.name
         place = {"provider": account.provider, "address": address}
         with self._database.read() as connection:
-            known = connection.execute(select(accounts).where(mine)).first()
+            known = connection.execute(select(accounts).where(this_account)).first()
         if known is not None and (known.provider, known.address) == (account.provider, address):
             return
         with self._database.exclusive() as connection:
-            known = connection.execute(select(accounts).where(mine)).first()
+            known = connection.execute(select(accounts).where(this_account)).first()
             if known is None or known.provider != account.provider:
                 self._refuse_other_kind(connection, account)
             # An emulator is started again where a port is free, and keeps its predictions.
             if known is not None and known.address != address and not account.simulated:
                 self._refuse_to_move(connection, account, known.address, address)
-            if connection.execute(update(accounts).where(mine).values(**place)).rowcount == 0:
+            if connection.execute(update(accounts).where(this_account).values(**place)).rowcount == 0:
                 connection.execute(accounts.insert().values(account=account.name, **place))
 
     @patient
     def address_of(self, name: str) -> str | None:
         """Where an account was last, if anybody said so."""
         with self._database.read() as connection:
-            found: str | None = connection.scalar(
+            address: str | None = connection.scalar(
                 select(accounts.c.address).where(accounts.c.account == name)
             )
-        return found
+        return address
 
     def _refuse_other_kind(self, connection: Connection, account: Account) -> None:
         """Slots, breaker and the day's budget are by name: real and simulated ones must not share it."""

@@ -86,11 +86,11 @@ def standing_amendments(
     kept, standing = amended(known, wanted, invalid)
     hashes = {clip.clip_id: _own_hash(clip) for clip in wanted} | dict(invalid)
     for clip_id in known:
-        mine = amendments.c.clip_key == clip_key(production_id, clip_id)
+        this_clip = amendments.c.clip_key == clip_key(production_id, clip_id)
         if clip_id in standing:
-            connection.execute(update(amendments).where(mine).values(row_hash=hashes[clip_id]))
+            connection.execute(update(amendments).where(this_clip).values(row_hash=hashes[clip_id]))
         else:
-            connection.execute(delete(amendments).where(mine))
+            connection.execute(delete(amendments).where(this_clip))
     return [replace(clip, simulated=simulated) for clip in kept]
 
 
@@ -112,16 +112,16 @@ def amend(
         invalid: The campaign's rows that could not be used: id and hash of the row.
         now: The present.
     """
-    mine = clips.c.production_id == production_id
+    of_production = clips.c.production_id == production_id
     # The file may be read with an account of the other kind; what the production is made with is not changed by it.
     simulated = connection.scalar(
         select(productions.c.simulated).where(productions.c.production_id == production_id)
     )
-    rows = {row.clip_id: row for row in connection.execute(select(clips).where(mine)).all()}
+    rows = {row.clip_id: row for row in connection.execute(select(clips).where(of_production)).all()}
     earlier = select(amendments.c.clip_key, amendments.c.row_hash)
     noted = connection.execute(earlier.where(amendments.c.production_id == production_id))
     hashes = {row.clip_key: row.row_hash for row in noted}
-    last = connection.scalar(select(func.max(clips.c.position)).where(mine)) or 0
+    last = connection.scalar(select(func.max(clips.c.position)).where(of_production)) or 0
     for number, given in enumerate(mended, start=1):
         row, key = rows.get(given.clip_id), clip_key(production_id, given.clip_id)
         present = clip_of(row.clip_id, row.spec) if row is not None and row.active else None
@@ -158,7 +158,7 @@ def _in_place_of(present: Clip, given: Clip) -> Clip:
 
 
 def _same(present: Clip, clip: Clip) -> bool:
-    texts = [{name: _text(value) for name, value in each.carried.items()} for each in (present, clip)]
+    texts = [{name: _text(value) for name, value in version.carried.items()} for version in (present, clip)]
     return present.fingerprint == clip.fingerprint and present.image == clip.image and texts[0] == texts[1]
 
 

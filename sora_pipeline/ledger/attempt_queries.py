@@ -67,10 +67,10 @@ class AttemptQueries:
         self, *, pipeline: str | None = None, production_id: str | None = None
     ) -> dict[Account, int]:
         """Accounts with predictions that only they can bring to an end, and how many those are."""
-        mine = [] if production_id is None else [among_live(attempts.c.production_id) == production_id]
+        conditions = [] if production_id is None else [among_live(attempts.c.production_id) == production_id]
         query = (
             select(attempts.c.account, attempts.c.provider, attempts.c.simulated, func.count().label("open"))
-            .where(LIVE, attempts.c.state.in_([IN_FLIGHT, SUCCEEDED, TIMED_OUT]), *mine)
+            .where(LIVE, attempts.c.state.in_([IN_FLIGHT, SUCCEEDED, TIMED_OUT]), *conditions)
             .group_by(attempts.c.account, attempts.c.provider, attempts.c.simulated)
         )
         with self._database.read() as connection:
@@ -133,12 +133,12 @@ class AttemptQueries:
 
     def of_clips(self, keys: Sequence[str]) -> list[Attempt]:
         """Every attempt of these clips, oldest first."""
-        found: list[Attempt] = []
+        fetched: list[Attempt] = []
         for chunk in chunks(list(keys)):
-            found += self._fetch(
+            fetched += self._fetch(
                 select(attempts).where(attempts.c.clip_key.in_(chunk)).order_by(attempts.c.attempt_id)
             )
-        return found
+        return fetched
 
     def of_production(self, production_id: str) -> list[Attempt]:
         """Every attempt a production ever made."""

@@ -17,7 +17,7 @@ from sora_pipeline.ledger.database import patient
 from sora_pipeline.ledger.productions import mark_changed
 from sora_pipeline.ledger.rows import attempt_of, video_columns
 from sora_pipeline.ledger.schema import LIVE, attempts, batches, clips, productions
-from sora_pipeline.ledger.spending import BudgetRoom
+from sora_pipeline.ledger.spending import RemainingBudgets
 from sora_pipeline.ledger.types import (
     LIVE_STATES,
     Account,
@@ -86,29 +86,32 @@ class Attempts(AttemptQueries):
             free = limits.max_in_flight - slots_taken_in(connection, account.name)
             standings = standings_in(connection, list(costs_micros))
             served = _served_by(connection, account)
-            budgets = BudgetRoom(connection, limits.daily_micros, self._now())
-            found = Reservation([], [], [], [])
-            for key in (each for each in costs_micros if each in standings):
+            budgets = RemainingBudgets(connection, limits.daily_micros, self._now())
+            reservation = Reservation([], [], [], [])
+            for key in (candidate for candidate in costs_micros if candidate in standings):
                 standing = standings[key]
                 if standing.latest and standing.latest.live:
                     continue
                 if not standing.active:
-                    found.unwanted.append(key)
+                    reservation.unwanted.append(key)
                 elif standing.production_id not in served or standing.clip.simulated != account.simulated:
-                    found.elsewhere.append(key)
+                    reservation.elsewhere.append(key)
                 elif free <= 0 or not (force or standing.pending(limits.max_attempts)):
                     continue
                 elif not budgets.take(standing.production_id, account, costs_micros[key]):
-                    found.no_budget.append(key)
+                    reservation.no_budget.append(key)
                 else:
                     free -= 1
                     new = _new_attempt(standing, costs_micros[key], account, batch_id, owner)
-                    found.reserved.append(self._insert(connection, new, lease_s))
-            if found.reserved:
+                    reservation.reserved.append(self._insert(connection, new, lease_s))
+            if reservation.reserved:
                 _ensure_batch(connection, batch_id, self._now())
                 if force:
-                    note_settled(connection, clips.c.clip_key.in_([each.clip_key for each in found.reserved]))
-        return found
+                    note_settled(
+                        connection,
+                        clips.c.clip_key.in_([attempt.clip_key for attempt in reservation.reserved]),
+                    )
+        return reservation
 
     def _insert(self, connection: Connection, new: dict[str, Any], lease_s: float) -> Attempt:
         now = self._now()
@@ -513,9 +516,9 @@ class Attempts(AttemptQueries):
             return moved is not None
 
         def landed() -> bool:
-            found = self._row(attempt_id)
+            row = self._row(attempt_id)
             plain = {name: value for name, value in values.items() if not isinstance(value, ClauseElement)}
-            return found["state"] == entering and all(found[name] == value for name, value in plain.items())
+            return row["state"] == entering and all(row[name] == value for name, value in plain.items())
 
         return self._database.surely(transact, landed)
 
@@ -531,10 +534,10 @@ class Attempts(AttemptQueries):
 
 def _served_by(connection: Connection, account: Account) -> set[str]:
     """Productions that an account submits for; simulated clips never reach a real one, nor the other way round."""
-    mine = select(productions.c.production_id).where(
+    served = select(productions.c.production_id).where(
         productions.c.account == account.name, productions.c.simulated == account.simulated
     )
-    return set(connection.scalars(mine))
+    return set(connection.scalars(served))
 
 
 def _new_attempt(

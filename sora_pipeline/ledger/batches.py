@@ -34,5 +34,5 @@ class Batches:
             return self._tries(connection, batch_id)
 
     def _tries(self, connection: Connection, batch_id: str) -> int:
-        found = connection.scalar(select(batches.c.submit_tries).where(batches.c.batch_id == batch_id))
-        return int(found or 0)
+        tries = connection.scalar(select(batches.c.submit_tries).where(batches.c.batch_id == batch_id))
+        return int(tries or 0)

@@ -123,10 +123,10 @@ class Breakers:
     def closed_at(self, account: str) -> datetime | None:
         """When the account's breaker was closed last; None: it is open, or was never open."""
         with self._database.read() as connection:
-            found: datetime | None = connection.scalar(
+            closed_at: datetime | None = connection.scalar(
                 select(breakers.c.closed_at).where(breakers.c.account == account)
             )
-        return found
+        return closed_at
 
 
 def _breaker_of(row: Any) -> Breaker:

@@ -53,15 +53,17 @@ class Clips:
     @patient
     def unsettled(self, production_id: str) -> dict[str, ClipStanding]:
         """How far each clip of a production is that is not delivered, or is being made once more."""
-        mine = _wanted_by(production_id)
+        wanted = _wanted_by(production_id)
         with self._database.read() as connection:
-            found = _standings(connection, and_(mine, clips.c.settled.is_distinct_from(ClipStatus.DELIVERED)))
+            not_delivered = _standings(
+                connection, and_(wanted, clips.c.settled.is_distinct_from(ClipStatus.DELIVERED))
+            )
             under_way = select(attempts.c.clip_key).where(
                 LIVE, among_live(attempts.c.production_id) == production_id
             )
-            again = [key for key in connection.scalars(under_way) if key not in found]
+            again = [key for key in connection.scalars(under_way) if key not in not_delivered]
             standings = standings_in(connection, again)
-            return found | {key: standing for key, standing in standings.items() if standing.active}
+            return not_delivered | {key: standing for key, standing in standings.items() if standing.active}
 
     @patient
     def of_production(self, production_id: str) -> list[Clip]:
@@ -123,7 +125,7 @@ class Clips:
         An open attempt counts as well: it is, or may be, paid for.
         """
         fingerprints = {clip.clip_id: clip.fingerprint for clip in wanted}
-        found: Counter[str] = Counter()
+        paid_by: Counter[str] = Counter()
         paid = or_(DELIVERED, LIVE)
         with self._database.read() as connection:
             for chunk in chunks(list(fingerprints)):
@@ -134,26 +136,26 @@ class Clips:
                     .where(clips.c.production_id.in_(productions_of(pipeline)))
                     .distinct()
                 )
-                found.update(
+                paid_by.update(
                     row.production_id
                     for row in connection.execute(query)
                     if fingerprints[row.clip_id] == row.fingerprint
                 )
-        return dict(found)
+        return dict(paid_by)
 
     @patient
     def counts(self, production_id: str, max_attempts: int) -> ClipCounts:
         """How many clips a production wants at present, by what they are at."""
-        mine = _wanted_by(production_id)
+        wanted = _wanted_by(production_id)
         given_up = attempts.c.reported_at.is_not(None).label("given_up")
         live = (
             select(attempts.c.state, given_up, clips.c.settled, func.count().label("clips"))
             .join(clips, clips.c.clip_key == attempts.c.clip_key)
-            .where(LIVE, mine)
+            .where(LIVE, wanted)
             .group_by(attempts.c.state, given_up, clips.c.settled)
         )
         by_settled = (
-            select(clips.c.settled, func.count().label("clips")).where(mine).group_by(clips.c.settled)
+            select(clips.c.settled, func.count().label("clips")).where(wanted).group_by(clips.c.settled)
         )
         pending = select(func.count()).select_from(
             _pending(max_attempts).where(clips.c.production_id == production_id).subquery()
@@ -256,16 +258,16 @@ def _wanted_by(production_id: str) -> ColumnElement[bool]:
 def note_settled(connection: Connection, whose: ColumnElement[bool]) -> None:
     """Note how these clips ended, or that they did not, within the transaction of the caller that changed it."""
     later = attempts.alias("later")
-    mine = attempts.c.clip_key == clips.c.clip_key
+    of_clip = attempts.c.clip_key == clips.c.clip_key
     delivered = (
         select(1)
-        .where(mine, DELIVERED, attempts.c.fingerprint == clips.c.fingerprint)
+        .where(of_clip, DELIVERED, attempts.c.fingerprint == clips.c.fingerprint)
         .correlate(clips)
         .exists()
     )
     failed = (
         select(1)
-        .where(mine, attempts.c.round == clips.c.round, attempts.c.state == AttemptState.FAILED)
+        .where(of_clip, attempts.c.round == clips.c.round, attempts.c.state == AttemptState.FAILED)
         .where(attempts.c.retryable.is_not(True))
         .where(
             ~select(1)
@@ -283,10 +285,10 @@ def note_settled(connection: Connection, whose: ColumnElement[bool]) -> None:
 
 def standings_in(connection: Connection, keys: list[str]) -> dict[str, ClipStanding]:
     """How far each of these clips is, within the caller's transaction."""
-    found: dict[str, ClipStanding] = {}
+    standings: dict[str, ClipStanding] = {}
     for chunk in chunks(keys):
-        found |= _standings(connection, clips.c.clip_key.in_(chunk))
-    return found
+        standings |= _standings(connection, clips.c.clip_key.in_(chunk))
+    return standings
 
 
 def _pending(max_attempts: int) -> Select[tuple[str]]:

@@ -45,10 +45,10 @@ def patient(
     """Let a question, or a transition that may as well happen twice, outlast a restart of the database."""
 
     @functools.wraps(method)
-    def asked(room: _TableType, /, *args: _Arguments.args, **kwargs: _Arguments.kwargs) -> Answer:
-        return room._database.patiently(lambda: method(room, *args, **kwargs))  # noqa: SLF001
+    def wrapper(table: _TableType, /, *args: _Arguments.args, **kwargs: _Arguments.kwargs) -> Answer:
+        return table._database.patiently(lambda: method(table, *args, **kwargs))  # noqa: SLF001
 
-    return asked
+    return wrapper
 
 
 class Database:

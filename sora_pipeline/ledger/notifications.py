@@ -67,18 +67,18 @@ class Notifications:
             production: As it was when its state was looked at.
             state: A hash of what there is to tell.
         """
-        mine = productions.c.production_id == production.production_id
+        this_production = productions.c.production_id == production.production_id
         with self._database.exclusive() as connection:
             now = connection.execute(
                 select(
                     productions.c.change_seq, productions.c.notified_seq, productions.c.notified_state
-                ).where(mine)
+                ).where(this_production)
             ).one()
             if now.change_seq != production.change_seq or now.notified_seq >= production.change_seq:
                 return None
             connection.execute(
                 update(productions)
-                .where(mine)
+                .where(this_production)
                 .values(notified_seq=production.change_seq, notified_state=state)
             )
         if now.notified_state == state:

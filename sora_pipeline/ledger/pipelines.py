@@ -35,9 +35,9 @@ class Pipelines:
     def show(self, pipeline: str, settings: Mapping[str, Any]) -> None:
         """Say what the daemon of a pipeline works with at this moment."""
         values = {"settings": dict(settings), "seen_at": self._now()}
-        mine = pipelines.c.pipeline == pipeline
+        this_pipeline = pipelines.c.pipeline == pipeline
         with self._database.exclusive() as connection:
-            if connection.execute(update(pipelines).where(mine).values(**values)).rowcount == 0:
+            if connection.execute(update(pipelines).where(this_pipeline).values(**values)).rowcount == 0:
                 connection.execute(pipelines.insert().values(pipeline=pipeline, **values))
 
     @patient

@@ -207,8 +207,8 @@ class Productions:
         values: dict[str, Any] = {"manifest_uri": plan.manifest_uri, "output_uri": plan.output_uri}
         if plan.budget_usd is not None and (plan.budget_given or not known.budget_given):
             values |= {"budget_micros": _micros(plan.budget_usd), "budget_given": plan.budget_given}
-        mine = productions.c.production_id == plan.production_id
-        connection.execute(update(productions).where(mine).values(**values))
+        this_production = productions.c.production_id == plan.production_id
+        connection.execute(update(productions).where(this_production).values(**values))
 
     def _note_read(self, connection: Connection, identity: str, read_at: datetime) -> None:
         now = self._now()
@@ -244,10 +244,10 @@ class Productions:
         Raises:
             KeyError: there is none with this name.
         """
-        found = self.find(identity)
-        if found is None:
+        production = self.find(identity)
+        if production is None:
             raise KeyError(identity)
-        return found
+        return production
 
     @patient
     def find(self, identity: str) -> Production | None:
@@ -259,8 +259,8 @@ class Productions:
 
     def all(self, pipeline: str | None = None) -> list[Production]:
         """Every production, or every one that a pipeline serves; the one read last first."""
-        mine = [] if pipeline is None else [productions.c.pipeline == pipeline]
-        return sorted(self._where(*mine), key=_last_touched, reverse=True)
+        conditions = [] if pipeline is None else [productions.c.pipeline == pipeline]
+        return sorted(self._where(*conditions), key=_last_touched, reverse=True)
 
     def of_manifest(self, manifest_uri: str, pipeline: str) -> list[Production]:
         """A pipeline's productions that this file is the manifest of."""

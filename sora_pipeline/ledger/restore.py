@@ -17,7 +17,7 @@ _ROWS = 500  # of one statement
 
 
 @dataclass(frozen=True, slots=True)
-class FoundClip:
+class RestoredClip:
     """A clip that a manifest asks for, or once did.
 
     Attributes:
@@ -38,11 +38,11 @@ class FoundClip:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class LedgerContents:
     """What was found of a lost ledger. The ids of its attempts count for nothing: they get new ones, in this order."""
 
     productions: Sequence[Production]
-    clips: Sequence[FoundClip]
+    clips: Sequence[RestoredClip]
     attempts: Sequence[Attempt]
 
 
@@ -66,7 +66,7 @@ class Restore:
                         "To have it rebuilt all the same, move that file or database away first"
                     )
 
-    def insert(self, found: Found) -> None:
+    def insert(self, contents: LedgerContents) -> None:
         """Insert everything, in one transaction.
 
         Raises:
@@ -74,16 +74,16 @@ class Restore:
         """
         with self._database.exclusive() as connection:
             known = set(connection.scalars(select(productions.c.production_id)))
-            for production in found.productions:
+            for production in contents.productions:
                 if production.production_id in known:
                     raise LedgerError(
                         f"the ledger at {self._database.shown_url} has a production {production.production_id} already, and "
                         "nothing was changed"
                     )
-            _insert(connection, productions, [asdict(each) for each in found.productions])
-            _insert(connection, clips, [_clip_row(each) for each in found.clips])
-            _insert(connection, attempts, [row_of(each) for each in found.attempts])
-            for production in found.productions:
+            _insert(connection, productions, [asdict(production) for production in contents.productions])
+            _insert(connection, clips, [_clip_row(clip) for clip in contents.clips])
+            _insert(connection, attempts, [row_of(attempt) for attempt in contents.attempts])
+            for production in contents.productions:
                 note_settled(connection, clips.c.production_id == production.production_id)
 
 
@@ -92,14 +92,14 @@ def _insert(connection: Connection, table: Table, rows: list[dict[str, Any]]) ->
         connection.execute(table.insert(), rows[start : start + _ROWS])
 
 
-def _clip_row(found: FoundClip) -> dict[str, Any]:
+def _clip_row(restored: RestoredClip) -> dict[str, Any]:
     return {
-        "clip_key": clip_key(found.production_id, found.clip.clip_id),
-        "production_id": found.production_id,
-        "clip_id": found.clip.clip_id,
-        "active": found.active,
-        "position": found.position,
-        "round": found.round,
-        "fingerprint": found.clip.fingerprint if found.fingerprint is None else found.fingerprint,
-        "spec": spec_of(found.clip),
+        "clip_key": clip_key(restored.production_id, restored.clip.clip_id),
+        "production_id": restored.production_id,
+        "clip_id": restored.clip.clip_id,
+        "active": restored.active,
+        "position": restored.position,
+        "round": restored.round,
+        "fingerprint": restored.clip.fingerprint if restored.fingerprint is None else restored.fingerprint,
+        "spec": spec_of(restored.clip),
     }

@@ -20,7 +20,7 @@ from sora_pipeline.ledger.types import (
 )
 from sora_pipeline.video import StoredVideo, VideoFacts
 
-_FACTS = tuple(each.name for each in fields(VideoFacts))
+_FACTS = tuple(field.name for field in fields(VideoFacts))
 
 
 def spec_of(clip: Clip) -> dict[str, Any]:

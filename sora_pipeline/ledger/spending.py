@@ -119,7 +119,7 @@ class Money:
         ]
 
 
-class BudgetRoom:
+class RemainingBudgets:
     """What budgets leave, within the caller's exclusive transaction: nobody else can take from them meanwhile.
 
     Args:
@@ -137,11 +137,11 @@ class BudgetRoom:
 
     def take(self, production_id: str, account: Account, cost_micros: int) -> bool:
         """Take a clip's cost; False, and nothing taken, where it fits one of the budgets no longer."""
-        mine, today = self.left(production_id), self.left_today(account.name)
-        if any(left is not None and left < cost_micros for left in (mine, today)):
+        production_left, today = self.left(production_id), self.left_today(account.name)
+        if any(left is not None and left < cost_micros for left in (production_left, today)):
             return False
-        if mine is not None:
-            self._of_production[production_id] = mine - cost_micros
+        if production_left is not None:
+            self._of_production[production_id] = production_left - cost_micros
         if today is not None:
             self._of_today[account.name] = today - cost_micros
         return True
@@ -176,9 +176,9 @@ def committed_to(connection: Connection, production_id: str) -> int:
 def _committed_today(connection: Connection, account: str, now: datetime) -> int:
     """What was sent today and is, or may be, billed; and all reservations, for they may be sent today."""
     # Not by account: SQLite would take an index by that, and read nearly all attempts for a handful.
-    mine = case((attempts.c.account == account, attempts.c.cost_micros), else_=0)
+    own_cost = case((attempts.c.account == account, attempts.c.cost_micros), else_=0)
     reserved = connection.scalar(
-        select(func.coalesce(func.sum(mine), 0)).where(LIVE, attempts.c.state == AttemptState.RESERVED)
+        select(func.coalesce(func.sum(own_cost), 0)).where(LIVE, attempts.c.state == AttemptState.RESERVED)
     )
     sent = and_(attempts.c.state != AttemptState.RESERVED, _COMMITTED)
     return int(reserved or 0) + _sum(connection, *_sent_since(account, _midnight(now)), sent)

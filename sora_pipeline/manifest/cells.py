@@ -43,10 +43,10 @@ def whole_number(value: Any, allowed: str) -> int | None:
         raise CellFault("is not a whole number", allowed)
     if isinstance(value, int):
         return value
-    found = _WHOLE.fullmatch(str(value).strip())
-    if found is None:
+    match = _WHOLE.fullmatch(str(value).strip())
+    if match is None:
         raise CellFault("is not a whole number", allowed)
-    return int(found[1])
+    return int(match[1])
 
 
 def frame_size(value: Any, allowed: str) -> Size | None:
@@ -54,10 +54,10 @@ def frame_size(value: Any, allowed: str) -> Size | None:
     written = text(value, allowed)
     if written is None:
         return None
-    found = _SIZE.fullmatch(written)
-    if found is None:
+    match = _SIZE.fullmatch(written)
+    if match is None:
         raise CellFault("is not a size", allowed)
-    return Size(int(found[1]), int(found[2]))
+    return Size(int(match[1]), int(match[2]))
 
 
 def given_id(value: Any) -> str | None:

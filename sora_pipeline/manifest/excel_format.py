@@ -107,8 +107,8 @@ def _cells_without_result(content: bytes, sheet: str | None) -> list[str]:
 
 
 def _has_no_result(attributes: bytes, inside: bytes) -> bool:
-    found = _TYPE.search(attributes)
-    kind = found[1] if found else b"n"
+    declared = _TYPE.search(attributes)
+    kind = declared[1] if declared else b"n"
     # A text may be empty, and a result all the same.
     return kind == b"e" or (kind == b"n" and bool(_FORMULA.search(inside)) and not _VALUE.search(inside))
 

@@ -28,8 +28,8 @@ SCHEMA_VERSION = "2"
 SCHEMA_VERSION_KEY = "sora_pipeline.schema_version"
 INVALID_ROW = "invalid_row"
 
-_REPORTED = tuple(each.name for each in fields(ClipOutcome) if each.name != "facts")
-_FACTS = tuple(each.name for each in fields(VideoFacts))
+_REPORTED = tuple(field.name for field in fields(ClipOutcome) if field.name != "facts")
+_FACTS = tuple(field.name for field in fields(VideoFacts))
 _reported, _facts = attrgetter(*_REPORTED), attrgetter(*_FACTS)
 
 _Row = tuple[dict[str, Any], Mapping[str, Any]]  # the contract's cells, the carried cells
@@ -109,7 +109,9 @@ def invalid_ids(snapshot: Snapshot) -> list[tuple[InvalidRow, str]]:
         if name is None:
             derived = f"row-{bad.row_hash[:8]}"
             numbered = (f"{derived}-{number}" for number in itertools.count(2))
-            name = next(each for each in itertools.chain([derived], numbered) if each not in taken)
+            name = next(
+                candidate for candidate in itertools.chain([derived], numbered) if candidate not in taken
+            )
             taken.add(name)
         named.append((bad, name))
     return named

@@ -43,7 +43,9 @@ def failed_csv(snapshot: Snapshot, outcomes: Iterable[ClipOutcome], production: 
     folder. ``error_message`` is dropped when the file is read. Ambiguous clips may have been paid for, so that handing the
     file in must not send them again: they are left out.
     """
-    failed = {each.clip_id: each.error_message for each in outcomes if each.status is ClipStatus.FAILED}
+    failed = {
+        outcome.clip_id: outcome.error_message for outcome in outcomes if outcome.status is ClipStatus.FAILED
+    }
     rows = [
         (clip.row_number, _clip_cells(clip, failed[clip.clip_id], snapshot))
         for clip in snapshot.clips
@@ -59,9 +61,9 @@ def failed_csv(snapshot: Snapshot, outcomes: Iterable[ClipOutcome], production: 
 
 
 def _clip_cells(clip: Clip, error: str | None, snapshot: Snapshot) -> list[str | None]:
-    asked = [clip.prompt, clip.image, str(clip.duration), str(clip.size), clip.model, None]
+    requested = [clip.prompt, clip.image, str(clip.duration), str(clip.size), clip.model, None]
     carried = [_cell(clip.carried.get(name)) for name in snapshot.carried_columns]
-    return [clip.clip_id, *asked, *carried, _cell(error, foreign=True)]
+    return [clip.clip_id, *requested, *carried, _cell(error, foreign=True)]
 
 
 def _invalid_cells(bad: InvalidRow, reported_id: str, snapshot: Snapshot) -> list[str | None]:

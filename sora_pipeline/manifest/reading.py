@@ -142,13 +142,13 @@ def _check_names(uri: str, names: tuple[str, ...]) -> None:
 
 
 def _no_prompt(names: tuple[str, ...]) -> str:
-    found = [name for name in names if name]
-    by_lower = {name.lower(): name for name in found}
+    present = [name for name in names if name]
+    by_lower = {name.lower(): name for name in present}
     near = difflib.get_close_matches("prompt", by_lower, n=1, cutoff=0.7)
     hint = f' Rename "{by_lower[near[0]]}" to "prompt".' if near else " Add one."
     others = either([f'"{name}"' for name in INPUT_COLUMNS[1:]])
     return (
-        f"there is no prompt column (found: {_listed(found) or 'none'}). The first line must name the columns; prompt is "
+        f"there is no prompt column (found: {_listed(present) or 'none'}). The first line must name the columns; prompt is "
         f"required, {others} may be there, and any other is carried through.{hint}"
     )
 

@@ -101,8 +101,8 @@ def _clip_id(value: Any, info: ValidationInfo) -> str | None:
     written = cells.given_id(value)
     takes = info.data.get("takes", 1)
     if written and len(take_id(written, takes)) > MAX_ID_CHARS:
-        room = MAX_ID_CHARS - len(take_id("", takes))
-        raise CellFault(f"is too long for {takes} takes", f"up to {room} characters")
+        max_chars = MAX_ID_CHARS - len(take_id("", takes))
+        raise CellFault(f"is too long for {takes} takes", f"up to {max_chars} characters")
     return written
 
 

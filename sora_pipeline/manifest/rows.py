@@ -102,10 +102,10 @@ def _readable_id(raw: RawRow, rules: RowRules) -> tuple[str | None, bool]:
     def readable(column: str, read: Callable[[Any, str], Any], default: object) -> object:
         value = raw.values.get(column)
         try:
-            found = read(value, "")
+            cell = read(value, "")
         except CellFault:
             return value
-        return default if found is None else found
+        return default if cell is None else cell
 
     image = readable("image", cells.text, None)
     derived = derived_id(

@@ -81,10 +81,10 @@ def fit_image(content: bytes, size: Size, fit: ImageFit, *, name: str = "the ima
     Raises:
         ImageError: not a readable PNG, JPEG or WebP, too many pixels, or another size where ``fit`` is ``error``.
     """
-    found, image = _open(content, name)
+    image_format, image = _open(content, name)
     with image:
         _decode(image, name)
-        orientation = _orientation(image, content, found)
+        orientation = _orientation(image, content, image_format)
         done: list[str] = []
         try:
             picture = _plain(image, content, done)
@@ -98,9 +98,9 @@ def fit_image(content: bytes, size: Size, fit: ImageFit, *, name: str = "the ima
                 picture = _resized(picture, size, fit)
                 done.append(f"{_VERBS[fit]} from {original}")
             fitted, media_type = (
-                _encoded(picture, found, image.info.get("icc_profile"))
+                _encoded(picture, image_format, image.info.get("icc_profile"))
                 if done
-                else (content, _MEDIA_TYPES[found])
+                else (content, _MEDIA_TYPES[image_format])
             )
         except (OSError, ValueError, MemoryError) as error:
             raise ImageError(f"Image {name} could not be converted: {error}.") from error
@@ -111,7 +111,7 @@ def fit_image(content: bytes, size: Size, fit: ImageFit, *, name: str = "the ima
         height=size.height,
         original_width=original.width,
         original_height=original.height,
-        original_format=found,
+        original_format=image_format,
         original_sha256=hashlib.sha256(content).hexdigest(),
         action=", ".join(done) or "as it is",
     )
@@ -120,8 +120,8 @@ def fit_image(content: bytes, size: Size, fit: ImageFit, *, name: str = "the ima
 _VERBS = {ImageFit.CROP: "cropped", ImageFit.PAD: "padded", ImageFit.STRETCH: "stretched"}
 
 
-def _mismatch(name: str, found: Size, asked: Size) -> str:
-    return f"Image {name} is {found}, but its clip is {asked}, and providers accept no other size."
+def _mismatch(name: str, actual: Size, wanted: Size) -> str:
+    return f"Image {name} is {actual}, but its clip is {wanted}, and providers accept no other size."
 
 
 def _open(content: bytes, name: str) -> tuple[str, "ImageFile"]:
@@ -133,25 +133,25 @@ def _open(content: bytes, name: str) -> tuple[str, "ImageFile"]:
 
     if not content:
         raise ImageError(f"Image {name} is empty (0 bytes); {ALLOWED} are allowed.")
-    found = format_of(content)
+    image_format = format_of(content)
     classes: dict[str, Callable[[IO[bytes]], ImageFile]] = {
         "PNG": PngImageFile,
         "JPEG": JpegImageFile,
         "WebP": WebPImageFile,
     }
-    if found not in classes:
-        what = "of an unknown format" if found == "unknown" else f"{found}"
+    if image_format not in classes:
+        what = "of an unknown format" if image_format == "unknown" else f"{image_format}"
         raise ImageError(f"Image {name} is {what}; {ALLOWED} are allowed.")
     try:
-        image = classes[found](io.BytesIO(content))
+        image = classes[image_format](io.BytesIO(content))
     except Exception as error:  # damaged headers raise nearly anything
-        raise ImageError(f"Image {name} is a damaged {found}: {error}.") from error
+        raise ImageError(f"Image {name} is a damaged {image_format}: {error}.") from error
     if image.width * image.height > MAX_PIXELS:
         raise ImageError(
             f"Image {name} is {image.width}x{image.height}, {image.width * image.height / 1e6:.0f} million pixels; "
             f"at most {MAX_PIXELS / 1e6:.0f} million are allowed."
         )
-    return found, image
+    return image_format, image
 
 
 def _decode(image: "ImageFile", name: str) -> None:
@@ -161,11 +161,11 @@ def _decode(image: "ImageFile", name: str) -> None:
         raise ImageError(f"Image {name} is damaged or cut off: {error}.") from error
 
 
-def _orientation(image: "ImageFile", content: bytes, found: str) -> int:
+def _orientation(image: "ImageFile", content: bytes, image_format: str) -> int:
     """The EXIF orientation, 1 to 8; 1 where there is none or it is nonsense."""
     from PIL import Image
 
-    raw = _png_exif(content) if found == "PNG" else image.info.get("exif")
+    raw = _png_exif(content) if image_format == "PNG" else image.info.get("exif")
     if not raw:
         return 1
     try:
@@ -245,10 +245,10 @@ def _resized(picture: "Image", size: Size, fit: ImageFit) -> "Image":
     return padded
 
 
-def _encoded(picture: "Image", found: str, profile: bytes | None) -> tuple[bytes, str]:
+def _encoded(picture: "Image", image_format: str, profile: bytes | None) -> tuple[bytes, str]:
     picture = _srgb(picture, profile)
     out = io.BytesIO()
-    if found == "JPEG":
+    if image_format == "JPEG":
         picture.save(out, "JPEG", quality=95, subsampling=0)
         return out.getvalue(), "image/jpeg"
     picture.save(out, "PNG", compress_level=6)

@@ -45,11 +45,11 @@ class FittedImages:
             known = self._images.get(key)
             if known is not None:
                 self._images.move_to_end(key)
-                mine = None
+                to_make = None
             else:
-                known = mine = self._images[key] = Future()
-        if mine is not None:
-            self._make(key, mine)
+                known = to_make = self._images[key] = Future()
+        if to_make is not None:
+            self._make(key, to_make)
         try:
             return known.result()
         except ImageError as problem:

@@ -161,5 +161,7 @@ def _explain(uri: str, error: Exception) -> ImageError:
         return ImageError(f"Image {name} could not be read in time.", transient=True)
     # What is left from a local disk is a bad path; from a network it is the network.
     transient = "://" in uri and not isinstance(error, ValueError)
-    said = str(error).replace(uri, name).partition("\n")[0][:200]
-    return ImageError(f"Image {name} could not be read: {type(error).__name__}: {said}", transient=transient)
+    message = str(error).replace(uri, name).partition("\n")[0][:200]
+    return ImageError(
+        f"Image {name} could not be read: {type(error).__name__}: {message}", transient=transient
+    )

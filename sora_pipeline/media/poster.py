@@ -51,15 +51,15 @@ def _frame(path: Path, at: float) -> "Image":
         start, length = stream.start_time or 0, stream.duration or 0
         target = start + int(length * at)
         container.seek(target, stream=stream)  # to the key frame before it
-        found = None
+        chosen = None
         for frame in container.decode(stream):
-            found = frame
+            chosen = frame
             if frame.pts is None or frame.pts >= target:
                 break
-        if found is None:
+        if chosen is None:
             raise ValueError(f"{path.name} has no frame at {at:.0%}")
         # PyAV does not say that this is a PIL image.
-        return cast("Image", found.to_image())  # type: ignore[no-untyped-call]
+        return cast("Image", chosen.to_image())  # type: ignore[no-untyped-call]
 
 
 def _jpeg(picture: "Image", quality: int) -> bytes:

@@ -109,14 +109,16 @@ def _check_structure(path: Path) -> bool:
 
 
 def _described(head: bytes) -> str:
-    found = format_of(head)
-    if found in {"unknown", "JSON", "a web page", "XML"}:
+    file_format = format_of(head)
+    if file_format in {"unknown", "JSON", "a web page", "XML"}:
         start = head[:80].decode("utf-8", "replace")
         shown = "".join(c if c.isprintable() else "\N{MIDDLE DOT}" for c in start)
         return (
-            f"it begins with {shown!r}" if found == "unknown" else f"it is {found}, beginning with {shown!r}"
+            f"it begins with {shown!r}"
+            if file_format == "unknown"
+            else f"it is {file_format}, beginning with {shown!r}"
         )
-    return f"it is {found}"
+    return f"it is {file_format}"
 
 
 @dataclass(frozen=True, slots=True)

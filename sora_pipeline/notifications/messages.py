@@ -105,9 +105,11 @@ def escaped(text: str) -> str:
 def _troubles(outcomes: Iterable[ClipOutcome]) -> Iterator[str]:
     """A line a clip that failed or may have been billed for nothing."""
     troubles = [outcome for outcome in outcomes if outcome.status in _TROUBLES]
-    for each in troubles[:MOST_CLIPS]:
-        reason = ": ".join(filter(None, [each.error_kind, each.error_message])) or "no reason was recorded"
-        yield f"• `{each.clip_id}` {each.status}: {escaped(reason)}"
+    for outcome in troubles[:MOST_CLIPS]:
+        reason = (
+            ": ".join(filter(None, [outcome.error_kind, outcome.error_message])) or "no reason was recorded"
+        )
+        yield f"• `{outcome.clip_id}` {outcome.status}: {escaped(reason)}"
     if len(troubles) > MOST_CLIPS:
         yield f"and {len(troubles) - MOST_CLIPS} more"
 

@@ -63,13 +63,13 @@ def notify_if_settled(
     progress = progress_of(ledger, production, settings, catalogue)
     if not progress.settled or not (progress.published or progress.stopped):
         return False
-    found = survey(ledger, production, settings)
-    telling = ledger.notifications.claim(production, _state(progress, found))
+    surveyed = survey(ledger, production, settings)
+    telling = ledger.notifications.claim(production, _state(progress, surveyed))
     if telling is None:
         return False
     spending = ledger.money.of_production(production.production_id)
     try:
-        message = finished_message(progress, found, spending, settings.ui_url, video_manifest)
+        message = finished_message(progress, surveyed, spending, settings.ui_url, video_manifest)
         send(message, settings)
     except BaseException:
         ledger.notifications.give_back(telling)
@@ -80,7 +80,9 @@ def notify_if_settled(
 def _state(progress: Progress, survey: Survey) -> str:
     """What makes a state another one: not amounts and times in a sentence, which change while nothing else does."""
     stopped = re.sub(r"[\d.]+", "", progress.stopped.sentence.partition(":")[0] if progress.stopped else "")
-    clips = [[each.clip_id, each.status, each.attempts, each.error_kind] for each in survey.outcomes]
+    clips = [
+        [outcome.clip_id, outcome.status, outcome.attempts, outcome.error_kind] for outcome in survey.outcomes
+    ]
     return hashlib.sha256(json.dumps([survey.snapshot.snapshot_sha256, stopped, clips]).encode()).hexdigest()
 
 

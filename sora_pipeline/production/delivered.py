@@ -56,11 +56,11 @@ def delivered_production(ledger: Ledger, pipeline: str, name: str) -> DeliveredP
     Raises:
         NotDeliveredError: it has none of this name; the text lists those that it has.
     """
-    found: LedgerProduction | None = ledger.productions.find(name)
-    if found is None or found.pipeline != pipeline:
-        known = ", ".join(production.production_id for production in ledger.productions.all(pipeline))
+    production: LedgerProduction | None = ledger.productions.find(name)
+    if production is None or production.pipeline != pipeline:
+        known = ", ".join(other.production_id for other in ledger.productions.all(pipeline))
         raise NotDeliveredError(f"there is no production {name}; there are {known or 'none'}")
-    return DeliveredProduction(found.production_id, found.output_uri)
+    return DeliveredProduction(production.production_id, production.output_uri)
 
 
 def delivered_video(ledger: Ledger, partition_key: str) -> StoredVideo:

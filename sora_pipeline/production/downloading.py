@@ -82,8 +82,8 @@ class Download:
         self._validator, self._written, self._total = None, 0, None
 
     def _continued_by(self, response: "httpx.Response") -> bool:
-        found = _RANGE.match(response.headers.get("content-range", ""))
-        same = found is not None and (int(found.group(1)), int(found.group(2))) == (
+        content_range = _RANGE.match(response.headers.get("content-range", ""))
+        same = content_range is not None and (int(content_range.group(1)), int(content_range.group(2))) == (
             self._written,
             self._total,
         )

@@ -79,17 +79,17 @@ def examine(ledger: Ledger, production: Production, *, every_hash: bool) -> list
     if rows is None:
         sentence = f"{store.uri_of(PARQUET)} is missing; materialize video_manifest, which writes it again"
         return [Verdict(ROWS, healthy=False, serious=True, sentence=sentence)]
-    asked = [clip.clip_id for clip in ledger.clips.of_production(production.production_id)]
+    expected = [clip.clip_id for clip in ledger.clips.of_production(production.production_id)]
     snapshot = newest_snapshot(production)
-    asked += [reported_id for _, reported_id in invalid_ids(snapshot) if reported_id not in set(asked)]
+    expected += [reported_id for _, reported_id in invalid_ids(snapshot) if reported_id not in set(expected)]
     attempts = ledger.attempts.of_production(production.production_id)
     delivered = [row for row in rows if row["status"] == "delivered"]
     return [
-        _rows(rows, set(asked)),
+        _rows(rows, set(expected)),
         _delivered(rows),
         _files(ledger, store, delivered, attempts, every_hash=every_hash),
         _as_asked(delivered),
-        _spend(rows, [each for each in attempts if each.account.simulated == production.simulated]),
+        _spend(rows, [attempt for attempt in attempts if attempt.account.simulated == production.simulated]),
         _ambiguous(rows),
     ]
 
@@ -105,10 +105,10 @@ def _published(store: OutputStore) -> list[_Row] | None:
     return list(pq.read_table(pa.BufferReader(content), columns=list(_COLUMNS)).to_pylist())
 
 
-def _rows(rows: Sequence[_Row], asked: set[str]) -> Verdict:
-    found = [row["clip_id"] for row in rows]
-    missing, extra = sorted(asked - set(found)), sorted(set(found) - asked)
-    twice = sorted(clip_id for clip_id, count in Counter(found).items() if count > 1)
+def _rows(rows: Sequence[_Row], expected: set[str]) -> Verdict:
+    published = [row["clip_id"] for row in rows]
+    missing, extra = sorted(expected - set(published)), sorted(set(published) - expected)
+    twice = sorted(clip_id for clip_id, count in Counter(published).items() if count > 1)
     wrong = [f"missing: {_some(missing)}"] if missing else []
     wrong += [f"not asked for: {_some(extra)}"] if extra else []
     wrong += [f"there twice: {_some(twice)}"] if twice else []
@@ -118,7 +118,7 @@ def _rows(rows: Sequence[_Row], asked: set[str]) -> Verdict:
         healthy=not wrong,
         serious=True,
         sentence=sentence + ("; materialize video_manifest again" if wrong else ""),
-        facts={"rows": len(rows), "asked": len(asked)},
+        facts={"rows": len(rows), "asked": len(expected)},
     )
 
 

@@ -21,7 +21,7 @@ from sora_pipeline.manifest.snapshot_parquet import snapshot_from_parquet, snaps
 from sora_pipeline.media.fit import ImageFit
 from sora_pipeline.media.images import ImageError
 from sora_pipeline.production.context import image_cache
-from sora_pipeline.production.naming import Asked, Decided, decide, refuse_paid_elsewhere
+from sora_pipeline.production.naming import Decided, ProductionRequest, decide, refuse_paid_elsewhere
 from sora_pipeline.production.ownership import claim, require_free
 from sora_pipeline.provider.catalogue import Catalogue
 from sora_pipeline.settings import Settings, SettingsError
@@ -75,7 +75,7 @@ class Estimate:
         return fits
 
 
-def open_production(ledger: Ledger, settings: Settings, pipeline: str, asked: Asked) -> Intake:
+def open_production(ledger: Ledger, settings: Settings, pipeline: str, request: ProductionRequest) -> Intake:
     """Read a manifest's file, and find out which production it is for; costs nothing and writes nothing.
 
     Raises:
@@ -84,8 +84,8 @@ def open_production(ledger: Ledger, settings: Settings, pipeline: str, asked: As
         OutputOwnedError: the output is another production's, or another ledger's.
         StoreError: the output cannot be read.
     """
-    file = read_manifest(asked.manifest)
-    decided = decide(ledger, settings, pipeline, asked, file)
+    file = read_manifest(request.manifest)
+    decided = decide(ledger, settings, pipeline, request, file)
     require_free(decided.plan.output_uri, ledger, decided.plan.production_id)
     return Intake(decided, file)
 

@@ -22,7 +22,7 @@ class ProductionNameError(SoraPipelineError):
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ProductionRequest:
     """What somebody asks to be produced; empty: not said.
 
     Attributes:
@@ -55,15 +55,17 @@ class Decided:
     named: bool
 
 
-def decide(ledger: Ledger, settings: Settings, pipeline: str, asked: Asked, file: ManifestFile) -> Decided:
+def decide(
+    ledger: Ledger, settings: Settings, pipeline: str, request: ProductionRequest, file: ManifestFile
+) -> Decided:
     """Which production a manifest is for.
 
     Raises:
         ProductionNameError: the name is not allowed, or is that of a production with another manifest, or of another
             pipeline's; or mended rows are to go elsewhere than their production.
     """
-    amended = _amended(ledger, pipeline, asked, file)
-    name = amended.production_id if amended else asked.name or _name_of(ledger, pipeline, file.uri)
+    amended = _amended(ledger, pipeline, request, file)
+    name = amended.production_id if amended else request.name or _name_of(ledger, pipeline, file.uri)
     if not is_name(name):
         raise ProductionNameError(f"{name!r} cannot be the name of a production; allowed: {NAME_RULE}")
     known = amended or ledger.productions.find(name)
@@ -72,13 +74,13 @@ def decide(ledger: Ledger, settings: Settings, pipeline: str, asked: Asked, file
             f"the production {name} belongs to {_shown(known.pipeline)} in this ledger, not to {_shown(pipeline)}; give this "
             "one another name"
         )
-    if known and known.manifest_uri != file.uri and not (asked.name or amended):
+    if known and known.manifest_uri != file.uri and not (request.name or amended):
         raise ProductionNameError(
             f"the production {name} is made from {known.manifest_uri}, and this is {file.uri}",
             "manifest_moved",
             production=name,
         )
-    output = absolute_uri(asked.output).rstrip("/") if asked.output else known.output_uri if known else ""
+    output = absolute_uri(request.output).rstrip("/") if request.output else known.output_uri if known else ""
     if amended and output != amended.output_uri:
         raise ProductionNameError(
             f"{file.uri} amends rows of the production {name}, whose videos go to {amended.output_uri}, not to {output}",
@@ -90,10 +92,10 @@ def decide(ledger: Ledger, settings: Settings, pipeline: str, asked: Asked, file
         manifest_uri=known.manifest_uri if known and amended else file.uri,
         output_uri=output or default_output(settings, name).rstrip("/"),
         account=account_of(settings),
-        budget_usd=settings.budget_usd if asked.budget_usd is None else asked.budget_usd,
-        budget_given=asked.budget_usd is not None,
+        budget_usd=settings.budget_usd if request.budget_usd is None else request.budget_usd,
+        budget_given=request.budget_usd is not None,
     )
-    return Decided(plan, amended is not None, known, named=bool(asked.name))
+    return Decided(plan, amended is not None, known, named=bool(request.name))
 
 
 def default_output(settings: Settings, name: str) -> str:
@@ -142,12 +144,14 @@ def _shown(pipeline: str) -> str:
     return f"the pipeline {pipeline}" if pipeline else "the built-in pipeline"
 
 
-def _amended(ledger: Ledger, pipeline: str, asked: Asked, file: ManifestFile) -> Production | None:
+def _amended(
+    ledger: Ledger, pipeline: str, request: ProductionRequest, file: ManifestFile
+) -> Production | None:
     """The production whose rows a file mends: a ``failed.csv``, wherever it was saved, names it in every row."""
     if len(file.productions) != 1:
         return None
     (name,) = file.productions
-    if asked.name not in ("", name):
+    if request.name not in ("", name):
         return None
     known = ledger.productions.find(name)
     if known is None or known.pipeline != pipeline or known.manifest_uri == file.uri:
@@ -159,7 +163,7 @@ def _name_of(ledger: Ledger, pipeline: str, uri: str) -> str:
     """The production that was made from this file before, or else the file's own name."""
     before = ledger.productions.of_manifest(uri, pipeline)
     if len(before) > 1:
-        names = ", ".join(each.production_id for each in before)
+        names = ", ".join(production.production_id for production in before)
         raise ProductionNameError(
             f"{uri} is the manifest of several productions ({names})", "several_productions"
         )

@@ -97,20 +97,20 @@ def read_ownership(store: OutputStore) -> Ownership | None:
         return None
     try:
         _refuse_newer(store, _Versioned.model_validate_json(content))
-        told = _OwnerFile.model_validate_json(content)
+        owner_file = _OwnerFile.model_validate_json(content)
     except ValidationError:
         raise OutputOwnedError(
             f"{store.uri_of(OWNER)} is damaged, so nobody can say whose output that is. Use another output, or, if no other "
             "production goes there, remove that file"
         ) from None
-    known = told.model_dump(exclude={"format"})
+    known = owner_file.model_dump(exclude={"format"})
     return Ownership(**known)
 
 
-def _refuse_newer(store: OutputStore, told: _Versioned) -> None:
-    if told.format > FORMAT_VERSION:
+def _refuse_newer(store: OutputStore, file: _Versioned) -> None:
+    if file.format > FORMAT_VERSION:
         raise OutputOwnedError(
-            f"{store.uri} was written by a newer version of sora-pipeline (output format {told.format}, known here: "
+            f"{store.uri} was written by a newer version of sora-pipeline (output format {file.format}, known here: "
             f"{FORMAT_VERSION}). Install that version; nothing was changed"
         )
 
@@ -123,21 +123,21 @@ def require_free(output_uri: str, ledger: Ledger, production_id: str) -> None:
         StoreError: it cannot be read.
     """
     store = OutputStore(output_uri)
-    found = read_ownership(store)
+    owner = read_ownership(store)
     others = [
-        each.production_id
-        for each in ledger.productions.of_output(output_uri)
-        if each.production_id != production_id
+        other.production_id
+        for other in ledger.productions.of_output(output_uri)
+        if other.production_id != production_id
     ]
-    for each in ledger.productions.all():
-        within = output_uri.removeprefix(f"{each.output_uri}/")
+    for other in ledger.productions.all():
+        within = output_uri.removeprefix(f"{other.output_uri}/")
         if within != output_uri and within.split("/")[0] in _FOLDERS:
-            raise _taken(OutputStore(each.output_uri), each.production_id, production_id)
-    if found is None:
+            raise _taken(OutputStore(other.output_uri), other.production_id, production_id)
+    if owner is None:
         if others:
             raise _taken(store, others[0], production_id)
-        mine = ledger.productions.find(production_id)
-        if (mine is None or mine.output_uri != output_uri) and _holds_a_production(store):
+        own = ledger.productions.find(production_id)
+        if (own is None or own.output_uri != output_uri) and _holds_a_production(store):
             raise OutputOwnedError(
                 f"{store.uri} holds videos of a production that this ledger ({ledger.database.shown_url}) does not know: they "
                 "would be paid for again",
@@ -145,15 +145,15 @@ def require_free(output_uri: str, ledger: Ledger, production_id: str) -> None:
                 output=store.uri,
             )
         return
-    if found.ledger_id != ledger.ledger_id:
+    if owner.ledger_id != ledger.ledger_id:
         raise OutputOwnedError(
-            f"{store.uri} belongs to the production {found.production} of another ledger ({found.ledger or 'not named'}); this "
+            f"{store.uri} belongs to the production {owner.production} of another ledger ({owner.ledger or 'not named'}); this "
             f"one is {ledger.database.shown_url}, and would pay for its clips again",
             "output_of_another_ledger",
             output=store.uri,
         )
-    if found.production != production_id:
-        raise _taken(store, found.production, production_id)
+    if owner.production != production_id:
+        raise _taken(store, owner.production, production_id)
 
 
 def claim(store: OutputStore, ledger: Ledger, production: Plan | Production) -> Ownership:
@@ -164,17 +164,17 @@ def claim(store: OutputStore, ledger: Ledger, production: Plan | Production) -> 
         StoreError: it cannot be written.
     """
     require_free(production.output_uri, ledger, production.production_id)
-    found = read_ownership(store)
+    previous = read_ownership(store)
     wanted = Ownership(
         production=production.production_id,
         pipeline=production.pipeline,
         ledger_id=ledger.ledger_id,
         ledger=ledger.database.shown_url,
         manifest=production.manifest_uri,
-        published_at=found.published_at if found else None,
-        written=found.written if found else {},
+        published_at=previous.published_at if previous else None,
+        written=previous.written if previous else {},
     )
-    if wanted != found:
+    if wanted != previous:
         write_ownership(store, wanted)
     return wanted
 
@@ -201,7 +201,7 @@ def write_ownership(store: OutputStore, ownership: Ownership) -> None:
     Raises:
         StoreError: it cannot be written.
     """
-    told = _OwnerFile(
+    owner_file = _OwnerFile(
         format=FORMAT_VERSION,
         production=ownership.production,
         pipeline=ownership.pipeline,
@@ -211,7 +211,7 @@ def write_ownership(store: OutputStore, ownership: Ownership) -> None:
         published_at=ownership.published_at,
         written=ownership.written,
     )
-    content = json.dumps(told.model_dump(mode="json"), ensure_ascii=False, indent=2) + "\n"
+    content = json.dumps(owner_file.model_dump(mode="json"), ensure_ascii=False, indent=2) + "\n"
     store.replace_bytes(OWNER, content.encode())
 
 

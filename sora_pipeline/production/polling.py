@@ -20,22 +20,22 @@ CONCURRENT_POLLS = 100
 SLOWEST_POLL_S = 60.0
 LONG_UNSEEN = timedelta(minutes=5)
 """A poll that comes so much later than planned says that nothing was polled meanwhile."""
-TOLD_TO_WAIT = "refused for polling too fast"
+RATE_LIMITED = "refused for polling too fast"
 
 
 @dataclass(slots=True)
 class Swept:
     """What a sweep over predictions found."""
 
-    found: Counter[str] = field(default_factory=Counter)  # by what became of the prediction
+    counts: Counter[str] = field(default_factory=Counter)  # by what became of the prediction
     left_for_next_time: int = 0
 
     def sentence(self) -> str:
         """For the log and the sensor's tick."""
-        parts = [f"{count} {what}" for what, count in sorted(self.found.items())]
+        parts = [f"{count} {what}" for what, count in sorted(self.counts.items())]
         if self.left_for_next_time:
             parts.append(f"{self.left_for_next_time} left for the next tick")
-        return f"polled {sum(self.found.values())}: {', '.join(parts) or 'none due'}"
+        return f"polled {sum(self.counts.values())}: {', '.join(parts) or 'none due'}"
 
 
 async def sweep(context: RunContext, attempts: Sequence[Attempt], *, budget_s: float) -> Swept:
@@ -52,10 +52,10 @@ async def sweep(context: RunContext, attempts: Sequence[Attempt], *, budget_s: f
 
     async def one(attempt: Attempt) -> None:
         async with gate:
-            if time.monotonic() > stop_at or swept.found[TOLD_TO_WAIT]:
+            if time.monotonic() > stop_at or swept.counts[RATE_LIMITED]:
                 swept.left_for_next_time += 1
                 return
-            swept.found[await poll_one(context, attempt)] += 1
+            swept.counts[await poll_one(context, attempt)] += 1
 
     async with asyncio.TaskGroup() as group:
         for attempt in attempts:
@@ -95,7 +95,7 @@ async def poll_one(context: RunContext, attempt: Attempt) -> str:
         context.say(f"{attempt.clip_key}: no usable answer to a poll ({error.kind}): {error.message}")
         if error.kind is ErrorKind.RATE_LIMITED and isinstance(error, TransientError):
             _keep_waiting(context, attempt, None, at_least_s=error.retry_after_s or 0)
-            return TOLD_TO_WAIT
+            return RATE_LIMITED
         return _keep_waiting(context, attempt, None)
     if prediction.warning:
         context.say(f"{attempt.clip_key}: {prediction.warning}")

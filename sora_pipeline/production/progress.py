@@ -58,25 +58,25 @@ _AT_WORK = (AttemptState.RESERVED, AttemptState.SUBMITTING, AttemptState.IN_FLIG
 def progress_of(ledger: Ledger, production: Production, settings: Settings, catalogue: Catalogue) -> Progress:
     """Look at the ledger once."""
     identity = production.production_id
-    found = ledger.clips.counts(identity, settings.max_attempts)
+    tally = ledger.clips.counts(identity, settings.max_attempts)
     counts = Counter(
         {
-            ClipStatus.DELIVERED: found.delivered,
-            ClipStatus.PENDING: found.pending,
-            ClipStatus.FAILED: found.failed,
+            ClipStatus.DELIVERED: tally.delivered,
+            ClipStatus.PENDING: tally.pending,
+            ClipStatus.FAILED: tally.failed,
         }
     )
     at_work: Counter[AttemptState] = Counter()
-    for (state, reported), clips in found.live.items():
+    for (state, reported), clips in tally.live.items():
         status = status_of_live(state, reported=reported)
         counts[status] += clips
         if state in _AT_WORK and status is not ClipStatus.FAILED:
             at_work[state] += clips
-    hold = hold_of_all(ledger, production, settings, catalogue) if found.pending else None
+    hold = hold_of_all(ledger, production, settings, catalogue) if tally.pending else None
     refused = ledger.attempts.trouble(identity) if at_work[AttemptState.RESERVED] else None
     return Progress(
         production=production,
-        clips=found.clips,
+        clips=tally.clips,
         counts=+counts,
         at_work=+at_work,
         spending=ledger.money.of_production(identity),

@@ -98,27 +98,27 @@ def publish(ledger: Ledger, production_id: str, settings: Settings, owner: str) 
         OutputOwnedError: the output belongs to another production.
     """
 
-    def mine() -> bool:
+    def still_ours() -> bool:
         return ledger.productions.claim_publish(production_id, owner, settings.lease_s)
 
-    if not mine():
+    if not still_ours():
         return None
     production = ledger.productions.get(production_id)
     store = OutputStore(production.output_uri)
     ownership = claim(store, ledger, production)
-    found = survey(ledger, production, settings)
-    _bring_along(store, found.standings.values())
-    table = output_table(found.snapshot, found.outcomes, production_id)
+    surveyed = survey(ledger, production, settings)
+    _bring_along(store, surveyed.standings.values())
+    table = output_table(surveyed.snapshot, surveyed.outcomes, production_id)
     failed = ownership.name_for(store, FAILED)
     files: dict[str, Callable[[], bytes]] = {
         PARQUET: lambda: write_parquet(table),
         CSV: lambda: write_csv(table),
-        failed: lambda: failed_csv(found.snapshot, found.outcomes, production_id),
-        GALLERY: lambda: gallery_html(production, found.snapshot, found.outcomes, found.counts),
+        failed: lambda: failed_csv(surveyed.snapshot, surveyed.outcomes, production_id),
+        GALLERY: lambda: gallery_html(production, surveyed.snapshot, surveyed.outcomes, surveyed.counts),
     }
     for name, content in files.items():
         made = content()
-        if not mine():  # this run was thought dead; whoever took over writes a newer state
+        if not still_ours():  # this run was thought dead; whoever took over writes a newer state
             return None
         if name == failed:
             # Noted before it is written: what is there afterwards and is not this was edited by a person.
@@ -126,7 +126,7 @@ def publish(ledger: Ledger, production_id: str, settings: Settings, owner: str) 
         store.replace_bytes(name, made)
     note_published(store, ownership, ledger.now())
     ledger.productions.record_published(production_id, production.change_seq, owner)
-    return found
+    return surveyed
 
 
 def is_published(production: Production) -> bool:

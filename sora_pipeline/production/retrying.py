@@ -95,12 +95,12 @@ def _keys_of(ledger: Ledger, productions: list[str], name: str, retried: Retried
         wanted = [clip_key(production_id, name) for production_id in productions]
     else:
         wanted = [clip_key(production_id, clip_id)] if production_id in productions else []
-    found = [key for key, standing in ledger.clips.standings(wanted).items() if standing.active]
-    if len(found) > 1:
-        raise AmbiguousClipError(name, [split_clip_key(key)[0] for key in found])
-    if not found:
+    matches = [key for key, standing in ledger.clips.standings(wanted).items() if standing.active]
+    if len(matches) > 1:
+        raise AmbiguousClipError(name, [split_clip_key(key)[0] for key in matches])
+    if not matches:
         retried.unknown.append(name)
-    return found
+    return matches
 
 
 def _do(

@@ -35,12 +35,12 @@ async def ensure_predictions(
     async with context.alive():
         while undecided:
             standings = await asyncio.to_thread(context.ledger.clips.standings, undecided)
-            for key in (each for each in undecided if each not in standings):
+            for key in (candidate for candidate in undecided if candidate not in standings):
                 results.failed[key] = "no manifest that was read names this clip; read its manifest first"
             needs = _needs(context, undecided, standings, batch_id, force)
-            mine = _settle(context, needs, standings, results)
+            to_send = _settle(context, needs, standings, results)
             undecided = [key for key in undecided if not results.has_settled(key)]
-            if undecided and not mine:
+            if undecided and not to_send:
                 if not may_begin:
                     for key in undecided:
                         results.waiting[key] = (
@@ -48,12 +48,12 @@ async def ensure_predictions(
                         )
                     break
                 to_begin = [key for key in undecided if needs[key] is Need.BEGIN]
-                mine = await _reserve(context, to_begin, standings, batch_id, results, force)
-            if mine:
-                await _send_all(context, sender, standings, mine)
+                to_send = await _reserve(context, to_begin, standings, batch_id, results, force)
+            if to_send:
+                await _send_all(context, sender, standings, to_send)
             undecided = [key for key in undecided if not results.has_settled(key)]
-            if undecided and not mine:
-                await _make_room(context)
+            if undecided and not to_send:
+                await _wait_for_slots(context)
     return results
 
 
@@ -87,7 +87,7 @@ def _settle(
     results: SubmitResults,
 ) -> list[Attempt]:
     """Do what can be done at once; returns the reservations that are ours to send."""
-    mine: list[Attempt] = []
+    to_send: list[Attempt] = []
     for key, need in needs.items():
         standing, latest = standings[key], standings[key].latest
         match need:
@@ -102,24 +102,24 @@ def _settle(
                 message = latest.failure.message if latest.failure else "its answer was lost"
                 results.failed[key] = context.explained(why_ambiguous(latest, message))
             case Need.SUBMIT if latest is not None:
-                mine.append(latest)
+                to_send.append(latest)
             case Need.RELEASE if latest is not None:
                 context.ledger.attempts.release(latest.attempt_id)
             case Need.PARK if latest is not None:
                 park_lost(context.ledger, latest)
             case _:
                 pass
-    return mine
+    return to_send
 
 
 async def _send_all(
-    context: RunContext, sender: Sender, standings: Mapping[str, ClipStanding], mine: Sequence[Attempt]
+    context: RunContext, sender: Sender, standings: Mapping[str, ClipStanding], to_send: Sequence[Attempt]
 ) -> None:
     # Before the first submit: a run that sends slowly must not look like one that died.
-    held = [attempt.attempt_id for attempt in mine]
+    held = [attempt.attempt_id for attempt in to_send]
     await asyncio.to_thread(context.ledger.attempts.claim, held, context.owner, context.lease_s)
     # Not a task group: where one submit breaks, those whose request is on its way must still hear the answer.
-    submits = (sender.send(standings[attempt.clip_key], attempt) for attempt in mine)
+    submits = (sender.send(standings[attempt.clip_key], attempt) for attempt in to_send)
     for ended in await asyncio.gather(*submits, return_exceptions=True):
         if isinstance(ended, BaseException):
             raise ended
@@ -177,7 +177,7 @@ async def _reserve(
     return reservation.reserved
 
 
-async def _make_room(context: RunContext) -> None:
+async def _wait_for_slots(context: RunContext) -> None:
     """Wait for slots or for another run; poll meanwhile, for there may be no daemon that does."""
     due = await asyncio.to_thread(
         context.ledger.attempts.due, 500, account=context.account.name, pipeline=context.pipeline
@@ -198,12 +198,12 @@ def fail_transient(context: RunContext, results: SubmitResults) -> None:
 
 def retry_wait_s(context: RunContext, results: SubmitResults) -> float:
     """Seconds until the step is to be tried again; the reservations are held for that long."""
-    asked = [
+    requested_waits = [
         error.retry_after_s or 0.0
         for _, error in results.transient.values()
         if isinstance(error, TransientError)
     ]
-    wait = min(max([STEP_WAIT_S, *asked]), MAX_STEP_WAIT_S)
+    wait = min(max([STEP_WAIT_S, *requested_waits]), MAX_STEP_WAIT_S)
     held = [attempt.attempt_id for attempt, _ in results.transient.values()]
     context.ledger.attempts.extend(held, wait + context.lease_s)
     return wait

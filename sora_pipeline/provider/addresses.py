@@ -29,7 +29,7 @@ def is_public(address: str) -> bool:
         parsed = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
         return False
-    return all(_reachable(each) for each in _meant(parsed))
+    return all(_reachable(candidate) for candidate in _meant(parsed))
 
 
 def _reachable(address: _Address) -> bool:
@@ -45,7 +45,7 @@ def _meant(address: _Address) -> list[_Address]:
     if address in _NAT64:
         return [ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)]
     tunnelled = (address.sixtofour, *(address.teredo or ()))
-    return [address, *(each for each in tunnelled if each is not None)]
+    return [address, *(embedded for embedded in tunnelled if embedded is not None)]
 
 
 def public_only(address: _AddrInfo) -> socket.socket:
@@ -86,10 +86,10 @@ async def leads_to_private(host: str) -> bool:
     if is_private_literal(host):
         return True
     try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        resolved = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
         return False
-    return any(not is_public(str(place[0])) for *_, place in found)
+    return any(not is_public(str(place[0])) for *_, place in resolved)
 
 
 def is_private_address_error(error: BaseException | None) -> bool:

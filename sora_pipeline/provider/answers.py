@@ -71,9 +71,9 @@ class Answer:
         if named is not None:
             return named
         for reference in self._poll_references():
-            found = _ID_IN_PATH.search(_path(reference))
-            if found:
-                return _identifier(unquote(next(group for group in found.groups() if group)))
+            match = _ID_IN_PATH.search(_path(reference))
+            if match:
+                return _identifier(unquote(next(group for group in match.groups() if group)))
         return None
 
     def poll_url(self, base_url: str) -> str | None:
@@ -114,8 +114,8 @@ class Answer:
         """Output URLs of the first place that holds any."""
         polls = {self.poll_url(base_url)}
         for place in _OUTPUT_PLACES:
-            found = [absolute(base_url + "/", reference) for reference in _urls_in(self.job.get(place))]
-            urls = tuple(dict.fromkeys(url for url in found if url is not None and url not in polls))
+            references = [absolute(base_url + "/", reference) for reference in _urls_in(self.job.get(place))]
+            urls = tuple(dict.fromkeys(url for url in references if url is not None and url not in polls))
             if urls:
                 return urls
         return ()

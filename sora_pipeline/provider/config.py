@@ -93,7 +93,7 @@ class ProviderConfig(BaseModel):
         # The model is frozen for everybody else.
         object.__setattr__(self, "base_url", base_url.rstrip("/"))
         if self.image_transport not in spec.image_transports:
-            taken = ", ".join(each for each in ImageTransport if each in spec.image_transports)
+            taken = ", ".join(transport for transport in ImageTransport if transport in spec.image_transports)
             raise ValueError(
                 f"{self.name} takes no image as {self.image_transport}; the image transport may be {taken}"
             )

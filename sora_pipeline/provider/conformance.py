@@ -184,7 +184,7 @@ class ProviderConformance:
         async def together(provider: Provider) -> None:
             requests = [self._play(emulator, Scenario.ACCEPTED) for _ in range(5)]
             accepted = await asyncio.gather(*(provider.submit(request) for request in requests))
-            assert len({each.prediction_id for each in accepted}) == len(requests)
+            assert len({prediction.prediction_id for prediction in accepted}) == len(requests)
 
         self._run(emulator, together)
         assert emulator.billed() == 5
@@ -303,17 +303,17 @@ class ProviderConformance:
     def test_key_and_model_are_asked_for_without_a_bill(self, emulator: Emulator) -> None:
         """``sora-pipeline doctor`` asks; None means that the provider does not say."""
 
-        async def asked(provider: Provider) -> None:
+        async def question(provider: Provider) -> None:
             assert (await provider.check_key()).accepted is not False
             assert await provider.model_exists(self._play(emulator, Scenario.ACCEPTED).model) is not False
 
-        async def asked_with_another_key(provider: Provider) -> None:
+        async def question_with_another_key(provider: Provider) -> None:
             check = await provider.check_key()
             assert check.accepted is not True
             assert "another-key" not in check.message
 
-        self._run(emulator, asked)
-        self._at(emulator.url, "another-key-0123456789", asked_with_another_key)
+        self._run(emulator, question)
+        self._at(emulator.url, "another-key-0123456789", question_with_another_key)
         assert emulator.billed() == 0
 
     def test_key_that_a_server_repeats_is_not_shown(self, emulator: Emulator) -> None:
@@ -337,7 +337,7 @@ class ProviderConformance:
         ):
             assert isinstance(self._submit_error(stranger, emulator), ProviderError)
             self._poll_error(stranger)
-        assert not [each for each in other.received if KEY in each]
+        assert not [request for request in other.received if KEY in request]
 
     # --- servers that are not the provider -----------------------------------------------------------------------------
 
@@ -367,7 +367,7 @@ class ProviderConformance:
         with Stranger(status, answer) as stranger:
             error = self._submit_error(stranger, emulator)
         assert isinstance(error, AmbiguousSubmitError), error
-        assert sum(each.startswith("POST") for each in stranger.received) == 1
+        assert sum(request.startswith("POST") for request in stranger.received) == 1
 
     @pytest.mark.parametrize(
         ("status", "answer"),
@@ -394,12 +394,12 @@ class ProviderConformance:
         """``doctor`` makes sentences of them."""
         model = self._play(emulator, Scenario.ACCEPTED).model
 
-        async def asked(provider: Provider) -> None:
+        async def question(provider: Provider) -> None:
             assert (await provider.check_key()).accepted is not True
             assert await provider.model_exists(model) is not True
 
         with Stranger(status, answer) as stranger:
-            self._at(stranger.url, KEY, asked)
+            self._at(stranger.url, KEY, question)
 
     # --- what the tests are made of ------------------------------------------------------------------------------------
 

@@ -103,7 +103,7 @@ def classify_submit_failure(
     refused = answer.refusal_code if 200 <= http_status < 300 else None
     status = refused or http_status
     message = _message(answer, http_status, secret)
-    said = _said(answer, status, prompt)
+    stated_kind = _stated_kind(answer, status, prompt)
 
     if status in (502, 504, 408) or (200 <= status < 300):
         why = (
@@ -114,13 +114,13 @@ def classify_submit_failure(
         return AmbiguousSubmitError(
             ErrorKind.AMBIGUOUS_SUBMIT, tidy(f"{why}: {message}"), http_status=http_status
         )
-    if blocked := _blocks_everything(status, said, answer):
+    if blocked := _blocks_everything(status, stated_kind, answer):
         return BlockedError(blocked, message, http_status=http_status)
     if status == 429:
         return TransientError(
             ErrorKind.RATE_LIMITED, message, retry_after_s=retry_after_s, http_status=http_status
         )
-    if rejected := _rejects_this_clip(status, said):
+    if rejected := _rejects_this_clip(status, stated_kind):
         return RejectedError(rejected, message, http_status=http_status)
     if status in (500, 503) and _lost_behind(answer, prompt):
         return AmbiguousSubmitError(
@@ -150,11 +150,11 @@ def classify_poll_failure(
     refused = answer.refusal_code if 200 <= http_status < 300 else None
     status = refused or http_status
     message = _message(answer, http_status, secret)
-    said = _said(answer, status, "")
-    if said is ErrorKind.CONTENT_POLICY and status in (400, 403, 422, 451, 503):
-        return GenerationFailedError(said, message, retryable=False, http_status=http_status)
-    if status in (401, 403) or (said is ErrorKind.BAD_TOKEN and status == 400):
-        no_balance = said is ErrorKind.NO_BALANCE and status == 403
+    stated_kind = _stated_kind(answer, status, "")
+    if stated_kind is ErrorKind.CONTENT_POLICY and status in (400, 403, 422, 451, 503):
+        return GenerationFailedError(stated_kind, message, retryable=False, http_status=http_status)
+    if status in (401, 403) or (stated_kind is ErrorKind.BAD_TOKEN and status == 400):
+        no_balance = stated_kind is ErrorKind.NO_BALANCE and status == 403
         kind = ErrorKind.NO_BALANCE if no_balance else ErrorKind.BAD_TOKEN
         return BlockedError(kind, message, http_status=http_status)
     if status == 410:
@@ -171,16 +171,16 @@ def classify_job_failure(answer: Answer, meaning: Meaning, *, secret: str = "") 
     meaning = _in_other_words(answer, meaning)
     if meaning.failure is not ErrorKind.PROVIDER_INTERNAL:
         return GenerationFailedError(meaning.failure, message, retryable=meaning.retryable)
-    said = _said(answer, 400, "")
-    if said is None and answer.has_nsfw:
-        said = ErrorKind.CONTENT_POLICY
-    if said is None and (
+    stated_kind = _stated_kind(answer, 400, "")
+    if stated_kind is None and answer.has_nsfw:
+        stated_kind = ErrorKind.CONTENT_POLICY
+    if stated_kind is None and (
         {400, 422} & set(answer.numeric_codes) or "invalid_request_error" in answer.error_codes
     ):
-        said = ErrorKind.INVALID_REQUEST
-    if said is None:
+        stated_kind = ErrorKind.INVALID_REQUEST
+    if stated_kind is None:
         return GenerationFailedError(meaning.failure, message, retryable=meaning.retryable)
-    return GenerationFailedError(said, message, retryable=said not in _NO_RETRY_KINDS)
+    return GenerationFailedError(stated_kind, message, retryable=stated_kind not in _NO_RETRY_KINDS)
 
 
 def _in_other_words(answer: Answer, meaning: Meaning) -> Meaning:
@@ -191,32 +191,32 @@ def _in_other_words(answer: Answer, meaning: Meaning) -> Meaning:
     return next((other for other in closer if other.failure in _TELLING_FAILURES), meaning)
 
 
-def _blocks_everything(status: int, said: ErrorKind | None, answer: Answer) -> ErrorKind | None:
-    if said is ErrorKind.NO_BALANCE and status in (400, 402, 403, 429):
-        return said
-    if said is ErrorKind.CONTENT_POLICY:
+def _blocks_everything(status: int, stated_kind: ErrorKind | None, answer: Answer) -> ErrorKind | None:
+    if stated_kind is ErrorKind.NO_BALANCE and status in (400, 402, 403, 429):
+        return stated_kind
+    if stated_kind is ErrorKind.CONTENT_POLICY:
         return None if status != 401 else ErrorKind.BAD_TOKEN
-    if status in (401, 403) or (said is ErrorKind.BAD_TOKEN and status == 400):
+    if status in (401, 403) or (stated_kind is ErrorKind.BAD_TOKEN and status == 400):
         return ErrorKind.BAD_TOKEN
     if status == 402:
         return ErrorKind.NO_BALANCE
-    if said is ErrorKind.MODEL_GONE and status in (400, 404, 410, 422, 500):
-        return said
+    if stated_kind is ErrorKind.MODEL_GONE and status in (400, 404, 410, 422, 500):
+        return stated_kind
     if 300 <= status < 400 or (status in (404, 405) and not answer.is_json):
         # A redirect, or a page instead of an API answer: every clip would meet the same.
         return ErrorKind.WRONG_ADDRESS
     return None
 
 
-def _rejects_this_clip(status: int, said: ErrorKind | None) -> ErrorKind | None:
-    if said is ErrorKind.CONTENT_POLICY and (status < 500 or status in (500, 503)):
-        return said
-    if said is ErrorKind.IMAGE_MISMATCH and status in (400, 422):
-        return said
+def _rejects_this_clip(status: int, stated_kind: ErrorKind | None) -> ErrorKind | None:
+    if stated_kind is ErrorKind.CONTENT_POLICY and (status < 500 or status in (500, 503)):
+        return stated_kind
+    if stated_kind is ErrorKind.IMAGE_MISMATCH and status in (400, 422):
+        return stated_kind
     return ErrorKind.INVALID_REQUEST if 400 <= status < 500 and status != 425 else None
 
 
-def _said(answer: Answer, status: int, prompt: str) -> ErrorKind | None:
+def _stated_kind(answer: Answer, status: int, prompt: str) -> ErrorKind | None:
     """What the provider's words say, if anything; pages of HTML are no words."""
     if status == 400 and 503 in answer.numeric_codes:
         return ErrorKind.CONTENT_POLICY

@@ -28,8 +28,8 @@ def origin(url: str) -> tuple[str, str, int] | None:
 
 def same_origin(url: str, other: str) -> bool:
     """Whether two URLs share scheme, host and port."""
-    mine = origin(url)
-    return mine is not None and mine == origin(other)
+    own_origin = origin(url)
+    return own_origin is not None and own_origin == origin(other)
 
 
 def absolute(base: str, reference: object) -> str | None:

@@ -5,9 +5,9 @@ import base64
 _PREFIX = "video_"
 
 
-def is_other_prediction(asked: str, returned: str | None) -> bool:
+def is_other_prediction(requested: str, returned: str | None) -> bool:
     """Whether an answer names another prediction; one that names none is about what was asked."""
-    return returned is not None and returned != asked and _plain(returned) != _plain(asked)
+    return returned is not None and returned != requested and _plain(returned) != _plain(requested)
 
 
 def _plain(prediction_id: str) -> str:

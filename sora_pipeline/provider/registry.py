@@ -102,21 +102,21 @@ def _entries(_path: tuple[str, ...]) -> tuple[EntryPoint, ...]:
 
 @lru_cache(maxsize=64)
 def _load(entry: EntryPoint) -> ProviderSpec:
-    said = f"the provider {entry.name!r} of {_package(entry)} cannot be used"
+    message = f"the provider {entry.name!r} of {_package(entry)} cannot be used"
     try:
         spec = entry.load()
     except Exception as error:  # a module may raise anything while it is imported
-        raise BrokenProviderError(f"{said}: {entry.value}: {type(error).__name__}: {error}") from error
+        raise BrokenProviderError(f"{message}: {entry.value}: {type(error).__name__}: {error}") from error
     if not isinstance(spec, ProviderSpec):
-        raise BrokenProviderError(f"{said}: {entry.value} is a {type(spec).__name__}, not a ProviderSpec")
+        raise BrokenProviderError(f"{message}: {entry.value} is a {type(spec).__name__}, not a ProviderSpec")
     if spec.version != PROTOCOL_VERSION:
         newer = "sora-pipeline" if spec.version > PROTOCOL_VERSION else _package(entry)
         raise BrokenProviderError(
-            f"{said}: it speaks version {spec.version} of the provider protocol, this sora-pipeline version "
+            f"{message}: it speaks version {spec.version} of the provider protocol, this sora-pipeline version "
             f"{PROTOCOL_VERSION}; upgrade {newer}"
         )
     if spec.name != entry.name:
-        raise BrokenProviderError(f"{said}: its spec is named {spec.name!r}; both names must be the same")
+        raise BrokenProviderError(f"{message}: its spec is named {spec.name!r}; both names must be the same")
     return spec
 
 

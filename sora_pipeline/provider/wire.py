@@ -45,7 +45,7 @@ class WireFormat(ABC):
         self.base_url = config.base_url
         self._config = config
         self._catalogue = catalogue
-        self._foreign_said: set[str] = set()
+        self._foreign_warned: set[str] = set()
         self._secret = config.api_key.get_secret_value()
         self._http = Http(
             config.base_url,
@@ -154,9 +154,9 @@ class WireFormat(ABC):
             return poll_url, None
         foreign = origin(poll_url)
         where = f"{foreign[0]}://{foreign[1]}:{foreign[2]}" if foreign else "no usable address"
-        if where in self._foreign_said:
+        if where in self._foreign_warned:
             return None, None
-        self._foreign_said.add(where)
+        self._foreign_warned.add(where)
         return None, (
             f"the provider's poll URL is on a foreign origin ({where}), where the key does not go: "
             f"predictions are asked for at {self.base_url} instead"

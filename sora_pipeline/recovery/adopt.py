@@ -31,7 +31,7 @@ def adopt(
     ownership = read_ownership(OutputStore(output_uri))
     _require_unknown(ledger, output_uri, ownership)
     recovered = recover_output(output_uri, name, settings, catalogue, ledger.now())
-    (production,) = recovered.found.productions
+    (production,) = recovered.contents.productions
     _require_free_name(ledger, output_uri, production.production_id)
     pipeline = production.pipeline if ledger.pipelines.seen(production.pipeline) else ""
     if pipeline != production.pipeline:
@@ -41,7 +41,7 @@ def adopt(
             )
         )
     productions = [replace(production, pipeline=pipeline)]
-    recovered.found = replace(recovered.found, productions=productions)
+    recovered.contents = replace(recovered.contents, productions=productions)
     restore(ledger, recovered)
     if ownership is not None and ownership.ledger_id != ledger.ledger_id:
         recovered.notes.append(
@@ -57,8 +57,8 @@ def adopt(
 
 def _require_unknown(ledger: Ledger, output_uri: str, ownership: Ownership | None) -> None:
     known = ledger.productions.of_output(output_uri.rstrip("/"))
-    mine = ownership is not None and ownership.ledger_id == ledger.ledger_id
-    if ownership is not None and mine and ledger.productions.find(ownership.production) is not None:
+    is_ours = ownership is not None and ownership.ledger_id == ledger.ledger_id
+    if ownership is not None and is_ours and ledger.productions.find(ownership.production) is not None:
         known = [ledger.productions.get(ownership.production)]
     if known:
         raise AdoptError(

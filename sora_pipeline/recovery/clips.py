@@ -138,7 +138,7 @@ class ProductionClips:
             self._present[clip_id] |= _present_of(self.versions.get(clip_id, ()))
         return self._present[clip_id].get(fingerprint)
 
-    def asked(self, wanted: WantedClip, fingerprint: str) -> Clip | None:
+    def requested_clip(self, wanted: WantedClip, fingerprint: str) -> Clip | None:
         """The clip that had a fingerprint when it was asked for; None: nobody knows any more."""
         clip_id = wanted.clip.clip_id
         now = [clip for clips in (self.wanted, self.mended) if (clip := clips.get(clip_id)) is not None]

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import dagster as dg
 
-from sora_pipeline.assets.clips import asked_by_person
+from sora_pipeline.assets.clips import requested_by_person
 from sora_pipeline.assets.metadata import NEVER_BEGUN
 from sora_pipeline.clip import split_clip_key
 from sora_pipeline.ledger import AttemptState
@@ -259,7 +259,7 @@ def _perhaps_sent(
     explained: set[tuple[str, str]],
 ) -> Iterator[Evidence]:
     run = record.dagster_run
-    by_person = asked_by_person(run.tags)
+    by_person = requested_by_person(run.tags)
     # Collecting submits nothing by itself, but a person who materializes a video may have it submitted.
     submitting = {assets.generations, assets.videos} if by_person else {assets.generations}
     forced = any(_config(run, asset).get("force") for asset in (assets.generations, assets.videos))

@@ -83,7 +83,7 @@ class _Histories:
             _set_amendments_apart(history, self._outputs)
         for reading in mended:
             self._amended_by(reading).amendments.append(reading)
-        _give_each_an_output(list(self._named.values()), self._outputs)
+        _assign_outputs(list(self._named.values()), self._outputs)
         return list(self._named.values())
 
     def _add(self, name: str, readings: Sequence[ManifestReading]) -> None:
@@ -169,7 +169,7 @@ def _set_amendments_apart(history: ProductionHistory, outputs: Outputs) -> None:
 # ---- whose an output is
 
 
-def _give_each_an_output(histories: Sequence[ProductionHistory], outputs: Outputs) -> None:
+def _assign_outputs(histories: Sequence[ProductionHistory], outputs: Outputs) -> None:
     """An output belongs to one production; the others that went there once get a folder of their own below it."""
     by_output: dict[str, list[ProductionHistory]] = {}
     for history in histories:
@@ -252,7 +252,7 @@ def readings_of_output(output_uri: str, outputs: Outputs, name: str | None = Non
         production_id=name,
         pipeline=ownership.pipeline if ownership else "",
     )
-    asked = {clip_of_row(row).fingerprint for row in output.rows}
+    fingerprints = {clip_of_row(row).fingerprint for row in output.rows}
     published = {row["manifest_sha256"] for row in output.rows}
     ranked: list[tuple[tuple[bool, bool, int, int], ManifestReading]] = []
     for snapshot in output.snapshots():
@@ -263,7 +263,7 @@ def readings_of_output(output_uri: str, outputs: Outputs, name: str | None = Non
             snapshot_sha256=snapshot.snapshot_sha256,
         )
         own = ownership is not None and ownership.manifest == snapshot.manifest_uri
-        shown = sum(clip.fingerprint in asked for clip in snapshot.clips)
+        shown = sum(clip.fingerprint in fingerprints for clip in snapshot.clips)
         rank = snapshot.manifest_sha256 in published, own, shown, len(snapshot.clips)
         ranked.append((rank, reading))
     readings = [reading for _, reading in sorted(ranked, key=lambda pair: pair[0])]

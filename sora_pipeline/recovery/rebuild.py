@@ -11,7 +11,7 @@ from sora_pipeline.admission.limits import account_of
 from sora_pipeline.clip import Clip, Size, clip_key, split_clip_key
 from sora_pipeline.errors import Reason, SoraPipelineError
 from sora_pipeline.ledger import Account, Attempt, Ledger, Plan, Production
-from sora_pipeline.ledger.restore import Found, FoundClip
+from sora_pipeline.ledger.restore import LedgerContents, RestoredClip
 from sora_pipeline.ledger.types import MICROS
 from sora_pipeline.production.intake import snapshot_path
 from sora_pipeline.production.naming import default_output, name_of_file
@@ -47,13 +47,13 @@ class Recovered:
     """What was found.
 
     Attributes:
-        found: What goes into the ledger.
+        contents: What goes into the ledger.
         mended: Rows that people mended, by production: what its manifest says of them does not count.
         invalid: Rows of the productions' manifests that cannot be used: reported id and hash, by production.
         notes: What people should know about it.
     """
 
-    found: Found
+    contents: LedgerContents
     mended: dict[str, list[MendedRows]] = field(default_factory=dict)
     invalid: dict[str, dict[str, str]] = field(default_factory=dict)
     notes: list[Reason] = field(default_factory=list)
@@ -138,10 +138,10 @@ def restore(ledger: Ledger, recovered: Recovered) -> None:
         StoreError: an output cannot be written; nothing is in the ledger.
         LedgerError: the ledger has one of the productions already; nothing is in the ledger.
     """
-    for production in recovered.found.productions:
+    for production in recovered.contents.productions:
         _own(ledger, production)
-    ledger.restore.insert(recovered.found)
-    for production in recovered.found.productions:
+    ledger.restore.insert(recovered.contents)
+    for production in recovered.contents.productions:
         for rows in recovered.mended.get(production.production_id, ()):
             ledger.productions.record_amendments(
                 Plan(
@@ -275,7 +275,7 @@ class _Recovery:
     def recovered(self) -> Recovered:
         """Everything, as it goes into a ledger."""
         productions: list[Production] = []
-        clips: list[FoundClip] = []
+        clips: list[RestoredClip] = []
         attempts: list[Attempt] = []
         for history in self._histories:
             account = self._account(history)
@@ -294,8 +294,8 @@ class _Recovery:
             self._notes.append(Reason(f"sidecars that cannot be read, and are left out: {unreadable}"))
         mended = {name: clips_of.mended_rows for name, clips_of in self._clips.items()}
         invalid = {name: clips_of.invalid_rows for name, clips_of in self._clips.items()}
-        found = Found(productions, clips, self._billed_once(attempts))
-        return Recovered(found, mended, invalid, self._notes)
+        contents = LedgerContents(productions, clips, self._billed_once(attempts))
+        return Recovered(contents, mended, invalid, self._notes)
 
     # ---- productions
 
@@ -386,7 +386,7 @@ class _Recovery:
 
     def _clip(
         self, history: ProductionHistory, clip_id: str, account: Account
-    ) -> tuple[FoundClip, list[Attempt]]:
+    ) -> tuple[RestoredClip, list[Attempt]]:
         clips = self._clips[history.name]
         evidence = self._evidence.get(clip_key(history.name, clip_id), [])
         default = Clip(
@@ -398,13 +398,13 @@ class _Recovery:
 
     def _clip_in_ledger(
         self, history: ProductionHistory, wanted: WantedClip, attempts: Sequence[Attempt]
-    ) -> FoundClip:
+    ) -> RestoredClip:
         last = attempts[-1] if attempts else None
         fingerprint = wanted.fingerprint
         if last is not None and self._follows_lost_amendment(history, wanted, last):
             fingerprint = last.fingerprint
         same = last is None or last.live or last.fingerprint == fingerprint
-        return FoundClip(
+        return RestoredClip(
             clip=wanted.clip,
             production_id=wanted.production_id,
             active=wanted.active,
@@ -472,8 +472,8 @@ class _Recovery:
             output = self._outputs.at(output_uri)
             for sidecar in output.sidecars(clip_id):
                 if self._is_sidecar_of(history, sidecar):
-                    asked = self._clips[history.name].asked(wanted, sidecar["fingerprint"])
-                    one = output.evidence_of_sidecar(sidecar, asked)
+                    requested = self._clips[history.name].requested_clip(wanted, sidecar["fingerprint"])
+                    one = output.evidence_of_sidecar(sidecar, requested)
                     # One that nothing else tells of is what became of the run that left no word.
                     dated = one if one.number in numbers else replace(one, at=self._now)
                     beside.append(self._as_of_now(history, dated))

@@ -9,7 +9,7 @@ from typing import Any
 
 from sora_pipeline.sandbox.catalogue import MODELS
 from sora_pipeline.sandbox.connections import DropConnection
-from sora_pipeline.sandbox.faults import Drop, Fault, File, asked_for
+from sora_pipeline.sandbox.faults import Drop, Fault, File, faults_in
 from sora_pipeline.sandbox.jobs import Job, Outcome
 from sora_pipeline.sandbox.limits import SubmitLimiter, drawn_faults, render_time
 from sora_pipeline.sandbox.refusals import Problem, Refusal
@@ -105,7 +105,7 @@ class Emulator:
         faults = self._faults(prompt, number)
         await self._refuse(prompt, faults)
         submit = await self._read(raw, prompt)
-        self._check_room(submit)
+        self._check_capacity(submit)
         job_id = id_prefix + uuid.uuid4().hex
         job = self._job(job_id, wire, submit, faults, render_time(settings, number, faults))
         for fault in faults:
@@ -149,9 +149,9 @@ class Emulator:
         """Whether submits for a model would be taken."""
         return name in MODELS and not self.settings.model_gone
 
-    def output_urls(self, job: Job, asked: str) -> list[str]:
+    def output_urls(self, job: Job, requested_origin: str) -> list[str]:
         """The output URLs that this poll may name, below the origin that was asked or the one of the settings."""
-        origin = (self.settings.output_base_url or asked).rstrip("/")
+        origin = (self.settings.output_base_url or requested_origin).rstrip("/")
         return [origin + path for path in self.output_paths(job)]
 
     def output_paths(self, job: Job) -> list[str]:
@@ -183,7 +183,7 @@ class Emulator:
 
     def _faults(self, prompt: str, number: int) -> list[Fault]:
         try:
-            wanted = [*asked_for(prompt), *drawn_faults(self.settings, number)]
+            wanted = [*faults_in(prompt), *drawn_faults(self.settings, number)]
         except ValueError as error:
             raise Refusal(Problem.INVALID, str(error)) from None
         return [fault for fault in wanted if not (fault.once and self.store.was_used(fault, prompt))]
@@ -211,7 +211,7 @@ class Emulator:
             await asyncio.to_thread(self.render_queue.save_image, image, submit.image_sha256 or "")
         return submit
 
-    def _check_room(self, submit: Submit) -> None:
+    def _check_capacity(self, submit: Submit) -> None:
         settings = self.settings
         if settings.max_running and self.store.running >= settings.max_running:
             raise Refusal(Problem.TOO_MANY_RUNNING, retry_after_s=1)

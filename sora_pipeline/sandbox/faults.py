@@ -228,7 +228,7 @@ FAULTS = {fault.name: fault for fault in _TABLE}
 _MARKER = re.compile(r"\[sandbox:([a-z0-9-]+)\]")
 
 
-def asked_for(prompt: str) -> list[Fault]:
+def faults_in(prompt: str) -> list[Fault]:
     """The faults a prompt asks for, in the order of its markers.
 
     Raises:

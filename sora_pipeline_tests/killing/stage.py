@@ -24,7 +24,7 @@ from sora_pipeline.clip import clip_key, split_clip_key
 from sora_pipeline.headless.home import prepare_home
 from sora_pipeline.ledger import Ledger, Production
 from sora_pipeline.production.intake import open_production
-from sora_pipeline.production.naming import Asked
+from sora_pipeline.production.naming import ProductionRequest
 from sora_pipeline.production.progress import Progress, progress_of
 from sora_pipeline.production.publishing import survey
 from sora_pipeline.production.retrying import Retried, retry_clips
@@ -177,8 +177,8 @@ class Stage:
 
     def request(self, manifest: Path, pipeline: str = BUILT_IN) -> Production:
         """What ``sora-pipeline run`` asks for, of a pipeline."""
-        asked = Asked(manifest=str(manifest))
-        intake = open_production(self.ledger, self.settings[pipeline], pipeline, asked)
+        request = ProductionRequest(manifest=str(manifest))
+        intake = open_production(self.ledger, self.settings[pipeline], pipeline, request)
         return self.ledger.productions.request(intake.decided.plan)
 
     def bills(self) -> dict[str, dict[str, Any]]:

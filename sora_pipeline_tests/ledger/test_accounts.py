@@ -9,7 +9,7 @@ from sora_pipeline.advice import explained
 from sora_pipeline.clip import clip_key, split_clip_key
 from sora_pipeline.ledger import Account, AttemptState, Ledger, Limits
 from sora_pipeline.ledger.database import LedgerError
-from sora_pipeline.ledger.restore import Found, FoundClip
+from sora_pipeline.ledger.restore import LedgerContents, RestoredClip
 from sora_pipeline.ledger.rows import attempt_of, row_of, spec_of
 from sora_pipeline.ledger.schema import attempts as attempts_table
 from sora_pipeline.ledger.schema import clips as clips_table
@@ -288,13 +288,13 @@ def test_what_was_found_goes_in_beside_others_and_changes_none_of_them(monday: W
         ledger.restore.require_empty()
 
 
-def _found(world: World, name: str) -> Found:
+def _found(world: World, name: str) -> LedgerContents:
     """A production as evidence shows it, under another name."""
     standings = world.ledger.clips.standings_of(world.production_id).values()
-    return Found(
+    return LedgerContents(
         productions=[replace(world.production, production_id=name)],
         clips=[
-            FoundClip(each.clip, name, active=True, position=at, round=each.round, fingerprint=None)
+            RestoredClip(each.clip, name, active=True, position=at, round=each.round, fingerprint=None)
             for at, each in enumerate(standings)
         ],
         attempts=[replace(each, clip_key=clip_key(name, each.clip_id)) for each in world.all_attempts()],

@@ -240,7 +240,7 @@ async def test_they_are_neither_polled_nor_fetched_nor_resumed_with_another_key(
     before = latest(ledger, "a")
     async with at(real, run_context, "run-2", **REAL) as context:
         in_flight = ledger.attempts.live(AttemptState.IN_FLIGHT)
-        assert not (await sweep(context, in_flight, budget_s=5)).found
+        assert not (await sweep(context, in_flight, budget_s=5)).counts
         collected = await collect_videos(context, keys("a", "b"), resume_timed_out=True)
         assert "account sandbox, which is not configured now" in collected.waiting[key("a")]
         assert latest(ledger, "a") == before

@@ -16,7 +16,7 @@ from sora_pipeline.ledger import Ledger, Production
 from sora_pipeline.production.collecting import collect_videos
 from sora_pipeline.production.context import RunContext
 from sora_pipeline.production.intake import amendable, open_production, read_snapshot
-from sora_pipeline.production.naming import Asked, ProductionNameError
+from sora_pipeline.production.naming import ProductionNameError, ProductionRequest
 from sora_pipeline.production.ownership import OWNER
 from sora_pipeline.production.publishing import is_published, publish
 from sora_pipeline.production.submitting import ensure_predictions
@@ -298,7 +298,7 @@ async def test_a_stranger_row_is_left_out_with_its_id(
     rows = [*mended(rows_in(failed)), {**rows_in(failed)[0], "clip_id": "stranger", "prompt": "who"}]
     rows.append({**rows_in(failed)[0], "clip_id": "", "prompt": "nameless"})
     path = write_manifest(failed, rows)
-    intake = open_production(ledger, settings_of(), "", Asked(str(path)))
+    intake = open_production(ledger, settings_of(), "", ProductionRequest(str(path)))
     assert intake.decided.amends
     amends, strangers = amendable(
         read_snapshot(intake.file, settings_of(), load_catalogue(), explained), intake.decided, ledger

@@ -11,9 +11,9 @@ from sora_pipeline.ledger import Ledger
 from sora_pipeline.production.intake import open_production
 from sora_pipeline.production.naming import (
     MAX_NAME_CHARS,
-    Asked,
     Decided,
     ProductionNameError,
+    ProductionRequest,
     is_name,
     name_of_file,
 )
@@ -24,7 +24,7 @@ ROWS = rows_of(a="one", b="two")
 
 
 def decide(ledger: Ledger, path: Path, pipeline: str = "", name: str = "") -> Decided:
-    return open_production(ledger, settings_of(), pipeline, Asked(str(path), name=name)).decided
+    return open_production(ledger, settings_of(), pipeline, ProductionRequest(str(path), name=name)).decided
 
 
 def names(ledger: Ledger) -> list[str]:

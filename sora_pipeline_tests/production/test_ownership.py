@@ -10,7 +10,7 @@ import pytest
 
 from sora_pipeline.ledger import Ledger, Production
 from sora_pipeline.production.intake import open_production
-from sora_pipeline.production.naming import Asked
+from sora_pipeline.production.naming import ProductionRequest
 from sora_pipeline.production.ownership import OWNER, OutputOwnedError, read_ownership
 from sora_pipeline.production.publishing import publish
 from sora_pipeline.store import OutputStore
@@ -39,7 +39,7 @@ def refused(
     before, known = tree(folder), ledger.productions.all()
     path = write_manifest(production.folder / file, rows_of(z="other", broken=""))
     with refusal(OutputOwnedError, words):
-        open_production(ledger, settings_of(), "", Asked(str(path), output=str(folder)))
+        open_production(ledger, settings_of(), "", ProductionRequest(str(path), output=str(folder)))
     with refusal(OutputOwnedError, words):
         production.read(path, output=output)
     assert tree(folder) == before
@@ -88,8 +88,8 @@ def test_an_output_that_another_production_only_asked_for_is_refused(
 ) -> None:
     """Its manifest is still to be read, so that nothing lies there so far."""
     path = write_manifest(production.folder / "monday.csv", ROWS)
-    asked = Asked(str(path), output=str(production.folder / "shared"))
-    ledger.productions.request(open_production(ledger, settings_of(), "", asked).decided.plan)
+    request = ProductionRequest(str(path), output=str(production.folder / "shared"))
+    ledger.productions.request(open_production(ledger, settings_of(), "", request).decided.plan)
     assert not (production.folder / "shared").exists()
     refused(production, ledger, "is the output of the production monday", output="shared")
     production.read(path)
@@ -246,7 +246,7 @@ def test_an_output_in_an_object_store_is_owned_alike(production: Producer, ledge
 
     uri = "memory://bucket/owned"
     path = write_manifest(production.folder / "monday.csv", ROWS)
-    intake = open_production(ledger, settings_of(), "", Asked(str(path), output=uri))
+    intake = open_production(ledger, settings_of(), "", ProductionRequest(str(path), output=uri))
     assert intake.decided.plan.output_uri == uri
     try:
         from sora_pipeline.production.ownership import claim
@@ -254,6 +254,6 @@ def test_an_output_in_an_object_store_is_owned_alike(production: Producer, ledge
         claim(OutputStore(uri), ledger, intake.decided.plan)
         other = write_manifest(production.folder / "tuesday.csv", ROWS)
         with pytest.raises(OutputOwnedError, match="is the output of the production monday"):
-            open_production(ledger, settings_of(), "", Asked(str(other), output=f"{uri}/"))
+            open_production(ledger, settings_of(), "", ProductionRequest(str(other), output=f"{uri}/"))
     finally:
         fsspec.filesystem("memory").rm("/bucket", recursive=True)

@@ -130,7 +130,7 @@ async def test_deadline_keeps_the_prediction_and_resuming_finds_its_video(
 
 async def is_timed_out_and_found_later(run_context: RunContext, sandbox: Sandbox) -> None:
     swept = await sweep(run_context, run_context.ledger.attempts.due(10, account="sandbox"), budget_s=5)
-    assert swept.found == {"timed out": 1}
+    assert swept.counts == {"timed out": 1}
     attempt = latest(run_context.ledger, "a")
     assert (attempt.state, attempt.live) == (AttemptState.TIMED_OUT, True)
     assert "SORA_GENERATION_TIMEOUT_S=100" in attempt.why
@@ -152,7 +152,7 @@ async def test_time_in_which_nobody_could_look_makes_no_clip_late(
     await submit(run_context, "a")
     clock.turn(10 * run_context.settings.generation_timeout_s)
     swept = await sweep(run_context, run_context.ledger.attempts.due(10, account="sandbox"), budget_s=5)
-    assert swept.found == {"still rendering": 1}
+    assert swept.counts == {"still rendering": 1}
     assert latest(run_context.ledger, "a").state is AttemptState.IN_FLIGHT
 
 
@@ -187,4 +187,4 @@ async def test_predictions_of_another_provider_are_left_alone(
     await submit(run_context, "a")
     async with contexts.open(provider="gptproto") as elsewhere:
         swept = await sweep(elsewhere, ledger.attempts.live(AttemptState.IN_FLIGHT), budget_s=5)
-    assert not swept.found
+    assert not swept.counts

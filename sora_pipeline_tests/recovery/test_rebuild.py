@@ -76,7 +76,7 @@ def recovered(history: History, *outputs: str) -> Recovered:
 
 
 def states(result: Recovered) -> dict[str, str]:
-    return {attempt.clip_key: attempt.state.value for attempt in result.found.attempts}
+    return {attempt.clip_key: attempt.state.value for attempt in result.contents.attempts}
 
 
 def test_bare_ids_belong_to_the_production_that_asked_for_just_this_video(tmp_path: Path) -> None:
@@ -88,11 +88,11 @@ def test_bare_ids_belong_to_the_production_that_asked_for_just_this_video(tmp_pa
     evidence = [bare("001", 30, old(fox)), bare("001", 20, old(owl, "gptproto-unified"))]
     result = recovered(History(readings, evidence))
     assert states(result) == {"monday:001": "in_flight", "tuesday:001": "in_flight"}
-    assert {attempt.clip_key: attempt.fingerprint for attempt in result.found.attempts} == {
+    assert {attempt.clip_key: attempt.fingerprint for attempt in result.contents.attempts} == {
         "monday:001": fox.fingerprint,
         "tuesday:001": owl.fingerprint,
     }
-    assert all(attempt.account == REAL for attempt in result.found.attempts)
+    assert all(attempt.account == REAL for attempt in result.contents.attempts)
 
 
 def test_one_video_that_two_productions_asked_for_is_paid_by_one_and_again_by_none(
@@ -105,7 +105,7 @@ def test_one_video_that_two_productions_asked_for_is_paid_by_one_and_again_by_no
     ]
     result = recovered(History(readings, [bare("001", 30, old(fox))]))
     assert states(result) == {"monday:001": "in_flight", "tuesday:001": "in_flight"}
-    assert {attempt.clip_key: float(attempt.cost_usd) for attempt in result.found.attempts} == {
+    assert {attempt.clip_key: float(attempt.cost_usd) for attempt in result.contents.attempts} == {
         "monday:001": 1.2,
         "tuesday:001": 0,
     }
@@ -124,7 +124,7 @@ def test_production_that_began_with_a_name_has_no_part_in_what_was_there_before(
     ]
     own = replace(bare("001", 5, fox.fingerprint), production_id="again", prediction_id="own")
     result = recovered(History(readings, [bare("001", 30, old(fox)), own]))
-    assert {a.clip_key: a.submission.prediction_id for a in result.found.attempts} == {
+    assert {a.clip_key: a.submission.prediction_id for a in result.contents.attempts} == {
         "monday:001": f"p-{old(fox)}",
         "again:001": "own",
     }
@@ -147,7 +147,7 @@ def test_nameless_productions_get_names_and_outputs_of_their_own(tmp_path: Path,
         reading(tmp_path / "b" / "camp.csv", shared, 60, clip("002", "an owl")),
     ]
     result = recovered(History(readings, [bare("001", 30, None), bare("002", 20, None)]))
-    assert {each.production_id: each.output_uri for each in result.found.productions} == {
+    assert {each.production_id: each.output_uri for each in result.contents.productions} == {
         "camp": f"{shared}/camp",
         "camp-2": str(shared),
     }
@@ -162,7 +162,7 @@ def test_name_that_an_output_says_counts(tmp_path: Path) -> None:
     )
     read = reading(tmp_path / "camp.csv", tmp_path / "x", 90, clip("001", "a fox"))
     result = recovered(History([read], []))
-    assert [each.production_id for each in result.found.productions] == ["spring"]
+    assert [each.production_id for each in result.contents.productions] == ["spring"]
 
 
 def test_mended_file_of_old_amends_its_campaign(tmp_path: Path, ledger: Ledger) -> None:
@@ -219,8 +219,8 @@ def test_output_that_another_ledger_adopted_is_left_to_it_unless_it_is_named(
     write_ownership(OutputStore(str(tmp_path / "y")), Ownership("y", "", "new", "elsewhere", ""))
     evidence = [replace(bare("001", 30, fox.fingerprint), production_id=name) for name in ("x", "y")]
     result = recovered(History(readings, evidence), *([str(tmp_path / "y")] if named else []))
-    assert [each.production_id for each in result.found.productions] == (["x", "y"] if named else ["x"])
-    assert [attempt.clip_key for attempt in result.found.attempts] == (
+    assert [each.production_id for each in result.contents.productions] == (["x", "y"] if named else ["x"])
+    assert [attempt.clip_key for attempt in result.contents.attempts] == (
         ["x:001", "y:001"] if named else ["x:001"]
     )
     assert (

@@ -83,7 +83,7 @@ class _Names:
 
     def _mended(self) -> dict[str, str]:
         """Productions of a failed.csv, and the campaign whose output it lay in: the one read last that is none itself."""
-        found: dict[str, str] = {}
+        mended: dict[str, str] = {}
         for identity, row in self.rows.items():
             folder, _, name = row["manifest_uri"].rpartition("/")
             if name != "failed.csv":
@@ -94,8 +94,8 @@ class _Names:
                 if its["output_uri"].rstrip("/") == folder and not its["manifest_uri"].endswith("/failed.csv")
             ]
             if campaigns:
-                found[identity] = campaigns[-1]
-        return found
+                mended[identity] = campaigns[-1]
+        return mended
 
     def _named(self) -> dict[str, str]:
         taken: set[str] = set()
@@ -138,8 +138,11 @@ class _Names:
 
     def _published(self, identity: str) -> str:
         """When its output was written last, by itself or by rows of it that were mended."""
-        mine = [identity, *(each for each, campaign in self.mended.items() if campaign == identity)]
-        return max(str(self.rows[each]["published_at"] or "") for each in mine)
+        identities = [
+            identity,
+            *(production for production, campaign in self.mended.items() if campaign == identity),
+        ]
+        return max(str(self.rows[production]["published_at"] or "") for production in identities)
 
 
 def _copy_productions(connection: sa.Connection, old: sa.MetaData, new: sa.MetaData, names: _Names) -> None:
@@ -256,11 +259,11 @@ def _amendments(connection: sa.Connection, rows: list[dict[str, Any]]) -> None:
 
 def _fingerprints(spec: dict[str, Any], known: str) -> dict[str, str]:
     """Fingerprints of this very clip as earlier versions wrote them, with those of this version."""
-    found = {known: fingerprint_0003(spec)}
+    fingerprints = {known: fingerprint_0003(spec)}
     for provider in _PROVIDERS:
         maker = {**spec, "simulated": provider == "sandbox"}
-        found[fingerprint_0002(spec, provider)] = fingerprint_0003(maker)
-    return found
+        fingerprints[fingerprint_0002(spec, provider)] = fingerprint_0003(maker)
+    return fingerprints
 
 
 def _copy_attempts(
@@ -281,8 +284,8 @@ def _copy_attempts(
             stand_ins.add(key)
             connection.execute(clip_table.insert().values(**_stand_in(row, key, name)))
         elif key in stand_ins:  # the newest attempt says most of what was wanted last
-            mine = clip_table.c.clip_key == key
-            connection.execute(sa.update(clip_table).where(mine).values(**_stand_in(row, key, name)))
+            stand_in = clip_table.c.clip_key == key
+            connection.execute(sa.update(clip_table).where(stand_in).values(**_stand_in(row, key, name)))
         rows.append(
             {
                 **{column: row[column] for column in kept},
@@ -344,11 +347,11 @@ def _rows(connection: sa.Connection, table: sa.Table, key: str) -> Iterator[Any]
         query = sa.select(table).order_by(table.c[key]).limit(_CHUNK)
         if last is not None:
             query = query.where(table.c[key] > last)
-        found = connection.execute(query).mappings().all()
-        yield from found
-        if len(found) < _CHUNK:
+        rows = connection.execute(query).mappings().all()
+        yield from rows
+        if len(rows) < _CHUNK:
             return
-        last = found[-1][key]
+        last = rows[-1][key]
 
 
 def _json(value: Any) -> Any:
