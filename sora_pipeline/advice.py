@@ -51,6 +51,10 @@ ADVICE = {
         "To go on with that production and pay for none of them again, say --name {other}; to have them made once more in a "
         "production of their own, at their price, say --name {production}."
     ),
+    "report_of_another": (
+        "To mend that production, hand the rows of one production in alone, where its ledger is (DAGSTER_HOME or "
+        "SORA_LEDGER_URL); to have them made in a production of their own, give it a new --name."
+    ),
     "several_productions": "Say which with --name.",
     "clip_of_several": "Say which with --production.",
     "output_unknown": (

@@ -18,13 +18,18 @@ def is_http(text: str) -> bool:
 
 
 def absolute_uri(text: str) -> str:
-    """The same place, independent of the current folder; ``file://`` becomes a path."""
-    if text.lower().startswith("file://"):
+    """The same place, independent of the current folder; ``file://`` and ``local://`` become a path."""
+    if text.lower().startswith(("file://", "local://")):
         parts = urlsplit(text)
         sheet = f"#{parts.fragment}" if parts.fragment else ""  # of a workbook
         text = unquote(parts.path + sheet)
     # Links stay as they are written: what a link points to may change, and is meant to.
     return text if is_uri(text) else os.path.abspath(os.path.expanduser(text))  # noqa: PTH100, PTH111
+
+
+def same_place(text: str) -> str:
+    """What is equal for two absolute names of one place: the path that links lead to, or the URI as it is."""
+    return text.rstrip("/") if is_uri(text) else os.path.realpath(text)
 
 
 def shown_uri(text: str) -> str:

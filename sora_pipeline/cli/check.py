@@ -76,6 +76,7 @@ def check(
     row_problems(snapshot)
     for sentence in reading_notes(snapshot, decided):
         note(sentence)
+    console.print(f"production {decided.plan.production_id}, into {decided.plan.output_uri}")
     verdict = f"{len(snapshot.clips)} clips are fine"
     if snapshot.invalid:
         verdict += f", {len(snapshot.invalid)} rows are not (the fine ones can be produced all the same)"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import typer
 from rich.table import Table
 
-from sora_pipeline.cli.output import console, plain, print_json
+from sora_pipeline.cli.output import console, note, plain, print_json
 from sora_pipeline.cli.productions import PRODUCTION, selected
 
 if TYPE_CHECKING:
@@ -34,6 +34,11 @@ def costs(
     ledger, _, _ = open_ledger()
     by = list(dict.fromkeys(by))
     table = cost_table(ledger, by, [chosen.production_id for chosen in selected(ledger, production)])
+    for name, column in zip(by, table.columns, strict=False):
+        if not table.empty and not any(table[column]):
+            note(
+                f"no clip that was billed has anything in a column {name!r}; --by takes the names of the manifests' columns"
+            )
     real, simulated = (
         table[table.simulated == made_up].drop(columns="simulated") for made_up in (False, True)
     )
@@ -68,7 +73,7 @@ def _write(table: "pd.DataFrame", by: list[str], csv: Path) -> None:
         )
     except OSError as error:
         raise typer.BadParameter(
-            f"{csv} cannot be written: {error.strerror}. Name a file in a folder that is there",
+            f"{csv} cannot be written: {error.strerror or error}. Name a file in a folder that is there",
             param_hint="--csv",
         ) from None
 

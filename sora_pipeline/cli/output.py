@@ -24,8 +24,10 @@ _WIDE = 200
 
 
 def _console(stderr: bool) -> Console:
-    made = Console(stderr=stderr, highlight=False, soft_wrap=True)
-    return made if made.is_terminal else Console(stderr=stderr, highlight=False, soft_wrap=True, width=_WIDE)
+    made = Console(stderr=stderr, highlight=False, soft_wrap=True, emoji=False)
+    if not made.is_terminal:
+        made.width = _WIDE
+    return made
 
 
 console = _console(stderr=False)

@@ -17,6 +17,7 @@ def retry(
     production: list[str] = PRODUCTION,
 ) -> None:
     """Try failed clips again: those named, or all. The daemon (`sora-pipeline run` or `dev`) then does the work."""
+    from sora_pipeline.production.progress import open_elsewhere, why_left_open
     from sora_pipeline.production.retrying import retry_clips
 
     ledger, settings, home = open_ledger()
@@ -40,6 +41,9 @@ def retry(
             "has asked for it until its deadline"
         )
         note(explained(Reason(said, "held_elsewhere", _clip(key))))
+    for chosen in productions:
+        for elsewhere, count in open_elsewhere(ledger, settings, chosen.production_id).items():
+            note(f"{chosen.production_id}: {explained(why_left_open(elsewhere, count))}")
     if retried.fetched:
         console.print(f"fetched again, at no cost: {', '.join(retried.fetched)}")
     if retried.anew:

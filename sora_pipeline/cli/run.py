@@ -112,6 +112,7 @@ def _plan(
         require_affordable,
         with_amendments,
     )
+    from sora_pipeline.production.progress import open_elsewhere, why_left_open
 
     intake = open_production(ledger, settings, BUILT_IN, request)
     decided, plan = intake.decided, intake.decided.plan
@@ -137,6 +138,8 @@ def _plan(
     )
     for sentence in Outlook.of(ledger, settings, costs, decided=decided).sentences:
         note(sentence)
+    for account, count in open_elsewhere(ledger, settings, plan.production_id).items():
+        note(explained(why_left_open(account, count)))
     return plan
 
 

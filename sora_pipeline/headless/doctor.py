@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sora_pipeline.admission.breaker import why_stopped
+from sora_pipeline.admission.limits import account_of
 from sora_pipeline.advice import explained
 from sora_pipeline.headless.home import daemon_is_alive, prepare_home
 from sora_pipeline.ledger import Ledger
+from sora_pipeline.ledger.database import LedgerError
 from sora_pipeline.notifications.webhook import webhook_host
 from sora_pipeline.production.progress import why_left_open
 from sora_pipeline.provider.catalogue import Catalogue, UnknownModelError, load_catalogue
@@ -56,7 +58,7 @@ async def examine(configure: Callable[[Settings], ProviderConfig]) -> list[Findi
     home = prepare_home()
     findings += _local(settings, home)
     if catalogue is not None:
-        findings += [finding async for finding in _provider(settings, catalogue, configure)]
+        findings += [finding async for finding in _provider(settings, home, catalogue, configure)]
     return findings
 
 
@@ -185,8 +187,25 @@ def _webhook(settings: Settings) -> Finding:
     return Finding("webhook", True, f"{host} is told of failed runs and finished productions{links}")
 
 
+def _moved(settings: Settings, home: Path, address: str) -> str | None:
+    """Why commands would refuse to use the account at this address."""
+    account = account_of(settings)
+    try:
+        ledger = Ledger(ledger_url(settings, home))
+    except LedgerError:  # has a finding of its own
+        return None
+    try:
+        if not account.simulated:
+            ledger.accounts.require_place(account, address)
+    except LedgerError as error:
+        return explained(error)
+    finally:
+        ledger.close()
+    return None
+
+
 async def _provider(
-    settings: Settings, catalogue: Catalogue, configure: Callable[[Settings], ProviderConfig]
+    settings: Settings, home: Path, catalogue: Catalogue, configure: Callable[[Settings], ProviderConfig]
 ) -> AsyncIterator[Finding]:
     """Ask the provider what can be asked for nothing."""
     try:
@@ -194,6 +213,8 @@ async def _provider(
     except Exception as error:
         yield Finding("provider", False, f"{error}. Look at SORA_BASE_URL and SORA_API_KEY")
         return
+    if (moved := _moved(settings, home, config.base_url)) is not None:
+        yield Finding("account", False, moved)
     async with make_provider(config, catalogue) as provider:
         key = await provider.check_key()
         unreachable = key.kind is ErrorKind.CONNECT

@@ -12,7 +12,7 @@ from sora_pipeline.advice import explained
 from sora_pipeline.headless.daemon import DaemonKeeper
 from sora_pipeline.ledger import AttemptState, Ledger, Production
 from sora_pipeline.names import MANIFEST_JOB, PRODUCTION_TAG
-from sora_pipeline.production.progress import Progress, progress_of
+from sora_pipeline.production.progress import Progress, progress_of, why_left_open
 from sora_pipeline.provider.catalogue import Catalogue
 from sora_pipeline.settings import Settings
 
@@ -126,10 +126,13 @@ class HeadlessRun:
         progress = None
         if production.read_at is not None:
             progress = progress_of(self._ledger, production, self._settings, self._catalogue)
-        return Ended(
-            progress,
-            stopped="the --timeout was reached; what renders goes on at the provider, and the same command resumes",
+        stopped = (
+            "the --timeout was reached; what renders goes on at the provider, and the same command resumes"
         )
+        if progress is not None and progress.elsewhere:
+            reasons = (why_left_open(account, count) for account, count in progress.elsewhere.items())
+            stopped = " ".join(["the --timeout was reached.", *map(explained, reasons)])
+        return Ended(progress, stopped=stopped)
 
     def _failed_to_read(self, production: Production, since: datetime) -> str | None:
         """Whether the run that was to read the manifest failed for a reason of its own."""

@@ -40,14 +40,19 @@ class Accounts:
         if known is not None and (known.provider, known.address) == (account.provider, address):
             return
         with self._database.exclusive() as connection:
-            known = connection.execute(select(accounts).where(this_account)).first()
-            if known is None or known.provider != account.provider:
-                self._refuse_other_kind(connection, account)
-            # An emulator is started again where a port is free, and keeps its predictions.
-            if known is not None and known.address != address and not account.simulated:
-                self._refuse_to_move(connection, account, known.address, address)
+            self._require_place(connection, account, address)
             if connection.execute(update(accounts).where(this_account).values(**place)).rowcount == 0:
                 connection.execute(accounts.insert().values(account=account.name, **place))
+
+    @patient
+    def require_place(self, account: Account, address: str) -> None:
+        """Ask whether an account may be used at an address; nothing is noted.
+
+        Raises:
+            LedgerError: as in ``use``.
+        """
+        with self._database.read() as connection:
+            self._require_place(connection, account, address)
 
     @patient
     def address_of(self, name: str) -> str | None:
@@ -57,6 +62,14 @@ class Accounts:
                 select(accounts.c.address).where(accounts.c.account == name)
             )
         return address
+
+    def _require_place(self, connection: Connection, account: Account, address: str) -> None:
+        known = connection.execute(select(accounts).where(accounts.c.account == account.name)).first()
+        if known is None or known.provider != account.provider:
+            self._refuse_other_kind(connection, account)
+        # An emulator is started again where a port is free, and keeps its predictions.
+        if known is not None and known.address != address and not account.simulated:
+            self._refuse_to_move(connection, account, known.address, address)
 
     def _refuse_other_kind(self, connection: Connection, account: Account) -> None:
         """Slots, breaker and the day's budget are by name: real and simulated ones must not share it."""

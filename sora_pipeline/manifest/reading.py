@@ -58,6 +58,11 @@ class ManifestFile:
     productions: frozenset[str] = frozenset()
 
     @property
+    def is_report(self) -> bool:
+        """Whether a pipeline wrote it, as ``failed.csv``: its rows say whose they are, and what went wrong."""
+        return {"production", "error_message"} <= set(self.ignored_columns)
+
+    @property
     def carried_columns(self) -> tuple[str, ...]:
         """The columns that are no input columns."""
         return tuple(name for name in self.columns if name not in INPUT_COLUMNS)

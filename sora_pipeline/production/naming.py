@@ -148,15 +148,33 @@ def _amended(
     ledger: Ledger, pipeline: str, request: ProductionRequest, file: ManifestFile
 ) -> Production | None:
     """The production whose rows a file mends: a ``failed.csv``, wherever it was saved, names it in every row."""
-    if len(file.productions) != 1:
+    known = ledger.productions.find(next(iter(file.productions))) if len(file.productions) == 1 else None
+    if known is not None and known.manifest_uri == file.uri:
         return None
-    (name,) = file.productions
-    if request.name not in ("", name):
-        return None
-    known = ledger.productions.find(name)
-    if known is None or known.pipeline != pipeline or known.manifest_uri == file.uri:
+    if known is None or known.pipeline != pipeline or request.name not in ("", known.production_id):
+        if file.is_report and file.productions:
+            _refuse_to_begin_with_report(ledger, pipeline, request, file)
         return None
     return known
+
+
+def _refuse_to_begin_with_report(
+    ledger: Ledger, pipeline: str, request: ProductionRequest, file: ManifestFile
+) -> None:
+    """Refuse a ``failed.csv`` of elsewhere that nobody gave a name, or that would take a campaign's place."""
+    if request.name:
+        named = ledger.productions.find(request.name)
+        allowed = named is None or named.manifest_uri == file.uri
+    else:
+        allowed = bool(ledger.productions.of_manifest(file.uri, pipeline))
+    if not allowed:
+        names = ", ".join(sorted(file.productions))
+        target = f"not of {request.name}" if request.name else "and none that this ledger can amend with them"
+        raise ProductionNameError(
+            f"the rows of {file.uri} are of the production {names} (column production), {target} "
+            f"({ledger.database.shown_url})",
+            "report_of_another",
+        )
 
 
 def _name_of(ledger: Ledger, pipeline: str, uri: str) -> str:

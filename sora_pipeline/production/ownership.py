@@ -16,11 +16,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from sora_pipeline.errors import SoraPipelineError
 from sora_pipeline.ledger import Ledger, Plan, Production
 from sora_pipeline.store import OutputStore, StoreError
+from sora_pipeline.uris import same_place
 
 OWNER = ".sora-pipeline.json"
 FORMAT_VERSION = 1
 _TRACES = ("metadata.parquet", ".snapshots")
-_FOLDERS = ("videos", ".snapshots", ".staging")
+_FOLDERS = ("videos", ".snapshots", ".staging", ".sidecars", ".posters")
 """Folders of an output that hold files of its own production only; beside them another output may lie."""
 
 
@@ -124,18 +125,14 @@ def require_free(output_uri: str, ledger: Ledger, production_id: str) -> None:
     """
     store = OutputStore(output_uri)
     owner = read_ownership(store)
-    others = [
-        other.production_id
-        for other in ledger.productions.of_output(output_uri)
-        if other.production_id != production_id
-    ]
+    place = same_place(output_uri)
     for other in ledger.productions.all():
-        within = output_uri.removeprefix(f"{other.output_uri}/")
-        if within != output_uri and within.split("/")[0] in _FOLDERS:
+        others = same_place(other.output_uri)
+        if place.startswith(f"{others}/") and place.removeprefix(f"{others}/").split("/")[0] in _FOLDERS:
             raise _taken(OutputStore(other.output_uri), other.production_id, production_id)
+        if owner is None and place == others and other.production_id != production_id:
+            raise _taken(store, other.production_id, production_id)
     if owner is None:
-        if others:
-            raise _taken(store, others[0], production_id)
         own = ledger.productions.find(production_id)
         if (own is None or own.output_uri != output_uri) and _holds_a_production(store):
             raise OutputOwnedError(

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from sora_pipeline.cli.app import app
-from sora_pipeline.ledger import Ledger, Limits
+from sora_pipeline.ledger import Account, Ledger, Limits
 from sora_pipeline_tests.conftest import Producer, Sandbox, keys, rows_of, write_manifest
 from sora_pipeline_tests.production.parts import SANDBOX
 
@@ -222,6 +222,22 @@ def test_doctor_with_nobody_at_the_address_says_so(home: Path, monkeypatch: pyte
     assert "http://127.0.0.1:9" in result.stdout
 
 
+def test_doctor_says_that_an_account_has_moved_as_commands_would(
+    home: Path, ledger: Ledger, production: Producer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    production(rows_of(a="fox"), provider="gptproto")
+    account = Account("gptproto", "gptproto", simulated=False)
+    ledger.accounts.use(account, "http://127.0.0.1:8")
+    submit(ledger, "a", account=account)
+    monkeypatch.setenv("SORA_PROVIDER", "gptproto")
+    monkeypatch.setenv("SORA_API_KEY", KEY)
+    monkeypatch.setenv("SORA_BASE_URL", "http://127.0.0.1:9")
+    result = invoke("doctor")
+    assert result.exit_code == 2
+    assert "1 predictions open at http://127.0.0.1:8" in result.stdout
+    assert "SORA_ACCOUNT" in result.stdout
+
+
 def test_check_says_how_many_clips_the_budgets_allow(
     home: Path, good: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -248,6 +264,7 @@ def test_costs_by_a_column_of_the_manifest(home: Path, ledger: Ledger, productio
         {"campaign": "spring [1]", "clips": 2, "attempts": 2, "delivered": 0, "spent_usd": 2.4}
     ]
     assert (said["simulated_usd"], said["lines"], said["spent_usd"]) == (2.4, [], 0)
+    assert "'campain'" in invoke("costs", "--by", "campain").stderr
 
 
 def test_costs_as_a_file_for_a_spreadsheet(
@@ -268,11 +285,11 @@ def test_costs_as_a_file_for_a_spreadsheet(
     assert "cannot be written" in refused.stderr
 
 
-def submit(ledger: Ledger, *clip_ids: str) -> None:
+def submit(ledger: Ledger, *clip_ids: str, account: Account = SANDBOX) -> None:
     """As if a run had submitted them."""
     made = ledger.attempts.reserve(
         dict.fromkeys(keys(*clip_ids), 1_200_000),
-        account=SANDBOX,
+        account=account,
         batch_id="batch",
         limits=Limits(20, 3),
         lease_s=60,

@@ -228,6 +228,7 @@ class Calls:
             "productions.of_output": lambda: productions.of_output("/new"),
             "productions.amendments": lambda: productions.amendments(self.production),
             "accounts.use refused": self.refused_to_move,
+            "accounts.require_place": lambda: ledger.accounts.require_place(ACCOUNT, "https://example.com"),
             "accounts.address_of": lambda: ledger.accounts.address_of(ACCOUNT.name),
             "pipelines.seen": lambda: ledger.pipelines.seen(""),
             "productions.unpublished": lambda: productions.unpublished(""),

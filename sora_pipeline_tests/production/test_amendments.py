@@ -389,11 +389,35 @@ def campaign_now(ledger: Ledger) -> Production:
     return only
 
 
-async def test_rows_of_a_production_that_is_not_known_are_a_campaign_of_their_own(
+@pytest.mark.parametrize("productions", [["forgotten"], ["monday", "forgotten"]])
+async def test_rows_of_a_production_that_is_not_known_begin_no_campaign_unless_they_get_a_name(
+    campaign: Production, run_context: RunContext, production: Producer, productions: list[str]
+) -> None:
+    rows = mended(rows_in(Path(campaign.output_uri) / "failed.csv"))
+    path = write_manifest(
+        production.folder / "f.csv",
+        [{**row, "production": productions[number % len(productions)]} for number, row in enumerate(rows)],
+    )
+    with refusal(ProductionNameError, r"of the production .*forgotten.*DAGSTER_HOME.*--name"):
+        production.read(path)
+    assert production.read(path, name="f").production_id == "f"
+    assert production.read(path).production_id == "f", "said once is enough"
+
+
+async def test_mended_rows_take_no_other_campaigns_place(
     campaign: Production, run_context: RunContext, production: Producer
 ) -> None:
-    rows = [{**row, "production": "forgotten"} for row in rows_in(Path(campaign.output_uri) / "failed.csv")]
-    assert production.read(write_manifest(production.folder / "f.csv", mended(rows))).production_id == "f"
+    tuesday = production([{"clip_id": "bad", "prompt": "of tuesday"}], file="tuesday.csv")
+    rows = mended(rows_in(Path(campaign.output_uri) / "failed.csv"))
+    path = write_manifest(production.folder / "f.csv", rows)
+    with refusal(ProductionNameError, "are of the production monday .*, not of tuesday"):
+        production.read(path, name="tuesday")
+    assert run_context.ledger.productions.get("tuesday") == tuesday
+
+
+async def test_a_column_production_of_ones_own_begins_a_campaign(production: Producer) -> None:
+    made = production([{"clip_id": "a", "prompt": "a fox", "production": "studio 7"}], file="own.csv")
+    assert made.production_id == "own"
 
 
 async def test_another_account_mends_nothing_into_the_other_kind(

@@ -99,9 +99,10 @@ def test_an_output_within_another_production_is_refused_where_its_files_lie(
     production: Producer, tmp_path: Path
 ) -> None:
     production(rows_of(a="a fox"), output=str(tmp_path / "out"))
-    for folder in ("videos", ".snapshots/deeper"):
+    (tmp_path / "link").symlink_to(tmp_path / "out")
+    for folder in ("out/videos", "out/.snapshots/deeper", "out/.sidecars", "out/.posters/x", "link/videos"):
         with pytest.raises(OutputOwnedError, match="is the output of the production prompts"):
-            production(rows_of(a="an owl"), file="tuesday.csv", output=str(tmp_path / "out" / folder))
+            production(rows_of(a="an owl"), file="tuesday.csv", output=str(tmp_path / folder))
     production(rows_of(a="an owl"), file="tuesday.csv", output=str(tmp_path / "out" / "tuesday"))
 
 
