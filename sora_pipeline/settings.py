@@ -386,7 +386,7 @@ def _unusable_provider(settings: Settings) -> list[str]:
         return [f"SORA_PROVIDER={settings.provider}: {wrong}"]
     if not spec.needs_key or settings.api_key is not None:
         return []
-    if _environment_value("api_key"):
+    if "api_key" in settings.model_fields_set:  # an empty variable counts as not set, so code said it
         return [
             f"api_key is given in code and is empty, and provider={settings.provider} needs a key; it is not taken from "
             "SORA_API_KEY then. Give a key, or leave api_key out"

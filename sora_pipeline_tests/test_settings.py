@@ -250,3 +250,12 @@ def test_readme_has_every_setting_as_the_code_says_it() -> None:
         rows.append(f"| `{variable(name)}` | {shown} | {field.description} |")
     written = [line for line in README.read_text().splitlines() if line.startswith("| `SORA_")]
     assert written == rows
+
+
+@pytest.mark.parametrize("of_the_environment", ["", "of the environment"])
+def test_empty_key_in_code_is_not_taken_from_the_environment(say: Say, of_the_environment: str) -> None:
+    say(SORA_API_KEY=of_the_environment)
+    for empty in ("", None):
+        assert sentence(provider="gptproto", api_key=empty).startswith(
+            "api_key is given in code and is empty"
+        )

@@ -136,7 +136,7 @@ def _print(
         if all(look.stopped != reason for look in looks):
             problem(explained(reason))
     for name, survey in surveys.items():
-        console.print(f"\n[bold]{name}[/]" if len(surveys) > 1 else "")
+        console.print(f"\n[bold]{name}[/]")
         console.print(summary_table(survey.snapshot, survey.outcomes))
 
 
