@@ -75,14 +75,14 @@ def _production(ledger: Ledger, pipeline: str, identity: str | None) -> Producti
 
 
 def _result(asset: dg.AssetKey, verdict: Verdict, production: Production) -> dg.AssetCheckResult:
-    said = Reason(verdict.sentence, verdict.code, {"production": production.production_id, "clip": "ID"})
+    reason = Reason(verdict.sentence, verdict.code, {"production": production.production_id, "clip": "ID"})
     metadata: dict[str, Any] = {"production": production.production_id, "manifest": production.manifest_uri}
     return dg.AssetCheckResult(
         asset_key=asset,
         check_name=verdict.name,
         passed=verdict.healthy,
         severity=dg.AssetCheckSeverity.ERROR if verdict.serious else dg.AssetCheckSeverity.WARN,
-        description=explained(said),
+        description=explained(reason),
         metadata=metadata | dict(verdict.facts),
     )
 

@@ -43,5 +43,5 @@ def adopt(
         f"`sora-pipeline run {plain(production.manifest_uri)} --name {production.production_id}` goes on with it and pays for "
         "nothing of it again; reading the manifest registers its clips with Dagster, and nothing of it is submitted before"
     )
-    for each in recovered.notes:
-        note(explained(each))
+    for reason in recovered.notes:
+        note(explained(reason))

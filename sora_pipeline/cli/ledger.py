@@ -70,8 +70,8 @@ def rebuild(
         return
     show_recovered(productions, recovered)
     console.print("`sora-pipeline run MANIFEST` goes on from here and pays for nothing of it again")
-    for each in recovered.notes:
-        note(explained(each))
+    for reason in recovered.notes:
+        note(explained(reason))
 
 
 def recovered_facts(productions: "list[Progress]", recovered: "Recovered") -> dict[str, Any]:
@@ -80,7 +80,7 @@ def recovered_facts(productions: "list[Progress]", recovered: "Recovered") -> di
         "productions": [production_facts(progress) for progress in productions],
         "attempts": len(recovered.contents.attempts),
         "spent_usd": _spent_usd(productions),
-        "notes": [explained(each) for each in recovered.notes],
+        "notes": [explained(reason) for reason in recovered.notes],
     }
 
 

@@ -33,14 +33,14 @@ def retry(
     for key in retried.fine if clip else []:
         note(f"{key} needs no retry: it is delivered, pending or under way")
     for key in retried.held:
-        said = f"{key} is held: its submit lost its answer and may have been billed"
-        note(explained(Reason(said, "ambiguous", _clip(key))))
+        sentence = f"{key} is held: its submit lost its answer and may have been billed"
+        note(explained(Reason(sentence, "ambiguous", _clip(key))))
     for key, account in retried.elsewhere.items():
-        said = (
+        sentence = (
             f"{key} is held: it was submitted to the account {account}, which its production is no longer made by, and nobody "
             "has asked for it until its deadline"
         )
-        note(explained(Reason(said, "held_elsewhere", _clip(key))))
+        note(explained(Reason(sentence, "held_elsewhere", _clip(key))))
     for chosen in productions:
         for elsewhere, count in open_elsewhere(ledger, settings, chosen.production_id).items():
             note(f"{chosen.production_id}: {explained(why_left_open(elsewhere, count))}")

@@ -192,7 +192,10 @@ class _Collector:
         kind = problem.kind if isinstance(problem, VideoError) else "download"
         if isinstance(problem, StoreError):
             kind = "store"
-        said = self.context.explained(problem)
-        attempts.note_problem(attempt.attempt_id, kind, said)
-        self.collected.failed[attempt.clip_key] = attempt, f"{kind}: {said}; the video can still be fetched"
+        sentence = self.context.explained(problem)
+        attempts.note_problem(attempt.attempt_id, kind, sentence)
+        self.collected.failed[attempt.clip_key] = (
+            attempt,
+            f"{kind}: {sentence}; the video can still be fetched",
+        )
         return True

@@ -73,9 +73,9 @@ class Sender:
             try:
                 request, summary = await _request(context, standing)
             except ImageError as problem:
-                said = context.explained(problem)
-                ledger.fail(attempt.attempt_id, "image", said, retryable=problem.transient, reported=True)
-                self.results.failed[attempt.clip_key] = said
+                sentence = context.explained(problem)
+                ledger.fail(attempt.attempt_id, "image", sentence, retryable=problem.transient, reported=True)
+                self.results.failed[attempt.clip_key] = sentence
                 return
             await self._submit(attempt, request, summary)
 
