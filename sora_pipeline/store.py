@@ -325,9 +325,13 @@ class OutputStore:
             path.unlink(missing_ok=True)
 
 
+def is_relative(path: str) -> bool:
+    """Whether this is a relative path inside an output store."""
+    return "\\" not in path and not any(part in {"", ".", ".."} for part in path.split("/"))
+
+
 def _checked(relative: str) -> str:
-    parts = relative.split("/")
-    if "\\" in relative or any(part in {"", ".", ".."} for part in parts):
+    if not is_relative(relative):
         raise ValueError(f"{relative!r} is not a relative path inside the output store")
     return relative
 

@@ -4,6 +4,7 @@ A stored video is collected. A prediction without a known end is in flight: a po
 been submitted without a trace of the answer is ambiguous, and a person decides.
 """
 
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -77,9 +78,9 @@ def evidence_by_number(evidence: Iterable[Evidence]) -> dict[int, list[Evidence]
     last_word = max((one.at for numbered in by_number.values() for one in numbered), default=None)
     later = [one for one in unexplained if last_word is None or one.at > last_word]
     earlier = [one for one in unexplained if last_word is not None and one.at <= last_word]
-    gaps = sorted(set(range(1, max(by_number, default=0))) - by_number.keys())
-    if earlier and gaps:  # nobody heard how its submit went, and somebody had it tried again
-        by_number[gaps[0]] = earlier
+    gap = next(number for number in itertools.count(1) if number not in by_number)
+    if earlier and gap < max(by_number):  # nobody heard how its submit went, and somebody had it tried again
+        by_number[gap] = earlier
     if later and (_may_follow(by_number) or any(one.new_attempt for one in later)):
         by_number[max(by_number, default=0) + 1] = later
     return dict(sorted(by_number.items()))

@@ -19,30 +19,13 @@ from sora_pipeline.production.publishing import PARQUET
 from sora_pipeline.production.storing import SIDECARS
 from sora_pipeline.recovery.evidence import LONG_AGO, Evidence, EvidenceKind, account_in
 from sora_pipeline.recovery.fingerprints import present_fingerprints
+from sora_pipeline.recovery.output_records import ROW_COLUMNS, why_no_row, why_no_sidecar
 from sora_pipeline.status import ClipStatus
 from sora_pipeline.store import OutputStore, StoreError
 from sora_pipeline.video import StoredVideo, VideoFacts
 
 Row = Mapping[str, Any]
 _FACTS = tuple(VideoFacts.__dataclass_fields__)
-_IN_SIDECARS = frozenset(
-    (
-        "clip_id",
-        "prompt",
-        "image",
-        "image_sha256",
-        "model",
-        "model_returned",
-        "provider",
-        "prediction_id",
-        "attempt",
-        "fingerprint",
-        "cost_usd",
-        "file_name",
-        "poster_path",
-        *_FACTS,
-    )
-)
 _STILL_FETCHABLE = frozenset({"timed_out", "download", "store", "run_failed", "not_a_video", "truncated"})
 """Kinds of failures after which the prediction can still be asked, and its video fetched."""
 _NUMBER = re.compile(r"-(\d+)-[0-9a-f]{8}(?:-\d+)?\.mp4$")
@@ -87,7 +70,17 @@ class OutputEvidence:
             raise StoreError(
                 f"{self.store.uri_of(PARQUET)} cannot be read ({error}); move it away, and it is written anew"
             ) from None
-        return [row for row in rows if row["status"] != ClipStatus.INVALID]
+        if rows and (missing := sorted(ROW_COLUMNS - rows[0].keys())):
+            raise StoreError(
+                f"{self.store.uri_of(PARQUET)} is no output manifest of sora-pipeline: it has no {', '.join(missing[:5])}"
+            )
+        return [row for row in rows if row["status"] != ClipStatus.INVALID and self._believed(row)]
+
+    def _believed(self, row: Row) -> bool:
+        problem = why_no_row(row)
+        if problem is not None:
+            self.unreadable.append(f"{self.store.uri_of(PARQUET)} (clip {row['clip_id']!r}, {problem})")
+        return problem is None
 
     def snapshot(self, sha256: str) -> Snapshot | None:
         """A canonical snapshot; None where it is not there, or was written by another version of the program."""
@@ -154,12 +147,16 @@ class OutputEvidence:
     def sidecars(self, clip_id: str) -> Iterator[Row]:
         """What stands beside a clip's videos; what cannot be read is noted and left out."""
         for name in self.store.names(f"{SIDECARS}/{clip_id}"):
-            sidecar = _parsed(self.store.read_bytes(name))
-            if sidecar is None:
-                if name not in self.unreadable:
-                    self.unreadable.append(name)
-                continue
-            yield sidecar
+            try:
+                sidecar = json.loads(self.store.read_bytes(name))
+            except ValueError:
+                problem: str | None = "is not JSON"
+            else:
+                problem = why_no_sidecar(sidecar)
+            if problem is None:
+                yield sidecar
+            elif (trouble := f"{self.store.uri_of(name)} ({problem})") not in self.unreadable:
+                self.unreadable.append(trouble)
 
     def evidence_of_sidecar(self, sidecar: Row, clip: Clip | None) -> Evidence:
         """What stands beside a video, delivered or not: the run that stored it may have died just then.
@@ -214,16 +211,8 @@ class Outputs:
 
     @property
     def unreadable(self) -> list[str]:
-        """Sidecars that could not be read."""
-        return [output.store.uri_of(name) for output in self._opened.values() for name in output.unreadable]
-
-
-def _parsed(content: bytes) -> Row | None:
-    try:
-        sidecar = json.loads(content)
-    except ValueError:
-        return None
-    return sidecar if isinstance(sidecar, dict) and sidecar.keys() >= _IN_SIDECARS else None
+        """Sidecars and rows that could not be believed."""
+        return [trouble for output in self._opened.values() for trouble in output.unreadable]
 
 
 def _kind_of(row: Row) -> EvidenceKind | None:

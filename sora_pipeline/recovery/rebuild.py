@@ -17,7 +17,7 @@ from sora_pipeline.production.intake import snapshot_path
 from sora_pipeline.production.naming import default_output, name_of_file
 from sora_pipeline.production.ownership import Ownership, read_ownership, write_ownership
 from sora_pipeline.production.publishing import CSV
-from sora_pipeline.provider.catalogue import Catalogue
+from sora_pipeline.provider.catalogue import Catalogue, UnknownModelError
 from sora_pipeline.recovery.assignment import by_clip_key
 from sora_pipeline.recovery.attempts import Terms, reconstruct_attempts
 from sora_pipeline.recovery.clips import MendedRows, ProductionClips, WantedClip
@@ -291,7 +291,11 @@ class _Recovery:
             self._note_lost_files(history)
         if self._outputs.unreadable:
             unreadable = _some(self._outputs.unreadable)
-            self._notes.append(Reason(f"sidecars that cannot be read, and are left out: {unreadable}"))
+            self._notes.append(
+                Reason(
+                    f"sidecars and rows that cannot be read, and are left out, so that their clips may be paid for again: {unreadable}"
+                )
+            )
         mended = {name: clips_of.mended_rows for name, clips_of in self._clips.items()}
         invalid = {name: clips_of.invalid_rows for name, clips_of in self._clips.items()}
         contents = LedgerContents(productions, clips, self._billed_once(attempts))
@@ -444,6 +448,13 @@ class _Recovery:
         cost = Decimal(str(row["cost_usd"] or 0))
         self._spent[key] = max(cost, self._spent.get(key, cost))
 
+    def _price(self, clip: Clip, spent: Decimal) -> Decimal:
+        """What an attempt cost of which nobody says so."""
+        try:
+            return cost_usd(clip, self._catalogue)
+        except UnknownModelError:  # of a catalogue that is not here
+            return spent
+
     def _attempts(
         self, history: ProductionHistory, wanted: WantedClip, evidence: Sequence[Evidence], account: Account
     ) -> list[Attempt]:
@@ -452,10 +463,11 @@ class _Recovery:
             one.kind is EvidenceKind.STORED and one.fingerprint in (None, wanted.fingerprint) for one in known
         ):
             known += self._beside_videos(history, wanted, known)
+        spent = self._spent.get(clip_key(history.name, wanted.clip.clip_id), Decimal(0))
         terms = Terms(
             account=account,
-            price=lambda: cost_usd(wanted.clip, self._catalogue),
-            spent=self._spent.get(clip_key(history.name, wanted.clip.clip_id), Decimal(0)),
+            price=lambda: self._price(wanted.clip, spent),
+            spent=spent,
             deadline_s=self._settings.generation_timeout_s,
             now=self._now,
         )

@@ -15,6 +15,7 @@ from sora_pipeline.cli.app import app
 from sora_pipeline.ledger import Ledger
 from sora_pipeline.names import GENERATIONS_JOB, PUBLISH_JOB, RANGE_END_TAG, RANGE_START_TAG, VIDEOS_JOB
 from sora_pipeline.production.ownership import OWNER, OutputOwnedError
+from sora_pipeline.store import StoreError
 from sora_pipeline_tests.automation.conftest import Daemon, daemon
 from sora_pipeline_tests.conftest import Producer, Rows, Sandbox, key, latest, refusal, standing, states
 
@@ -199,3 +200,27 @@ def _make_old(output: Path) -> None:
         metadata = {**snapshot.schema.metadata, b"sora_pipeline.snapshot_version": b"1"}
         pq.write_table(snapshot.replace_schema_metadata(metadata), path)
     (output / OWNER).unlink()
+
+
+def test_what_cannot_be_believed_is_left_out_by_name_and_the_rest_is_taken_over(output: Path) -> None:
+    """A sidecar with an attempt of 10**30 took all memory once, and a row without a cost ended in a traceback."""
+    table = pq.read_table(output / "metadata.parquet")
+    rows = {row["clip_id"]: row for row in table.to_pylist()}
+    rows["lost"]["cost_usd"] = float("nan")
+    rows["gone"]["file_name"] = "../../gone.mp4"
+    pq.write_table(pa.Table.from_pylist(list(rows.values()), table.schema), output / "metadata.parquet")
+    (sidecar,) = (output / ".sidecars" / "gone").glob("*.json")
+    sidecar.write_text(json.dumps({**json.loads(sidecar.read_text()), "attempt": 10**30}))
+    facts = adopted(str(output))
+    (note,) = (note for note in facts["notes"] if "left out" in note)
+    for words in ("'lost', cost_usd", "'gone', file_name", f"{sidecar.name} (attempt"):
+        assert words in note
+    assert facts["attempts"] == 2, "fine and stuck"
+
+
+def test_another_data_set_is_no_output(home: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "dataset"
+    folder.mkdir()
+    pq.write_table(pa.table({"file_name": ["a.mp4"], "text": ["a fox"]}), folder / "metadata.parquet")
+    with refusal(StoreError, "metadata.parquet is no output manifest of sora-pipeline"):
+        CliRunner().invoke(app, ["adopt", str(folder)], catch_exceptions=False)
