@@ -39,6 +39,9 @@ ADVICE = {
         "To have them fetched, run a daemon with SORA_PROVIDER={provider}, SORA_ACCOUNT={account} and that account's key and "
         "address."
     ),
+    "unknown_model": (
+        "Name the catalogue file that has it with SORA_CATALOGUE, or give those rows another model and run their manifest."
+    ),
     "model_not_reached": "Set SORA_MODEL to one of them, or add yours in a file named by SORA_CATALOGUE.",
     "webhook": "It is the one that SORA_NOTIFY_URL names.",
     # Which production, which output.

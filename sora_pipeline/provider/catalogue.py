@@ -29,7 +29,7 @@ class UnknownModelError(SoraPipelineError, KeyError):
     """Raised where the catalogue has no such model; the message names those it has."""
 
     def __init__(self, name: str, known: tuple[str, ...]) -> None:
-        super().__init__(name)
+        super().__init__(name, "unknown_model")
         self.name = name
         self.known = known
 
