@@ -50,7 +50,7 @@ Count = Annotated[int, Field(ge=0, lt=2**63)]
 class _Record(BaseModel):
     """What both have in common; columns of the user's own are left as they are."""
 
-    model_config = ConfigDict(extra="allow", strict=True)
+    model_config = ConfigDict(extra="allow", strict=True, protected_namespaces=())
 
     clip_id: ClipId
     prompt: str
