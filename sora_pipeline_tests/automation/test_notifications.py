@@ -1,5 +1,6 @@
 """The sensors that tell people, ticked as the daemon ticks them, with a real webhook."""
 
+import time
 from decimal import Decimal
 
 import dagster as dg
@@ -18,11 +19,12 @@ NOTHING = "no production has settled"
 def produce(daemon: Daemon, clock: Clock) -> None:
     """From pending clips to a published manifest, as the sensors do it."""
     daemon.run(daemon.tick("dispatch_sensor").request)
-    for _ in range(30):
+    for _ in range(300):
         clock.turn(2)
         tick = daemon.tick("poll_sensor")
         if tick.requests:
             break
+        time.sleep(0.05)  # the provider renders by a clock of its own
     for request in tick.requests:
         daemon.run(request)
     daemon.run(daemon.tick("publish_sensor").request, "video_manifest_job")
