@@ -93,9 +93,17 @@ ADVICE = {
         "With that account's settings, `sora-pipeline run` of its manifest and this command fetch it at no cost; "
         f"{_PAY_FOR_ANOTHER}."
     ),
+    "still_rendering": (
+        "To have another made instead, which costs {usd} USD beside the {usd} USD of this one: "
+        "`sora-pipeline retry --production {production} --clip {clip} --give-up`."
+    ),
     "timed_out": "SORA_GENERATION_TIMEOUT_S={seconds} is how long a render may take.",
     "timed_out_elsewhere": (
         "With that account's settings, `sora-pipeline retry` asks for it once more before anything is paid again."
+    ),
+    "terminated": (
+        "`sora-pipeline retry --production {production} --clip {clip}` has it submitted after all, and so does materializing it in "
+        "the Dagster UI."
     ),
     "runs_ended": "Look at their logs, then `sora-pipeline retry`.",
     "file_lost": (

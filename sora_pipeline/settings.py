@@ -225,7 +225,8 @@ class Settings(BaseSettings):
         10,
         ge=0,
         le=10_000,
-        description="Content-policy failures in a row after which submits stop: accounts get banned for them; 0: never.",
+        description="Failures in a row that may be the clips' own fault (content policy first of all) after which submits stop: accounts "
+        "get banned for them; 0: never.",
     )
     lease_s: float = Field(
         60,

@@ -24,7 +24,7 @@ from sora_pipeline.headless.home import prepare_home
 from sora_pipeline.ledger import Attempt, AttemptState, ClipStanding, Ledger, Production
 from sora_pipeline.ledger.schema import VERSION_TABLE, metadata
 from sora_pipeline.names import CLIPS
-from sora_pipeline.production import collecting, sending, submitting
+from sora_pipeline.production import collecting, stuck, submitting
 from sora_pipeline.production.context import RunContext
 from sora_pipeline.production.intake import (
     open_production,
@@ -33,6 +33,7 @@ from sora_pipeline.production.intake import (
     require_affordable,
 )
 from sora_pipeline.production.naming import ProductionRequest
+from sora_pipeline.provider import submit_gate
 from sora_pipeline.provider.catalogue import load_catalogue
 from sora_pipeline.provider.config import ProviderConfig
 from sora_pipeline.provider.registry import make_provider
@@ -394,8 +395,8 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(collecting, "WAIT_S", 0.1)
     monkeypatch.setattr(collecting, "DOWNLOAD_WAITS_S", (0.1, 0.2, 0.3, 0.4))
     monkeypatch.setattr(submitting, "LOOK_AGAIN_S", 0.1)
-    monkeypatch.setattr(sending, "SUBMIT_TRIES", 2)
-    monkeypatch.setattr(submitting, "STEP_WAIT_S", 0.5)
+    monkeypatch.setattr(submit_gate, "FIRST_WAIT_S", 0.1)
+    monkeypatch.setattr(stuck, "ASK_AGAIN_S", 0.1)
 
 
 # ---- questions

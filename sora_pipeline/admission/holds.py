@@ -1,19 +1,17 @@
-"""Why a pending clip is not submitted: a budget that its cost no longer fits, or submits that are stopped."""
+"""Why a pending clip is not submitted: a budget that its price no longer fits, no price, or submits that are stopped."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 
 from sora_pipeline.admission.breaker import why_stopped
-from sora_pipeline.admission.costs import cost_micros
+from sora_pipeline.admission.costs import Priced, cost_usd
 from sora_pipeline.admission.limits import account_of
 from sora_pipeline.errors import Reason
 from sora_pipeline.ledger import Account, Ledger, Production
-from sora_pipeline.ledger.types import MICROS
-from sora_pipeline.provider.catalogue import Catalogue
+from sora_pipeline.provider.catalogue import Catalogue, UnknownModelError
 from sora_pipeline.settings import Settings
 
-BUDGET, DAILY_BUDGET, UNREAD = "budget", "daily_budget", "unread"
+BUDGET, DAILY_BUDGET, UNREAD, UNKNOWN_MODEL = "budget", "daily_budget", "unread", "unknown_model"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +19,8 @@ class Hold:
     """What keeps a pending clip from being submitted.
 
     Attributes:
-        kind: In a word: ``budget``, ``daily_budget``, ``unread`` (for the account that is configured), or the error kind that opened the breaker.
+        kind: In a word: ``budget``, ``daily_budget``, ``unread`` (for the account that is configured), ``unknown_model``, or the
+            error kind that opened the breaker.
         reason: For people.
     """
 
@@ -36,10 +35,15 @@ class Admission:
         ledger: The ledger.
         production: The production.
         settings: The settings: provider and daily budget.
+        catalogue: Models and prices.
     """
 
-    def __init__(self, ledger: Ledger, production: Production, settings: Settings) -> None:
+    def __init__(
+        self, ledger: Ledger, production: Production, settings: Settings, catalogue: Catalogue
+    ) -> None:
+        self._catalogue = catalogue
         self._stopped = _stopped(ledger, production, settings)
+        self._models = ledger.breakers.of_models(settings.account_name)
         self._budget, self._daily = production.budget_usd, settings.budget_daily_usd
         self._committed = self._today = Decimal(0)
         if self._budget is not None:
@@ -47,16 +51,20 @@ class Admission:
         if self._daily is not None:
             self._today = ledger.money.of_today(settings.account_name).committed_usd
 
-    @property
-    def possible(self) -> bool:
-        """Whether any clip could be held at all."""
-        return self._stopped is not None or self._budget is not None or self._daily is not None
-
-    def of(self, cost_micros: int) -> Hold | None:
-        """What holds a pending clip of this cost; None: it only waits for a free slot."""
+    def of(self, clip: Priced) -> Hold | None:
+        """What holds a pending clip; None: it only waits for a free slot."""
         if self._stopped is not None:
             return self._stopped
-        cost = Decimal(cost_micros) / MICROS
+        if (breaker := self._models.get(clip.model)) is not None:
+            return Hold(breaker.kind, why_stopped(breaker))
+        return self.of_price(clip)
+
+    def of_price(self, clip: Priced) -> Hold | None:
+        """What its price has against it, or that there is none; None: it can be paid."""
+        try:
+            cost = cost_usd(clip, self._catalogue)
+        except UnknownModelError as unknown:
+            return Hold(UNKNOWN_MODEL, Reason(str(unknown), unknown.code))
         if self._budget is not None and self._committed + cost > self._budget:
             sentence = (
                 f"{cost:.2f} USD more do not fit the production's budget: {self._committed:.2f} of {self._budget:.2f} USD "
@@ -100,27 +108,21 @@ def hold_of_all(
     ledger: Ledger, production: Production, settings: Settings, catalogue: Catalogue
 ) -> Hold | None:
     """What holds every pending clip of a production; None: some clip can go on, or none is pending."""
-    holds = Admission(ledger, production, settings)
-    if not holds.possible:
-        return None
+    admission = Admission(ledger, production, settings, catalogue)
     hold: Hold | None = None
-    for cost in _pending_costs(ledger, production, settings, catalogue):
-        if (hold := holds.of(cost)) is None:
-            return None
+    # Mostly the first one can go on, and there may be many.
+    for limit in (1, None):
+        pending = ledger.clips.pending_clips(settings.max_attempts, production.production_id, limit=limit)
+        for clip in pending:
+            if (hold := admission.of(clip)) is None:
+                return None
     return hold
 
 
 def still_to_pay_usd(
     ledger: Ledger, production: Production, settings: Settings, catalogue: Catalogue
 ) -> Decimal:
-    """What the production's pending clips will cost."""
-    return Decimal(sum(_pending_costs(ledger, production, settings, catalogue))) / MICROS
-
-
-def _pending_costs(
-    ledger: Ledger, production: Production, settings: Settings, catalogue: Catalogue
-) -> Iterable[int]:
-    pending = ledger.clips.pending(settings.max_attempts, production.production_id)
-    for specs in ledger.clips.specs(pending):
-        for clip in specs:
-            yield cost_micros(clip, catalogue)
+    """What the production's pending clips will cost; those of a model that the catalogue has no more count for nothing."""
+    pending = ledger.clips.pending_clips(settings.max_attempts, production.production_id)
+    known = (clip for clip in pending if catalogue.find(clip.model) is not None)
+    return sum((cost_usd(clip, catalogue) for clip in known), Decimal(0))

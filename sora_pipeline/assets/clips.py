@@ -7,7 +7,13 @@ import dagster as dg
 
 from sora_pipeline.assets.metadata import Done, ended
 from sora_pipeline.ledger import Ledger
-from sora_pipeline.names import BATCH_TAG, PARENT_RUN_TAG, REQUESTED_BY_TAG, RETRY_NUMBER_TAG
+from sora_pipeline.names import (
+    BATCH_TAG,
+    PARENT_RUN_TAG,
+    REQUESTED_BY_TAG,
+    RETRY_NUMBER_TAG,
+    ROOT_RUN_TAG,
+)
 
 
 class ClipsConfig(dg.Config):
@@ -26,7 +32,8 @@ class Order:
 
     Attributes:
         keys: Its partitions, which are clip keys, in the definition's order.
-        batch_id: The batch whose reservations it may use.
+        batch_id: The batch whose reservations it may use. One that is forced shares it with all its re-executions, so that
+            they are worth one new attempt together.
         by_person: Whether a person asked, and not a sensor: only then it may begin attempts by itself.
     """
 
@@ -35,11 +42,14 @@ class Order:
     by_person: bool
 
     @classmethod
-    def of(cls, context: dg.AssetExecutionContext) -> "Order":
-        """Read the run's tags."""
-        tags = context.run.tags
+    def of(cls, context: dg.AssetExecutionContext, config: ClipsConfig) -> "Order":
+        """Read the run's tags and config."""
+        tags, run_id = context.run.tags, context.run.run_id
         by_person = requested_by_person(tags)
-        batch_id = context.run.run_id if by_person else tags.get(BATCH_TAG, context.run.run_id)
+        if config.force:
+            batch_id = f"forced-{tags.get(ROOT_RUN_TAG, run_id)}"
+        else:
+            batch_id = run_id if by_person else tags.get(BATCH_TAG, run_id)
         return cls(keys=context.partition_keys, batch_id=batch_id, by_person=by_person)
 
 

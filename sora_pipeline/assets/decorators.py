@@ -10,9 +10,8 @@ from sora_pipeline.names import PipelineNames
 
 AssetDecorator = Callable[[Callable[..., Any]], dg.AssetsDefinition]
 
-RETRIES = 3
 retry_policy = dg.RetryPolicy(
-    max_retries=RETRIES, delay=10, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS
+    max_retries=3, delay=10, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS
 )
 """For what hits a whole run: a ledger that is locked, a network that is down. Clips have rules of their own."""
 

@@ -16,11 +16,11 @@ from sora_pipeline.assets.clips import (
     selected,
     waits,
 )
-from sora_pipeline.assets.decorators import RETRIES, clip_asset
+from sora_pipeline.assets.decorators import clip_asset
 from sora_pipeline.ledger import AttemptState
 from sora_pipeline.production.context import RunContext
 from sora_pipeline.production.submit_results import SubmitResults
-from sora_pipeline.production.submitting import ensure_predictions, fail_transient, retry_wait_s
+from sora_pipeline.production.submitting import ensure_predictions
 from sora_pipeline.runtime import PipelineRuntime
 
 
@@ -60,15 +60,11 @@ def build_generations(runtime: PipelineRuntime, options: Mapping[str, Any]) -> d
 async def _submit(
     context: dg.AssetExecutionContext, config: ClipsConfig, run_context: RunContext
 ) -> SubmitResults:
-    """Submit what has no prediction; what only failed for now is tried again under the retry policy."""
-    order = Order.of(context)
-    submits = await ensure_predictions(
+    """Submit what has no prediction."""
+    order = Order.of(context, config)
+    return await ensure_predictions(
         run_context, order.keys, batch_id=order.batch_id, may_begin=order.by_person, force=config.force
     )
-    if submits.transient and context.retry_number < RETRIES:
-        raise dg.RetryRequested(max_retries=RETRIES, seconds_to_wait=retry_wait_s(run_context, submits))
-    fail_transient(run_context, submits)
-    return submits
 
 
 def _delivered_already(

@@ -19,7 +19,7 @@ from sora_pipeline.ledger import AttemptState
 from sora_pipeline.production.collecting import Collected, collect_videos
 from sora_pipeline.production.context import RunContext
 from sora_pipeline.production.submit_results import SubmitResults
-from sora_pipeline.production.submitting import ensure_predictions, fail_transient
+from sora_pipeline.production.submitting import ensure_predictions
 from sora_pipeline.runtime import PipelineRuntime
 
 
@@ -60,12 +60,11 @@ async def _fetch(
     context: dg.AssetExecutionContext, config: ClipsConfig, run_context: RunContext
 ) -> tuple[SubmitResults, Collected]:
     """Submit first where a person asks for a video that nothing was submitted for, then collect."""
-    order, submits = Order.of(context), SubmitResults()
+    order, submits = Order.of(context, config), SubmitResults()
     if order.by_person:
         submits = await ensure_predictions(
             run_context, order.keys, batch_id=order.batch_id, may_begin=True, force=config.force
         )
-        fail_transient(run_context, submits)
     wanted = [key for key in order.keys if key not in submits.failed]
     collected = await collect_videos(run_context, wanted, resume_timed_out=order.by_person)
     _report(run_context.ledger.attempts.report, collected)

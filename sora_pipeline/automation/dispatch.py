@@ -1,13 +1,13 @@
 """The dispatch sensor: admission control. It decides what may be submitted, reserves it, and requests the runs."""
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import dagster as dg
 
 from sora_pipeline.admission.breaker import why_stopped
 from sora_pipeline.admission.costs import cost_micros
-from sora_pipeline.admission.holds import Admission, why_unread
+from sora_pipeline.admission.holds import Admission, Hold, why_unread
 from sora_pipeline.admission.limits import limits_of
 from sora_pipeline.advice import explained
 from sora_pipeline.automation.jobs import Job
@@ -18,12 +18,16 @@ from sora_pipeline.automation.requests import (
     partition_order,
     range_request,
     requested_lease_s,
+    requested_tries,
+    runs_of_batch,
+    terminated,
     waiting_runs,
 )
 from sora_pipeline.checks import breaker_sentence
 from sora_pipeline.errors import Reason
 from sora_pipeline.ledger import Attempt, AttemptState, Ledger
 from sora_pipeline.ledger.breakers import Breaker
+from sora_pipeline.ledger.types import PendingClip
 from sora_pipeline.names import BATCH_TAG, SUBMITS_ALLOWED, PipelineNames
 from sora_pipeline.production.progress import why_left_open
 from sora_pipeline.production.submitting import park_lost
@@ -88,28 +92,63 @@ def _submits_allowed(names: PipelineNames, breaker: Breaker | None) -> dg.AssetC
 def _planned(instance: dg.DagsterInstance, runtime: PipelineRuntime) -> tuple[list[dg.RunRequest], str]:
     """The next runs, or why there are none."""
     settings, ledger, account = runtime.settings, runtime.ledger, runtime.account
-    pending = ledger.clips.pending(settings.max_attempts, pipeline=runtime.names.name, account=account.name)
-    order = partition_order(instance, runtime.names, pending)
+    pending = ledger.clips.pending_clips(
+        settings.max_attempts, pipeline=runtime.names.name, account=account.name
+    )
+    order = partition_order(instance, runtime.names, [clip.key for clip in pending])
+    admitted = _Admitted(runtime)
     breaker = ledger.breakers.get(account.name)
     if breaker is not None:
-        return _probe(runtime, breaker, pending, order), explained(why_stopped(breaker))
+        return _probe(runtime, breaker, pending, admitted, order), explained(why_stopped(breaker))
+    for breaker in ledger.breakers.of_models(account.name).values():
+        of_model = [clip for clip in pending if clip.model == breaker.model]
+        if probe := _probe(runtime, breaker, of_model, admitted, order):
+            return probe, ""
+    # Before any is reserved: what no budget has room for must not be looked at one range after the other.
     free = settings.max_in_flight - ledger.attempts.slots_taken(account.name)
-    held: set[str] = set()
-    while planned := plan_dispatch(
-        [key for key in pending if key not in held],
+    ready = [clip.key for clip in pending if admitted.hold_of(clip) is None]
+    planned = plan_dispatch(
+        ready,
         order,
         free_slots=free,
         batch_size=settings.batch_size,
         max_in_flight=settings.max_in_flight,
-    ):
-        if reserved := _reserve(runtime, planned, _new_batch()):
-            return list(_batch_requests(runtime, reserved, order, settings.batch_size)), ""
-        held.update(planned.keys)  # no money is left for these; others may belong to another production
-    if held:
-        reason = _why_held(runtime, next(key for key in pending if key in held), len(held))
+    )
+    if planned and (reserved := _reserve(runtime, planned, _new_batch())):
+        return list(_batch_requests(runtime, reserved, order, settings.batch_size)), ""
+    if planned:
+        reason = f"{len(ready)} clips are pending; no money was left for them just now"
+    elif pending and not ready:
+        hold = admitted.hold_of(pending[0])
+        reason = f"{len(pending)} clips are pending: {explained(hold.reason) if hold else ''}"
     else:
-        reason = _why_nothing(len(pending), free)
+        reason = _why_nothing(len(ready), free)
     return [], "; ".join([reason, *_elsewhere(runtime)])
+
+
+class _Admitted:
+    """What holds pending clips, looked up once for each production, model, duration and size."""
+
+    def __init__(self, runtime: PipelineRuntime) -> None:
+        self._runtime = runtime
+        self._of_production: dict[str, Admission] = {}
+        self._holds: dict[tuple[object, ...], Hold | None] = {}
+
+    def of_production(self, production_id: str) -> Admission:
+        """What stands in the way of a production's clips."""
+        if production_id not in self._of_production:
+            ledger, runtime = self._runtime.ledger, self._runtime
+            production = ledger.productions.get(production_id)
+            admission = Admission(ledger, production, runtime.settings, runtime.catalogue)
+            self._of_production[production_id] = admission
+        return self._of_production[production_id]
+
+    def hold_of(self, clip: PendingClip) -> Hold | None:
+        """What holds a pending clip; None: it only waits for a free slot."""
+        kind = (clip.production_id, clip.model, clip.duration, clip.size)
+        if kind not in self._holds:
+            self._holds[kind] = self.of_production(clip.production_id).of(clip)
+        return self._holds[kind]
 
 
 def _elsewhere(runtime: PipelineRuntime) -> Iterator[str]:
@@ -125,27 +164,33 @@ def _elsewhere(runtime: PipelineRuntime) -> Iterator[str]:
             yield f"{waiting} clips wait: {explained(unread)}"
 
 
-def _why_held(runtime: PipelineRuntime, first: str, held: int) -> str:
-    ledger = runtime.ledger
-    standing = ledger.clips.standings([first])[first]
-    holds = Admission(ledger, ledger.productions.get(standing.production_id), runtime.settings)
-    hold = holds.of(cost_micros(standing.clip, runtime.catalogue))
-    why = explained(hold.reason) if hold else "no money was left for them just now"
-    return f"{held} clips are pending: {why}"
-
-
 def _probe(
-    runtime: PipelineRuntime, breaker: Breaker, pending: list[str], order: dict[str, int]
+    runtime: PipelineRuntime,
+    breaker: Breaker,
+    pending: Sequence[PendingClip],
+    admitted: _Admitted,
+    order: dict[str, int],
 ) -> list[dg.RunRequest]:
-    """Now and then one clip, to see whether submits may go on: it is wanted anyway, and refused it costs nothing."""
-    candidates = pending[:MOST_PROBED]
-    batch_id = _new_batch()
-    if not candidates or not runtime.ledger.breakers.begin_probe(breaker.account, batch_id):
+    """Now and then one clip, to see whether submits may go on: it is wanted anyway, and refused it costs nothing.
+
+    Each time another one: that a clip is refused for itself must not keep all others waiting.
+    """
+    breakers = runtime.ledger.breakers
+    if not breakers.may_probe(breaker):
         return []
-    for key in candidates:  # the first that a budget has room for
-        if reserved := _reserve(runtime, PartitionRange((key,)), batch_id):
-            return list(_batch_requests(runtime, reserved, order, 1))
-    return []
+    keys = [clip.key for clip in pending]
+    start = keys.index(breaker.probe_key) + 1 if breaker.probe_key in keys else 0
+    turned = [*pending[start:], *pending[:start]][:MOST_PROBED]
+    chosen = next(
+        (clip for clip in turned if admitted.of_production(clip.production_id).of_price(clip) is None), None
+    )
+    batch_id = _new_batch()
+    if chosen is None or not breakers.begin_probe(
+        breaker.account, batch_id, key=chosen.key, model=breaker.model
+    ):
+        return []
+    reserved = _reserve(runtime, PartitionRange((chosen.key,)), batch_id)
+    return list(_batch_requests(runtime, reserved, order, 1))
 
 
 def _why_nothing(pending: int, free: int) -> str:
@@ -205,20 +250,33 @@ def _recovered(instance: dg.DagsterInstance, runtime: PipelineRuntime) -> Iterat
             ledger.attempts.extend(ids, lease_s)
             continue
         fail_expired_runs(instance, runtime, BATCH_TAG, batch_id)
-        tries = ledger.batches.tries(batch_id)
-        if tries >= MOST_TRIES:
+        order = partition_order(instance, runtime.names, [attempt.clip_key for attempt in reserved])
+        runs = runs_of_batch(instance, runtime, reserved)
+        stopped = terminated(runs, reserved, order)
+        _stop(ledger, stopped)
+        reserved = [attempt for attempt in reserved if attempt not in stopped]
+        # Counted by the runs that there are: a request that was lost with its tick has tried nothing.
+        if len(requested_tries(runs)) >= MOST_TRIES:
             _give_up(ledger, reserved)
             continue
-        persons = tries == 0 and any(attempt.lease.owner for attempt in reserved)
+        persons = not ledger.batches.tries(batch_id) and any(attempt.lease.owner for attempt in reserved)
         if persons or any(attempt.account != runtime.account for attempt in reserved):
             # What a person's run still wanted, or another account was to submit, is planned like everything pending.
             for attempt in reserved:
                 ledger.attempts.release(attempt.attempt_id)
             continue
-        ledger.attempts.extend(ids, lease_s)
-        keys = [attempt.clip_key for attempt in reserved]
-        order = partition_order(instance, runtime.names, keys)
+        ledger.attempts.extend([attempt.attempt_id for attempt in reserved], lease_s)
         yield from _batch_requests(runtime, reserved, order, settings.batch_size)
+
+
+def _stop(ledger: Ledger, reserved: list[Attempt]) -> None:
+    """A person terminated the run that was to submit these: nothing was sent, and nothing is until a person says so."""
+    for attempt in reserved:
+        facts = {"production": attempt.production_id, "clip": attempt.clip_id}
+        sentence = explained(
+            Reason("a person terminated the Dagster run that was to submit it", "terminated", facts)
+        )
+        ledger.attempts.fail(attempt.attempt_id, "terminated", sentence, retryable=False, reported=True)
 
 
 def _give_up(ledger: Ledger, reserved: list[Attempt]) -> None:

@@ -1,6 +1,8 @@
 """The poll sensor: one tick asks about everything in flight, and requests the runs that fetch what is done."""
 
 import asyncio
+import uuid
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 import dagster as dg
@@ -9,13 +11,15 @@ from sora_pipeline.advice import explained
 from sora_pipeline.automation.jobs import Job
 from sora_pipeline.automation.planning import PartitionRange, plan_collect
 from sora_pipeline.automation.requests import (
+    clips_of,
     partition_order,
     range_request,
     requested_lease_s,
     waiting_clips,
 )
-from sora_pipeline.ledger import Attempt, AttemptState, Ledger
+from sora_pipeline.ledger import Attempt, AttemptState
 from sora_pipeline.production.polling import Swept, sweep, time_out_elsewhere
+from sora_pipeline.production.stuck import settle_superseded
 from sora_pipeline.runtime import PipelineRuntime
 
 NAME = "poll_sensor"
@@ -23,6 +27,10 @@ TICK_BUDGET_S = 35.0
 """Seconds of polling in one tick; Dagster ends a tick after 60."""
 MOST_POLLS = 5_000
 MOST_TRIES = 5
+MOST_RUNS = 500
+"""The newest runs among which those are counted that were to fetch a clip."""
+MOST_SUPERSEDED = 20
+"""Stuck predictions of changed rows that one tick asks for once more."""
 
 
 def build_poll_sensor(runtime: PipelineRuntime, job: Job) -> dg.SensorDefinition:
@@ -40,6 +48,9 @@ def build_poll_sensor(runtime: PipelineRuntime, job: Job) -> dg.SensorDefinition
         ledger, account, pipeline = runtime.ledger, runtime.account.name, runtime.names.name
         due = ledger.attempts.due(MOST_POLLS, account=account, pipeline=pipeline)
         swept = asyncio.run(_sweep(runtime, due, context)) if due else Swept()
+        if superseded := ledger.attempts.superseded(account, pipeline, limit=MOST_SUPERSEDED):
+            given_up = asyncio.run(_settle(runtime, superseded, context))
+            swept.counts["given up, for their row has changed"] += given_up
         if given_up := time_out_elsewhere(ledger, account, pipeline, explained):
             swept.counts["timed out at an account that is not configured now"] += given_up
         requests = list(_requests(context.instance, runtime))
@@ -58,7 +69,7 @@ def _requests(instance: dg.DagsterInstance, runtime: PipelineRuntime) -> Iterato
     if not unreported:
         return
     order = partition_order(instance, names, (attempt.clip_key for attempt in unreported))
-    ended = _worth_a_run(ledger, _without_waiting(instance, runtime, unreported, order))
+    ended = _worth_a_run(instance, runtime, _without_waiting(instance, runtime, unreported, order), order)
     if not ended:
         return
     by_clip = {attempt.clip_key: attempt for attempt in ended}
@@ -67,9 +78,8 @@ def _requests(instance: dg.DagsterInstance, runtime: PipelineRuntime) -> Iterato
         ledger.attempts.expect_collect(
             [attempt.attempt_id for attempt in attempts], requested_lease_s(settings)
         )
-        tries = sum(attempt.result.collect_tries for attempt in attempts)
-        # With the batch: in another ledger on the same home, the same numbers mean other attempts.
-        run_key = f"collect:{attempts[0].batch_id}:{attempts[0].attempt_id}-{attempts[-1].attempt_id}:{len(attempts)}:{tries}"
+        # Never the same again: Dagster takes a key for done for ever, and whether a run is wanted is the ledger's to say.
+        run_key = f"collect:{attempts[0].attempt_id}-{attempts[-1].attempt_id}:{uuid.uuid4().hex[:12]}"
         yield range_request(
             partitions, job_name=names.videos_job, run_key=run_key, sensor=names.of(NAME), tags={}
         )
@@ -100,6 +110,13 @@ async def _sweep(
         return await sweep(run_context, due, budget_s=TICK_BUDGET_S)
 
 
+async def _settle(
+    runtime: PipelineRuntime, superseded: Sequence[Attempt], context: dg.SensorEvaluationContext
+) -> int:
+    async with runtime.open(runtime.names.of(NAME), context.log.info) as run_context:
+        return await settle_superseded(run_context, superseded)
+
+
 def _without_waiting(
     instance: dg.DagsterInstance, runtime: PipelineRuntime, ended: list[Attempt], order: Mapping[str, int]
 ) -> list[Attempt]:
@@ -113,14 +130,25 @@ def _without_waiting(
     return [attempt for attempt in ended if attempt.attempt_id not in queued]
 
 
-def _worth_a_run(ledger: Ledger, ended: list[Attempt]) -> list[Attempt]:
+def _worth_a_run(
+    instance: dg.DagsterInstance, runtime: PipelineRuntime, ended: list[Attempt], order: Mapping[str, int]
+) -> list[Attempt]:
     """Leave out what was tried often enough; the video stays fetchable by `sora-pipeline retry`."""
+    ledger = runtime.ledger
     tired = [attempt for attempt in ended if attempt.result.collect_tries >= MOST_TRIES]
-    for attempt in tired:
+    if not tired:
+        return ended
+    # A request that was lost with its tick has tried nothing.
+    filters = dg.RunsFilter(job_name=runtime.names.videos_job)
+    runs = instance.get_runs(filters=filters, limit=MOST_RUNS)
+    tried = Counter(key for run in runs for key in clips_of([run], order))
+    for attempt in list(tired):
         if attempt.state is AttemptState.SUCCEEDED and attempt.failure is None:
+            if tried[attempt.clip_key] < MOST_TRIES:
+                tired.remove(attempt)
+                continue
             ledger.attempts.note_problem(
                 attempt.attempt_id, "run_failed", f"{MOST_TRIES} runs ended before they fetched it"
             )
-    if tired:
-        ledger.attempts.report([attempt.attempt_id for attempt in tired])
-    return [attempt for attempt in ended if attempt.result.collect_tries < MOST_TRIES]
+    ledger.attempts.report([attempt.attempt_id for attempt in tired])
+    return [attempt for attempt in ended if attempt not in tired]

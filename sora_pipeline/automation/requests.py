@@ -1,16 +1,20 @@
 """Run requests and the runs they became: one place for the tags of range runs."""
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import dagster as dg
 
 from sora_pipeline.automation.planning import PartitionRange
+from sora_pipeline.ledger import Attempt
 from sora_pipeline.names import (
+    BATCH_TAG,
     CLIPS_TAG,
+    PARTITION_TAG,
     RANGE_END_TAG,
     RANGE_START_TAG,
     REQUESTED_BY_TAG,
+    RUN_KEY_TAG,
     PipelineNames,
 )
 from sora_pipeline.run_locks import RunProcess, forget, locked_runs, process_of
@@ -100,13 +104,57 @@ def waiting_clips(instance: dg.DagsterInstance, job_name: str, order: Mapping[st
         job_name: Of the runs.
         order: Position of every live partition key.
     """
+    return clips_of(instance.get_runs(filters=dg.RunsFilter(job_name=job_name, statuses=NOT_STARTED)), order)
+
+
+def clips_of(runs: Iterable[dg.DagsterRun], order: Mapping[str, int]) -> set[str]:
+    """Clips that runs were requested for, whether as a range or one by one.
+
+    Args:
+        runs: The runs.
+        order: Position of every live partition key.
+    """
     keys = list(order)
-    waiting: set[str] = set()
-    for run in instance.get_runs(filters=dg.RunsFilter(job_name=job_name, statuses=NOT_STARTED)):
+    clips: set[str] = set()
+    for run in runs:
         first, last = (order.get(run.tags.get(tag, "")) for tag in (RANGE_START_TAG, RANGE_END_TAG))
         if first is not None and last is not None:
-            waiting.update(keys[first : last + 1])
-    return waiting
+            clips.update(keys[first : last + 1])
+        elif (key := run.tags.get(PARTITION_TAG)) is not None:
+            clips.add(key)
+    return clips
+
+
+def runs_of_batch(
+    instance: dg.DagsterInstance, runtime: PipelineRuntime, reserved: Sequence[Attempt]
+) -> list[dg.DagsterRun]:
+    """The runs that were to submit reservations of one batch: those that sensors requested for it, and a person's own."""
+    tags = {BATCH_TAG: reserved[0].batch_id}
+    runs = list(instance.get_runs(filters=dg.RunsFilter(job_name=runtime.names.generations_job, tags=tags)))
+    owners = {attempt.lease.owner for attempt in reserved} - {run.run_id for run in runs}
+    owned = (instance.get_run_by_id(owner) for owner in owners if owner)
+    return runs + [run for run in owned if run is not None]
+
+
+def terminated(
+    runs: Iterable[dg.DagsterRun], reserved: Sequence[Attempt], order: Mapping[str, int]
+) -> list[Attempt]:
+    """Those reservations whose run a person ended: Dagster calls only such runs canceled.
+
+    Args:
+        runs: The runs of their batch.
+        reserved: The reservations.
+        order: Position of every live partition key.
+    """
+    canceled = {run.run_id: run for run in runs if run.status is dg.DagsterRunStatus.CANCELED}
+    keys = clips_of(canceled.values(), order)
+    return [attempt for attempt in reserved if attempt.lease.owner in canceled or attempt.clip_key in keys]
+
+
+def requested_tries(runs: Iterable[dg.DagsterRun]) -> set[str]:
+    """The numbers under which runs of a batch were requested: one number a time, however many runs that were."""
+    keys = (run.tags.get(RUN_KEY_TAG, "").split(":", 3) for run in runs)
+    return {parts[2] for parts in keys if len(parts) == 4}
 
 
 def fail_expired_runs(instance: dg.DagsterInstance, runtime: PipelineRuntime, tag: str, value: str) -> None:

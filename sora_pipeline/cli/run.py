@@ -27,8 +27,10 @@ from sora_pipeline.cli.output import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
+    from sora_pipeline.clip import Clip
     from sora_pipeline.headless.run import Ended
     from sora_pipeline.ledger import Ledger, Plan, Production
     from sora_pipeline.production.naming import ProductionRequest
@@ -78,13 +80,13 @@ def run(
         budget_usd=_budget(budget) if budget and not lifted else None,
     )
     # Before any daemon starts: what is wrong with the file is said at once, and costs nothing.
-    plan = _plan(ledger, settings, catalogue, request, quiet=as_json)
+    plan, wanted = _plan(ledger, settings, catalogue, request, quiet=as_json)
     # The daemon would only log why it cannot load the code location, and everybody would wait for ever.
     import sora_pipeline.definitions  # noqa: F401
 
     # A person who runs it again has dealt with what stopped it.
     ledger.breakers.close(settings.account_name)
-    requested = ledger.productions.request(plan, request.manifest)
+    requested = ledger.productions.request(plan, request.manifest, wanted=wanted)
     if lifted:
         ledger.productions.lift_budget(requested.production_id)
     ended = _produce(ledger, settings, catalogue, requested, home, timeout or None)
@@ -102,8 +104,8 @@ def _plan(
     request: "ProductionRequest",
     *,
     quiet: bool,
-) -> "Plan":
-    """Read and check the manifest, and say what it comes to."""
+) -> "tuple[Plan, Sequence[Clip] | None]":
+    """Read and check the manifest, and say what it comes to; also all clips that it asks for, unless it only amends some."""
     from sora_pipeline.production.intake import (
         amendable,
         estimate,
@@ -140,7 +142,7 @@ def _plan(
         note(sentence)
     for account, count in open_elsewhere(ledger, settings, plan.production_id).items():
         note(explained(why_left_open(account, count)))
-    return plan
+    return plan, None if decided.amends else snapshot.clips
 
 
 def _produce(

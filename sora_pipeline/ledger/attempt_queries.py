@@ -4,16 +4,17 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, func, or_, select
+from sqlalchemy import Connection, RowMapping, and_, func, or_, select
 
 from sora_pipeline.ledger.clips import chunks, productions_of
 from sora_pipeline.ledger.clocks import over
 from sora_pipeline.ledger.database import Database, patient
 from sora_pipeline.ledger.rows import attempt_of
-from sora_pipeline.ledger.schema import LIVE, among_live, attempts
-from sora_pipeline.ledger.types import SLOT_STATES, Account, Attempt, AttemptState
+from sora_pipeline.ledger.schema import LIVE, among_live, attempts, clips
+from sora_pipeline.ledger.types import SLOT_STATES, Account, Attempt, AttemptState, Failure
 
-RESERVED, IN_FLIGHT, TIMED_OUT = AttemptState.RESERVED, AttemptState.IN_FLIGHT, AttemptState.TIMED_OUT
+RESERVED, SUBMITTING = AttemptState.RESERVED, AttemptState.SUBMITTING
+IN_FLIGHT, TIMED_OUT = AttemptState.IN_FLIGHT, AttemptState.TIMED_OUT
 SUCCEEDED, COLLECTED, FAILED = AttemptState.SUCCEEDED, AttemptState.COLLECTED, AttemptState.FAILED
 
 
@@ -52,13 +53,29 @@ class AttemptQueries:
         )
         return self._fetch(_of(query, pipeline))
 
-    def overdue_elsewhere(self, account: str, pipeline: str) -> list[Attempt]:
-        """Predictions past their deadline at accounts other than this one: nobody here can poll them."""
+    def overdue_elsewhere(self, account: str, pipeline: str, *, limit: int) -> list[Attempt]:
+        """Some predictions past their deadline at accounts other than this one: nobody here can poll them."""
         query = select(attempts).where(
             LIVE,
             attempts.c.state == IN_FLIGHT,
             attempts.c.account != account,
             attempts.c.deadline_at < self._now(),
+        )
+        return self._fetch(_of(query, pipeline).order_by(attempts.c.attempt_id).limit(limit))
+
+    def superseded(self, account: str, pipeline: str, *, limit: int) -> list[Attempt]:
+        """Some attempts that stand in the way of a changed row: past their deadline, or rendered and not fetched any more."""
+        stuck = or_(
+            attempts.c.state == TIMED_OUT,
+            and_(attempts.c.state == SUCCEEDED, attempts.c.reported_at.is_not(None)),
+        )
+        query = (
+            select(attempts)
+            .join(clips, clips.c.clip_key == attempts.c.clip_key)
+            .where(LIVE, stuck, among_live(attempts.c.account) == account)
+            .where(clips.c.active, clips.c.fingerprint != attempts.c.fingerprint)
+            .order_by(attempts.c.attempt_id)
+            .limit(limit)
         )
         return self._fetch(_of(query, pipeline))
 
@@ -97,8 +114,8 @@ class AttemptQueries:
         return self._fetch(_of(query, pipeline).order_by(attempts.c.attempt_id))
 
     @patient
-    def last_ends(self, account: str, most: int, *, since: datetime | None) -> list[str | None]:
-        """How the newest attempts ended that did, newest first: an error kind, or None for a video.
+    def last_ends(self, account: str, most: int, *, since: datetime | None) -> list[Failure | None]:
+        """How the newest attempts ended that were submitted and did, newest first: why it failed, or None for a video.
 
         Args:
             account: Whose attempts.
@@ -106,14 +123,36 @@ class AttemptQueries:
             since: Only those that ended later; None: whenever.
         """
         query = (
-            select(attempts.c.error_kind, attempts.c.state)
+            select(attempts.c.error_kind, attempts.c.error_message, attempts.c.retryable, attempts.c.state)
             .where(attempts.c.account == account, attempts.c.state.in_([SUCCEEDED, COLLECTED, FAILED]))
+            .where(attempts.c.submitted_at.is_not(None))
             .where(attempts.c.completed_at > since if since else attempts.c.completed_at.is_not(None))
             .order_by(attempts.c.completed_at.desc())
             .limit(most)
         )
         with self._database.read() as connection:
-            return [row.error_kind if row.state == FAILED else None for row in connection.execute(query)]
+            return [_failure_of(row) if row.state == FAILED else None for row in connection.execute(query)]
+
+    @patient
+    def last_submits(self, account: str, most: int, *, since: datetime | None) -> list[Failure | None]:
+        """What came of the newest submits that were heard of, newest first: why there is no prediction, or None for one.
+
+        Args:
+            account: Whose submits.
+            most: How many at most.
+            since: Only those that were sent later; None: whenever.
+        """
+        query = (
+            select(
+                attempts.c.error_kind, attempts.c.error_message, attempts.c.retryable, attempts.c.accepted_at
+            )
+            .where(attempts.c.account == account, attempts.c.state.not_in([RESERVED, SUBMITTING]))
+            .where(attempts.c.submitted_at > since if since else attempts.c.submitted_at.is_not(None))
+            .order_by(attempts.c.submitted_at.desc())
+            .limit(most)
+        )
+        with self._database.read() as connection:
+            return [None if row.accepted_at else _failure_of(row) for row in connection.execute(query)]
 
     def trouble(self, production_id: str) -> Attempt | None:
         """The newest reservation of a production whose request was refused for now, if any is held for another try."""
@@ -165,6 +204,10 @@ def slots_taken_in(connection: Connection, account: str) -> int:
         .where(among_live(attempts.c.account) == account)
     )
     return int(connection.scalar(taken) or 0)
+
+
+def _failure_of(row: Any) -> Failure:
+    return Failure(row.error_kind or "", row.error_message or "", row.retryable)
 
 
 def _of(query: Any, pipeline: str | None) -> Any:

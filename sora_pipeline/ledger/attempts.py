@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import ClauseElement, ColumnElement, Connection, case, func, or_, select, update
 
 from sora_pipeline.ledger.attempt_queries import AttemptQueries, slots_taken_in
-from sora_pipeline.ledger.clips import note_settled, standings_in
+from sora_pipeline.ledger.clips import count_refusal, note_settled, standings_in
 from sora_pipeline.ledger.clocks import over
 from sora_pipeline.ledger.database import patient
 from sora_pipeline.ledger.productions import mark_changed
@@ -154,12 +154,16 @@ class Attempts(AttemptQueries):
     def begin_submit(
         self, attempt_id: int, owner: str, *, lease_s: float, request_summary: Mapping[str, Any]
     ) -> bool:
-        """Commit the intent to send the request, before it is sent. False: somebody else has the attempt."""
+        """Commit the intent to send the request, before it is sent.
+
+        False: somebody else has the attempt, or the manifest wants the clip no longer, or not as it was reserved.
+        """
         return self._move(
             attempt_id,
             [RESERVED],
             SUBMITTING,
             self._free_for(owner),
+            _still_wanted(),
             owner=owner,
             lease_until=self._lease(lease_s),
             submitted_at=self._now(),
@@ -509,6 +513,8 @@ class Attempts(AttemptQueries):
                 if moved is not None:
                     # Production before clip, as whoever reads a manifest does: two orders could lock each other out.
                     mark_changed(connection, moved.production_id, self._now())
+                    if entering == RESERVED:
+                        count_refusal(connection, moved.clip_key)
                     if entering == IN_FLIGHT:
                         self._retire_earlier(connection, moved.clip_key, moved.number)
                     if {COLLECTED, FAILED} & {entering, *leaving}:
@@ -530,6 +536,17 @@ class Attempts(AttemptQueries):
             .where(attempts.c.reported_at.is_(None))
             .values(reported_at=self._now())
         )
+
+
+def _still_wanted() -> ColumnElement[bool]:
+    """Whether the manifest, as it was read last, asks for what was reserved."""
+    return (
+        select(1)
+        .where(clips.c.clip_key == attempts.c.clip_key, clips.c.active)
+        .where(clips.c.fingerprint == attempts.c.fingerprint)
+        .correlate(attempts)
+        .exists()
+    )
 
 
 def _served_by(connection: Connection, account: Account) -> set[str]:

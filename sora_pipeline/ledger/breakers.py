@@ -1,17 +1,18 @@
-"""Breakers: why nothing is submitted to an account at the moment, known to every process."""
+"""Breakers: why nothing is submitted to an account, or for one model there, at the moment; known to every process."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import ColumnElement, and_, select, update
 
 from sora_pipeline.ledger.database import Database, patient
 from sora_pipeline.ledger.schema import breakers
 
 FIRST_PROBE_S = 300.0
 SLOWEST_PROBE_S = 3600.0
+WHOLE_ACCOUNT = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,20 +21,24 @@ class Breaker:
 
     Attributes:
         account: The account it stops.
+        model: The one model that it stops there; empty: everything.
         kind: The error kind that opened it, for example ``no_balance``.
         message: The provider's words, for people.
         opened_at: Since when.
         probe_at: When one clip may be submitted to see whether the reason is gone.
         probe_batch: The batch that is being submitted to see that, or was last.
+        probe_key: The clip of that batch: the next probe is another one.
         probes: How many were tried.
     """
 
     account: str
+    model: str
     kind: str
     message: str
     opened_at: datetime
     probe_at: datetime
     probe_batch: str | None
+    probe_key: str | None
     probes: int
 
 
@@ -45,8 +50,8 @@ class Breakers:
         self._now = now
 
     @patient
-    def open(self, account: str, kind: str, message: str) -> None:
-        """Stop submits to an account; one that is open keeps its time and shows the newest reason."""
+    def open(self, account: str, kind: str, message: str, *, model: str = WHOLE_ACCOUNT) -> None:
+        """Stop submits to an account, or of one model there; one that is open keeps its time and shows the newest reason."""
         now = self._now()
         reason = {"kind": kind, "message": message}
         fresh = {
@@ -56,88 +61,128 @@ class Breakers:
             "probes": 0,
             "probe_at": now + timedelta(seconds=FIRST_PROBE_S),
             "probe_batch": None,
+            "probe_key": None,
         }
+        this = _this(account, model)
         with self._database.exclusive() as connection:
-            known = connection.execute(select(breakers).where(breakers.c.account == account)).first()
+            known = connection.execute(select(breakers).where(this)).first()
             if known is None:
-                connection.execute(breakers.insert().values(account=account, **fresh))
+                connection.execute(breakers.insert().values(account=account, model=model, **fresh))
                 return
             values = reason if known.closed_at is None else fresh
-            connection.execute(update(breakers).where(breakers.c.account == account).values(**values))
+            connection.execute(update(breakers).where(this).values(**values))
 
-    @patient
     def get(self, account: str) -> Breaker | None:
-        """The account's open breaker, if any."""
-        with self._database.read() as connection:
-            row = connection.execute(
-                select(breakers).where(breakers.c.account == account, breakers.c.closed_at.is_(None))
-            ).first()
-        return None if row is None else _breaker_of(row)
+        """The open breaker of a whole account, if any."""
+        return next(iter(self._open(_this(account, WHOLE_ACCOUNT))), None)
+
+    def of_models(self, account: str) -> dict[str, Breaker]:
+        """The open breakers of single models of an account, by model."""
+        opened = self._open(and_(breakers.c.account == account, breakers.c.model != WHOLE_ACCOUNT))
+        return {breaker.model: breaker for breaker in opened}
+
+    def against(self, account: str, model: str) -> list[Breaker]:
+        """The open breakers that keep a clip of a model from an account: the account's and the model's."""
+        return self._open(and_(breakers.c.account == account, breakers.c.model.in_((WHOLE_ACCOUNT, model))))
+
+    def all_open(self) -> list[Breaker]:
+        """Every open breaker, by account and model."""
+        return self._open()
 
     @patient
-    def all_open(self) -> list[Breaker]:
-        """Every open breaker, by account."""
+    def _open(self, *conditions: ColumnElement[bool]) -> list[Breaker]:
+        query = select(breakers).where(breakers.c.closed_at.is_(None), *conditions)
         with self._database.read() as connection:
-            rows = connection.execute(
-                select(breakers).where(breakers.c.closed_at.is_(None)).order_by(breakers.c.account)
-            ).all()
+            rows = connection.execute(query.order_by(breakers.c.account, breakers.c.model)).all()
         return [_breaker_of(row) for row in rows]
 
+    def may_probe(self, breaker: Breaker) -> bool:
+        """Whether it is time for a probe."""
+        now = self._now()
+        # A probe planned further ahead than probes are was planned by a clock that ran ahead.
+        planned = now + timedelta(seconds=_probe_wait_s(breaker.probes))
+        return not now < breaker.probe_at <= planned
+
     @patient
-    def begin_probe(self, account: str, batch_id: str) -> bool:
+    def begin_probe(self, account: str, batch_id: str, *, key: str = "", model: str = WHOLE_ACCOUNT) -> bool:
         """Let one batch through to see whether the reason is gone; False: somebody else does, or it is too early.
 
         Each probe is followed by a longer pause than the one before, until one is accepted.
+
+        Args:
+            account: The account.
+            batch_id: The batch.
+            key: Its clip.
+            model: The model, where the breaker is one of a model.
         """
-        now = self._now()
+        this = _this(account, model)
         with self._database.exclusive() as connection:
-            row = connection.execute(
-                select(breakers).where(breakers.c.account == account, breakers.c.closed_at.is_(None))
-            ).first()
-            if row is None:
-                return False
-            # A probe planned further ahead than probes are was planned by a clock that ran ahead.
-            planned_s = _probe_wait_s(row.probes)
-            if row.probe_at is not None and now < row.probe_at <= now + timedelta(seconds=planned_s):
+            row = connection.execute(select(breakers).where(this, breakers.c.closed_at.is_(None))).first()
+            if row is None or not self.may_probe(_breaker_of(row)):
                 return False
             wait_s = _probe_wait_s(row.probes + 1)
             connection.execute(
                 update(breakers)
-                .where(breakers.c.account == account)
-                .values(probes=row.probes + 1, probe_batch=batch_id, probe_at=now + timedelta(seconds=wait_s))
+                .where(this)
+                .values(
+                    probes=row.probes + 1,
+                    probe_batch=batch_id,
+                    probe_key=key,
+                    probe_at=self._now() + timedelta(seconds=wait_s),
+                )
             )
         return True
 
     @patient
-    def close(self, account: str) -> bool:
-        """Let submits go on; whether there was anything to close."""
+    def probe_another(self, account: str, *, model: str = WHOLE_ACCOUNT) -> None:
+        """The last probe said nothing about the reason, since its clip was refused for itself: another one need not wait."""
+        with self._database.exclusive() as connection:
+            connection.execute(
+                update(breakers)
+                .where(_this(account, model), breakers.c.probes > 0)
+                .values(probes=breakers.c.probes - 1, probe_at=self._now())
+            )
+
+    @patient
+    def close(self, account: str, *, model: str | None = None) -> bool:
+        """Let submits go on; whether there was anything to close.
+
+        Args:
+            account: The account.
+            model: Only the breaker of this model (empty: of the whole account); None: all of the account.
+        """
+        which = breakers.c.account == account if model is None else _this(account, model)
         with self._database.write() as connection:
             closed = connection.execute(
-                update(breakers)
-                .where(breakers.c.account == account, breakers.c.closed_at.is_(None))
-                .values(closed_at=self._now())
+                update(breakers).where(which, breakers.c.closed_at.is_(None)).values(closed_at=self._now())
             )
         return closed.rowcount > 0
 
     @patient
     def closed_at(self, account: str) -> datetime | None:
-        """When the account's breaker was closed last; None: it is open, or was never open."""
+        """When the breaker of a whole account was closed last; None: it is open, or was never open."""
         with self._database.read() as connection:
             closed_at: datetime | None = connection.scalar(
-                select(breakers.c.closed_at).where(breakers.c.account == account)
+                select(breakers.c.closed_at).where(_this(account, WHOLE_ACCOUNT))
             )
         return closed_at
+
+
+def _this(account: str, model: str) -> ColumnElement[bool]:
+    return and_(breakers.c.account == account, breakers.c.model == model)
 
 
 def _breaker_of(row: Any) -> Breaker:
     return Breaker(
         account=row.account,
+        model=row.model,
         kind=row.kind,
         message=row.message,
         opened_at=row.opened_at,
         # A ledger from before there were probes has none planned.
         probe_at=row.probe_at or row.opened_at,
         probe_batch=row.probe_batch,
+        probe_key=row.probe_key,
         probes=row.probes,
     )
 

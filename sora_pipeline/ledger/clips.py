@@ -20,12 +20,12 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-from sora_pipeline.clip import Clip, clip_key
+from sora_pipeline.clip import Clip, Size, clip_key
 from sora_pipeline.ledger.database import Database, patient
 from sora_pipeline.ledger.migrations.earlier_fingerprints import fingerprint_0002
 from sora_pipeline.ledger.rows import attempt_of, clip_of, spec_of
 from sora_pipeline.ledger.schema import DELIVERED, LIVE, OPEN, among_live, attempts, clips, productions
-from sora_pipeline.ledger.types import Attempt, AttemptState, ClipCounts, ClipStanding
+from sora_pipeline.ledger.types import Attempt, AttemptState, ClipCounts, ClipStanding, PendingClip
 from sora_pipeline.status import ClipStatus
 
 _CHUNK = 500  # parameters of one IN list; every database takes that many
@@ -73,17 +73,6 @@ class Clips:
             rows = connection.execute(query.order_by(clips.c.position))
             return [clip_of(row.clip_id, row.spec) for row in rows]
 
-    def specs(self, keys: Sequence[str]) -> Iterator[list[Clip]]:
-        """What the manifests ask for, some hundred clips at a time; unknown keys are left out."""
-        for chunk in chunks(list(keys)):
-            yield self._specs(chunk)
-
-    @patient
-    def _specs(self, keys: list[str]) -> list[Clip]:
-        query = select(clips.c.clip_id, clips.c.spec).where(clips.c.clip_key.in_(keys))
-        with self._database.read() as connection:
-            return [clip_of(row.clip_id, row.spec) for row in connection.execute(query)]
-
     @patient
     def named(self, clip_id: str, pipeline: str | None = None) -> list[str]:
         """Keys of the clips with this id, in whichever productions."""
@@ -110,13 +99,35 @@ class Clips:
             pipeline: Only those of productions that this pipeline serves.
             account: Only those of productions that this account submits for.
         """
-        query = _pending(max_attempts).order_by(clips.c.production_id, clips.c.position)
-        if production_id is not None:
-            query = query.where(clips.c.production_id == production_id)
-        if pipeline is not None:
-            query = query.where(clips.c.production_id.in_(productions_of(pipeline, account)))
+        query = _of(_pending(max_attempts), production_id, pipeline, account)
         with self._database.read() as connection:
             return list(connection.scalars(query))
+
+    @patient
+    def pending_clips(
+        self,
+        max_attempts: int,
+        production_id: str | None = None,
+        *,
+        pipeline: str | None = None,
+        account: str | None = None,
+        limit: int | None = None,
+    ) -> list[PendingClip]:
+        """The same clips with what decides their price; the first ``limit`` of them, or all."""
+        spec = clips.c.spec
+        query = _pending(max_attempts).add_columns(
+            clips.c.production_id,
+            spec["model"].as_string().label("model"),
+            spec["duration"].as_integer().label("duration"),
+            spec["size"].as_string().label("size"),
+        )
+        with self._database.read() as connection:
+            rows = connection.execute(_of(query, production_id, pipeline, account).limit(limit)).all()
+        sizes = {text: Size.parse(text) for text in {row.size for row in rows}}
+        return [
+            PendingClip(row.clip_key, row.production_id, row.model, row.duration, sizes[row.size])
+            for row in rows
+        ]
 
     @patient
     def made_elsewhere(self, production_id: str, pipeline: str, wanted: Sequence[Clip]) -> dict[str, int]:
@@ -185,7 +196,9 @@ class Clips:
         with self._database.exclusive() as connection:
             for chunk in chunks(list(keys)):
                 connection.execute(
-                    update(clips).where(clips.c.clip_key.in_(chunk)).values(round=clips.c.round + 1)
+                    update(clips)
+                    .where(clips.c.clip_key.in_(chunk))
+                    .values(round=clips.c.round + 1, refusals=0)
                 )
                 note_settled(connection, clips.c.clip_key.in_(chunk))
 
@@ -199,6 +212,20 @@ def register(connection: Connection, production_id: str, wanted: Sequence[Clip])
     connection.execute(update(clips).where(clips.c.production_id == production_id).values(active=False))
     write_clips(connection, production_id, list(enumerate(wanted)))
     note_settled(connection, clips.c.production_id == production_id)
+
+
+def stop_others(connection: Connection, production_id: str, wanted: Sequence[Clip]) -> None:
+    """Let nothing be submitted of a production but these clips, as they are here, within the caller's transaction.
+
+    The next reading wants the others again where its manifest does.
+    """
+    fingerprints = {clip.clip_id: clip.fingerprint for clip in wanted}
+    query = select(clips.c.clip_key, clips.c.clip_id, clips.c.fingerprint).where(_wanted_by(production_id))
+    others = [
+        row.clip_key for row in connection.execute(query) if fingerprints.get(row.clip_id) != row.fingerprint
+    ]
+    for chunk in chunks(others):
+        connection.execute(update(clips).where(clips.c.clip_key.in_(chunk)).values(active=False))
 
 
 def write_clips(connection: Connection, production_id: str, wanted: Sequence[tuple[int, Clip]]) -> None:
@@ -302,6 +329,18 @@ def _pending(max_attempts: int) -> Select[tuple[str]]:
     return select(clips.c.clip_key).where(OPEN, ~live, or_(times == 0, and_(times < max_attempts, may_again)))
 
 
+def _of(
+    pending: Select[Any], production_id: str | None, pipeline: str | None, account: str | None
+) -> Select[Any]:
+    """Those of one production, or of a pipeline's that an account submits for, by production and manifest order."""
+    query = pending.order_by(clips.c.production_id, clips.c.position)
+    if production_id is not None:
+        query = query.where(clips.c.production_id == production_id)
+    if pipeline is not None:
+        query = query.where(clips.c.production_id.in_(productions_of(pipeline, account)))
+    return query
+
+
 def _upsert(connection: Connection) -> Any:
     insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     statement = insert(clips)
@@ -314,6 +353,9 @@ def _upsert(connection: Connection) -> Any:
             # Literals, since a statement of many rows can hold no parameter outside them.
             "round": clips.c.round
             + case((clips.c.fingerprint != new.fingerprint, literal_column("1")), else_=literal_column("0")),
+            "refusals": case(
+                (clips.c.fingerprint != new.fingerprint, literal_column("0")), else_=clips.c.refusals
+            ),
             "fingerprint": new.fingerprint,
             "spec": new.spec,
         },
@@ -357,7 +399,13 @@ def _standing(row: Any, made: list[Attempt]) -> ClipStanding:
         delivered=delivered[-1] if delivered else None,
         attempts_in_round=sum(attempt.round == row.round for attempt in made),
         attempts=len(made),
+        refusals=row.refusals,
     )
+
+
+def count_refusal(connection: Connection, key: str) -> None:
+    """Note, within the caller's transaction, that a clip's submit was refused for now."""
+    connection.execute(update(clips).where(clips.c.clip_key == key).values(refusals=clips.c.refusals + 1))
 
 
 def chunks(items: list[str]) -> Iterator[list[str]]:

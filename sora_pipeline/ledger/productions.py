@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Connection, case, or_, select, update
 
 from sora_pipeline.clip import Clip
 from sora_pipeline.ledger.amendments import Amendment, amend, amendments_of, standing_amendments
-from sora_pipeline.ledger.clips import note_settled, register
+from sora_pipeline.ledger.clips import note_settled, register, stop_others
 from sora_pipeline.ledger.clocks import over
 from sora_pipeline.ledger.database import Database, LedgerError, patient
 from sora_pipeline.ledger.rows import production_of
@@ -83,12 +83,16 @@ class Productions:
     # ---- asking and reading
 
     @patient
-    def request(self, plan: Plan, manifest_uri: str | None = None) -> Production:
+    def request(
+        self, plan: Plan, manifest_uri: str | None = None, *, wanted: Sequence[Clip] | None = None
+    ) -> Production:
         """Ask for a production's manifest to be (re)read and produced; the manifest sensor takes it up.
 
         Args:
             plan: What it is to be.
             manifest_uri: The file to read, where that is not the campaign's manifest but rows of it that were mended.
+            wanted: All that it asks for, where that is known: what it names no longer, or otherwise, is not submitted from
+                now on. None: known only once it is read.
 
         Raises:
             LedgerError: the name is another pipeline's.
@@ -107,6 +111,8 @@ class Productions:
                     error=None,
                 )
             )
+            if wanted is not None:
+                stop_others(connection, plan.production_id, wanted)
         return self.get(plan.production_id)
 
     @patient

@@ -120,6 +120,8 @@ clips = Table(
     # Written with whatever ends a clip or wants it anew, so that finding the few that may begin an attempt does not mean
     # looking at every clip there ever was.
     Column("settled", String(16)),
+    # Beside the round, and not with an attempt: a reservation that is given up takes its row along.
+    Column("refusals", Integer, nullable=False, default=0, server_default="0"),
     Index("clips_by_production", "production_id", "active", "position"),
     Index("clips_by_id", "clip_id"),
     Index(
@@ -276,6 +278,8 @@ breakers = Table(
     "breakers",
     metadata,
     Column("account", String(64), primary_key=True),
+    # Empty: of the whole account.
+    Column("model", String(128), primary_key=True),
     Column("kind", String(32), nullable=False),
     Column("message", Text, nullable=False),
     Column("opened_at", UtcDateTime, nullable=False),
@@ -283,6 +287,7 @@ breakers = Table(
     Column("probes", Integer, nullable=False, default=0),
     Column("probe_at", UtcDateTime),
     Column("probe_batch", String(64)),
+    Column("probe_key", String(256)),
 )
 
 pauses = Table(

@@ -7,7 +7,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
-from sora_pipeline.clip import Clip, clip_key, split_clip_key
+from sora_pipeline.clip import Clip, Size, clip_key, split_clip_key
 from sora_pipeline.status import ClipStatus
 from sora_pipeline.video import StoredVideo
 
@@ -341,6 +341,25 @@ class ClipCounts:
 
 
 @dataclass(frozen=True, slots=True)
+class PendingClip:
+    """A clip that may begin an attempt now, as far as planning needs to know it.
+
+    Attributes:
+        key: The clip's key.
+        production_id: The production that pays for it.
+        model: The provider's model name.
+        duration: Seconds.
+        size: Pixels.
+    """
+
+    key: str
+    production_id: str
+    model: str
+    duration: int
+    size: Size
+
+
+@dataclass(frozen=True, slots=True)
 class ClipStanding:
     """A clip, what the manifest wants of it, and how far it is."""
 
@@ -353,6 +372,7 @@ class ClipStanding:
     delivered: Attempt | None  # collected with the clip's present fingerprint
     attempts_in_round: int
     attempts: int
+    refusals: int = 0  # submits of this round that the provider refused for now
 
     @property
     def key(self) -> str:

@@ -14,6 +14,8 @@ from sora_pipeline.production.context import RunContext
 from sora_pipeline.production.downloading import Download, DownloadError
 from sora_pipeline.production.polling import poll_one
 from sora_pipeline.production.storing import store_video
+from sora_pipeline.production.submitted import submitted_clip
+from sora_pipeline.production.unexpected import UNEXPECTED, described, to_the_end
 from sora_pipeline.store import OutputStore, StoreError
 from sora_pipeline.video import VideoFacts
 
@@ -54,9 +56,8 @@ async def collect_videos(context: RunContext, keys: Sequence[str], *, resume_tim
     for output_uri in {standing.output_uri for standing in standings.values()}:
         with suppress(StoreError):  # who fetches into it will hear of it
             await asyncio.to_thread(OutputStore(output_uri).clear_staging)
-    async with context.alive(), asyncio.TaskGroup() as group:
-        for standing in sorted(standings.values(), key=_urgency):
-            group.create_task(collector.bring(standing))
+    async with context.alive():
+        await to_the_end(collector.bring(standing) for standing in sorted(standings.values(), key=_urgency))
     for key in keys:
         if key not in standings:
             collected.waiting[key] = "no manifest that was read names this clip"
@@ -78,6 +79,24 @@ class _Collector:
 
     async def bring(self, standing: ClipStanding) -> None:
         """Wait for one clip's prediction to end, and fetch it."""
+        try:
+            await self._bring(standing)
+        except Exception as error:  # of an odd file, for one: the other clips are fetched all the same
+            await asyncio.to_thread(self._note_unexpected, standing, error)
+
+    def _note_unexpected(self, standing: ClipStanding, error: Exception) -> None:
+        """What nobody foresaw says nothing about the video: it stays fetchable."""
+        sentence = described(error)
+        self.context.say(f"{standing.key}: {sentence}")
+        if standing.latest is None:
+            self.collected.waiting[standing.key] = sentence
+            return
+        attempts = self.context.ledger.attempts
+        attempts.note_problem(standing.latest.attempt_id, UNEXPECTED, sentence)
+        attempt = attempts.get(standing.latest.attempt_id)
+        self.collected.failed[standing.key] = attempt, f"{UNEXPECTED}: {sentence}"
+
+    async def _bring(self, standing: ClipStanding) -> None:
         key, latest = standing.key, standing.latest
         if standing.delivered and not (latest and latest.live):
             self.collected.delivered[key] = standing.delivered
@@ -96,7 +115,7 @@ class _Collector:
         attempt = await asyncio.to_thread(context.ledger.attempts.get, attempt_id)
         match attempt.state:
             case AttemptState.COLLECTED:
-                self.collected.delivered[key] = attempt
+                await asyncio.to_thread(self._note_delivered, key, attempt)
             case AttemptState.FAILED | AttemptState.TIMED_OUT:
                 self.collected.failed[key] = attempt, attempt.why
             case AttemptState.SUCCEEDED:
@@ -113,9 +132,19 @@ class _Collector:
                 self.collected.waiting[key] = f"its attempt is {attempt.state}"
         return True
 
+    def _note_delivered(self, key: str, attempt: Attempt) -> None:
+        """A video is stored; its clip is delivered where the row still asks for just that."""
+        standing = self.context.ledger.clips.standings([key])[key]
+        if standing.clip.fingerprint == attempt.fingerprint:
+            self.collected.delivered[key] = attempt
+            return
+        stored = attempt.result.video
+        kept = f" (kept as {stored.file_name})" if stored else ""
+        self.collected.waiting[key] = f"its row has changed since this video was submitted{kept}"
+
     async def _fetch(self, standing: ClipStanding, attempt: Attempt) -> bool:
         """Download, check and store one rendered video, as the only one who does."""
-        context, clip = self.context, standing.clip
+        context, clip = self.context, submitted_clip(standing.clip, attempt)
         if not context.ledger.attempts.claim_collect(attempt.attempt_id, context.owner, context.lease_s):
             return False
         try:
@@ -145,7 +174,9 @@ class _Collector:
             if other_video.video is None:
                 raise
             problem, facts = other_video, other_video.video
-        video, poster = await asyncio.to_thread(store_video, store, clip, attempt, staged, facts)
+        video, poster = await asyncio.to_thread(
+            store_video, store, clip, attempt, staged, facts, self.context.say
+        )
         if problem is None:
             attempts.collect(attempt.attempt_id, video, run_id=run_id)
         else:
@@ -153,7 +184,8 @@ class _Collector:
             attempts.keep_rejected(
                 attempt.attempt_id, video, run_id=run_id, kind=problem.kind, message=message
             )
-        self.collected.posters[attempt.clip_key] = poster
+        if poster is not None:
+            self.collected.posters[attempt.clip_key] = poster
 
     async def _download_whole(
         self, store: OutputStore, clip: Clip, attempt: Attempt, staged: Path

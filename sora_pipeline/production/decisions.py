@@ -61,13 +61,29 @@ def is_claimable(attempt: Attempt, owner: str, now: datetime) -> bool:
     return attempt.lease.owner in (None, owner) or (until is not None and is_over(until, now))
 
 
+class Said(Enum):
+    """What the provider said of a stuck prediction when it was asked for once more."""
+
+    RENDERED = auto()  # there is something to fetch
+    RUNNING = auto()  # it still renders, or says so
+    LOST = auto()  # the provider does not know it, or has no video of it any more
+    FAILED = auto()  # it ended without a video, and the attempt says why
+    NO_ANSWER = auto()
+
+
+def is_stuck(attempt: Attempt | None) -> bool:
+    """Whether an attempt stands in the way of a further one although no run waits for it any more."""
+    if attempt is None:
+        return False
+    given_up = attempt.state is AttemptState.SUCCEEDED and attempt.reported_at is not None
+    return given_up or attempt.state is AttemptState.TIMED_OUT
+
+
 class Retry(Enum):
     """What a person's retry does about a clip."""
 
     ANEW = auto()  # a new attempt, at its price
-    GIVE_UP_AND_ANEW = (
-        auto()
-    )  # nobody here can know what became of it: that is given up, and another paid for
+    GIVE_UP_AND_ANEW = auto()  # what became of it cannot be known or had: another is paid for
     HOLD = auto()  # its submit lost its answer, and the person has not named it
     HOLD_ELSEWHERE = auto()  # its prediction is at an account of earlier, and the person has not named it
     RESUME = auto()  # wait once more for a prediction past its deadline
@@ -77,7 +93,14 @@ class Retry(Enum):
 
 
 def retry_of(
-    standing: ClipStanding, *, account: str | None, named: bool, file_lost: bool, max_attempts: int
+    standing: ClipStanding,
+    *,
+    account: str | None,
+    named: bool,
+    file_lost: bool,
+    max_attempts: int,
+    said: Said = Said.NO_ANSWER,
+    give_up: bool = False,
 ) -> Retry:
     """What a person's retry does about a clip.
 
@@ -87,17 +110,21 @@ def retry_of(
         named: Whether the person named this very clip.
         file_lost: Whether the file of a delivered clip is gone, or is not what was stored.
         max_attempts: Attempts a clip may have by itself.
+        said: What the provider said of its prediction just now, where no run waits for that any more.
+        give_up: Whether the person would rather pay for another than wait for such a prediction.
     """
     latest = standing.latest
-    if latest is not None and latest.live:
-        if latest.state is AttemptState.AMBIGUOUS:
-            return Retry.GIVE_UP_AND_ANEW if named else Retry.HOLD
-        if latest.state is AttemptState.TIMED_OUT:
-            if account in (None, latest.account.name):
-                return Retry.RESUME
-            return Retry.GIVE_UP_AND_ANEW if named else Retry.HOLD_ELSEWHERE
-        given_up = latest.state is AttemptState.SUCCEEDED and latest.reported_at is not None
-        return Retry.FETCH if given_up else Retry.NOTHING
-    if standing.delivered:
-        return Retry.FETCH_LOST if named and file_lost else Retry.NOTHING
-    return Retry.NOTHING if standing.pending(max_attempts) else Retry.ANEW
+    if latest is None or not latest.live:
+        if standing.delivered:
+            return Retry.FETCH_LOST if named and file_lost else Retry.NOTHING
+        return Retry.NOTHING if standing.pending(max_attempts) else Retry.ANEW
+    if latest.state is AttemptState.AMBIGUOUS:
+        return Retry.GIVE_UP_AND_ANEW if named else Retry.HOLD
+    if not is_stuck(latest):
+        return Retry.NOTHING
+    timed_out = latest.state is AttemptState.TIMED_OUT
+    if timed_out and account not in (None, latest.account.name):
+        return Retry.GIVE_UP_AND_ANEW if named else Retry.HOLD_ELSEWHERE
+    if said is Said.LOST or (give_up and named):
+        return Retry.GIVE_UP_AND_ANEW
+    return Retry.RESUME if timed_out else Retry.FETCH

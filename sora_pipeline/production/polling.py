@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from sora_pipeline.admission.breaker import stop_on_policy_failures
+from sora_pipeline.admission.breaker import stop_on_failures
 from sora_pipeline.errors import Explain, Reason
 from sora_pipeline.ledger import Attempt, Ledger
 from sora_pipeline.production.context import RunContext
+from sora_pipeline.production.unexpected import described, to_the_end
 from sora_pipeline.provider.errors import BlockedError, ErrorKind, ProviderError, TransientError
 from sora_pipeline.provider.protocol import Prediction, PredictionState
 
@@ -21,6 +22,8 @@ SLOWEST_POLL_S = 60.0
 LONG_UNSEEN = timedelta(minutes=5)
 """A poll that comes so much later than planned says that nothing was polled meanwhile."""
 RATE_LIMITED = "refused for polling too fast"
+MOST_TIMED_OUT = 500
+"""Predictions at other accounts that one look ends; the next one ends more."""
 
 
 @dataclass(slots=True)
@@ -44,7 +47,7 @@ async def sweep(context: RunContext, attempts: Sequence[Attempt], *, budget_s: f
     Args:
         context: What the run or tick works with.
         attempts: Attempts in flight; those of another account are left alone, since its key is not at hand.
-        budget_s: Seconds after which no further poll is begun.
+        budget_s: Seconds after which no further poll is begun, and none is waited for any more.
     """
     swept = Swept()
     gate = asyncio.Semaphore(CONCURRENT_POLLS)
@@ -52,15 +55,18 @@ async def sweep(context: RunContext, attempts: Sequence[Attempt], *, budget_s: f
 
     async def one(attempt: Attempt) -> None:
         async with gate:
-            if time.monotonic() > stop_at or swept.counts[RATE_LIMITED]:
+            left_s = stop_at - time.monotonic()
+            if left_s <= 0 or swept.counts[RATE_LIMITED]:
                 swept.left_for_next_time += 1
                 return
-            swept.counts[await poll_one(context, attempt)] += 1
+            try:
+                found = await poll_one(context, attempt, patience_s=left_s)
+            except Exception as error:  # an answer that cannot be recorded, for one
+                context.say(f"{attempt.clip_key}: {described(error)}")
+                found = _keep_waiting(context, attempt, None, trouble=described(error))
+            swept.counts[found] += 1
 
-    async with asyncio.TaskGroup() as group:
-        for attempt in attempts:
-            if context.reaches(attempt):
-                group.create_task(one(attempt))
+    await to_the_end(one(attempt) for attempt in attempts if context.reaches(attempt))
     return swept
 
 
@@ -75,28 +81,55 @@ def time_out_elsewhere(ledger: Ledger, account: str, pipeline: str, explained: E
         pipeline: Whose predictions.
         explained: How people are told why: the ledger keeps it.
     """
-    overdue = ledger.attempts.overdue_elsewhere(account, pipeline)
+    overdue = ledger.attempts.overdue_elsewhere(account, pipeline, limit=MOST_TIMED_OUT)
     for attempt in overdue:
         sentence = f"nobody has polled it until its deadline: it is at the account {attempt.account.name}, which is not configured now"
         ledger.attempts.time_out(attempt.attempt_id, explained(Reason(sentence, "timed_out_elsewhere")))
     return len(overdue)
 
 
-async def poll_one(context: RunContext, attempt: Attempt) -> str:
-    """Poll one prediction and record it; returns in a word what became of it."""
-    assert attempt.submission.prediction_id is not None
+async def poll_one(context: RunContext, attempt: Attempt, *, patience_s: float | None = None) -> str:
+    """Poll one prediction and record it; returns in a word what became of it.
+
+    Args:
+        context: What the run or tick works with.
+        attempt: One that is in flight, rendered or timed out, of the account at hand.
+        patience_s: Seconds to wait for the answer; None: as long as the provider does.
+    """
     try:
-        prediction = await context.provider.poll(
-            attempt.submission.prediction_id, attempt.submission.poll_url
-        )
+        async with asyncio.timeout(patience_s):
+            prediction = await ask(context, attempt)
+    except TimeoutError:
+        context.say(f"{attempt.clip_key}: no answer to a poll within {patience_s:.0f} s")
+        return _keep_waiting(context, attempt, None, trouble="polls are not answered")
     except ProviderError as error:
         if isinstance(error, BlockedError):
             context.ledger.breakers.open(context.account.name, error.kind, error.message)
         context.say(f"{attempt.clip_key}: no usable answer to a poll ({error.kind}): {error.message}")
         if error.kind is ErrorKind.RATE_LIMITED and isinstance(error, TransientError):
-            _keep_waiting(context, attempt, None, at_least_s=error.retry_after_s or 0)
+            _keep_waiting(context, attempt, None, at_least_s=error.retry_after_s or 0, trouble=error.message)
             return RATE_LIMITED
-        return _keep_waiting(context, attempt, None)
+        return _keep_waiting(context, attempt, None, trouble=error.message)
+    return record(context, attempt, prediction)
+
+
+async def ask(context: RunContext, attempt: Attempt) -> Prediction:
+    """What the provider says of a prediction; nothing is recorded.
+
+    Raises:
+        ProviderError: no usable answer; what a provider raises that is none of its errors counts as one.
+    """
+    assert attempt.submission.prediction_id is not None
+    try:
+        return await context.provider.poll(attempt.submission.prediction_id, attempt.submission.poll_url)
+    except ProviderError:
+        raise
+    except Exception as error:  # of one answer: the others are polled all the same
+        raise TransientError(ErrorKind.UNREADABLE_ANSWER, described(error)) from error
+
+
+def record(context: RunContext, attempt: Attempt, prediction: Prediction) -> str:
+    """Write down what a poll found; returns it in a word."""
     if prediction.warning:
         context.say(f"{attempt.clip_key}: {prediction.warning}")
     if prediction.state is PredictionState.FAILED:
@@ -139,21 +172,26 @@ def _failed(context: RunContext, attempt: Attempt, prediction: Prediction) -> st
     context.ledger.attempts.fail(
         attempt.attempt_id, error.kind, error.message, retryable=error.retryable, reported=False
     )
-    if error.kind is ErrorKind.CONTENT_POLICY:
-        stop_on_policy_failures(context.ledger, context.settings)
+    stop_on_failures(context.ledger, context.settings)
     return "failed"
 
 
 def _keep_waiting(
-    context: RunContext, attempt: Attempt, provider_status: str | None, *, at_least_s: float = 0
+    context: RunContext,
+    attempt: Attempt,
+    provider_status: str | None,
+    *,
+    at_least_s: float = 0,
+    trouble: str = "",
 ) -> str:
     now = context.ledger.now()
     timeout = context.settings.generation_timeout_s
     deadline = _deadline(attempt, now, timeout)
     if deadline is not None and now > deadline:
+        last = f" (the last poll: {trouble})" if trouble else ""
         sentence = (
-            f"still {provider_status or attempt.polling.provider_status!r} after {timeout:g} s; the prediction is kept, and "
-            "the next run polls it before it pays again"
+            f"still {provider_status or attempt.polling.provider_status!r} after {timeout:g} s{last}; the prediction is kept, "
+            "and the next run polls it before it pays again"
         )
         reason = Reason(sentence, "timed_out", {"seconds": f"{timeout:g}"})
         context.ledger.attempts.time_out(attempt.attempt_id, context.explained(reason))

@@ -2,9 +2,9 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from sora_pipeline.admission.costs import cost_micros
 from sora_pipeline.admission.holds import Admission
 from sora_pipeline.advice import explained
 from sora_pipeline.clip import Clip
@@ -21,7 +21,8 @@ from sora_pipeline.production.ownership import claim, note_published, note_writt
 from sora_pipeline.provider.catalogue import load_catalogue
 from sora_pipeline.settings import Settings
 from sora_pipeline.status import ClipStatus
-from sora_pipeline.store import OutputStore
+from sora_pipeline.store import OutputStore, StoreError
+from sora_pipeline.video import StoredVideo
 
 PARQUET, CSV, FAILED, GALLERY = "metadata.parquet", "manifest.csv", "failed.csv", "gallery.html"
 
@@ -59,12 +60,12 @@ def survey(ledger: Ledger, production: Production, settings: Settings) -> Survey
     made: dict[str, list[Attempt]] = {}
     for attempt in ledger.attempts.of_production(production.production_id):
         made.setdefault(attempt.clip_key, []).append(attempt)
-    admission, catalogue = Admission(ledger, production, settings), load_catalogue(settings.catalogue)
+    admission = Admission(ledger, production, settings, load_catalogue(settings.catalogue))
     outcomes = []
     for key, standing in standings.items():
         status = standing.status(settings.max_attempts)
-        held = admission.possible and status is ClipStatus.PENDING and not _is_live(standing)
-        hold = admission.of(cost_micros(standing.clip, catalogue)) if held else None
+        waits = status is ClipStatus.PENDING and not _is_live(standing)
+        hold = admission.of(standing.clip) if waits else None
         why = None if hold is None else Failure(hold.kind, explained(hold.reason), retryable=True)
         outcomes.append(outcome_of(standing, made.get(key, []), status=status, hold=why))
     snapshot = _present(newest_snapshot(production), [standing.clip for standing in standings.values()])
@@ -148,10 +149,17 @@ def _bring_along(store: OutputStore, standings: Iterable[ClipStanding]) -> None:
     """A clip that was delivered into another output of its production is copied, not paid for again."""
     for standing in standings:
         video = standing.delivered.result.video if standing.delivered else None
-        if video is None or video.output_uri == store.uri or store.exists(video.file_name):
+        if video is None or video.output_uri == store.uri:
             continue
-        origin = OutputStore(video.output_uri or store.uri)
-        if origin.exists(video.file_name):
-            store.replace_bytes(video.file_name, origin.read_bytes(video.file_name))
-            if video.poster_path and origin.exists(video.poster_path):
-                store.replace_bytes(video.poster_path, origin.read_bytes(video.poster_path))
+        with suppress(
+            StoreError
+        ):  # one file that cannot be had hides no other; the check of the files names it
+            _copy(OutputStore(video.output_uri or store.uri), store, video)
+
+
+def _copy(origin: OutputStore, store: OutputStore, video: StoredVideo) -> None:
+    if store.exists(video.file_name) or not origin.exists(video.file_name):
+        return
+    store.replace_bytes(video.file_name, origin.read_bytes(video.file_name))
+    if video.poster_path and origin.exists(video.poster_path):
+        store.replace_bytes(video.poster_path, origin.read_bytes(video.poster_path))

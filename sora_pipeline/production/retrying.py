@@ -1,15 +1,17 @@
 """Decides, for a person who asks, which clips are tried once more, and makes the ledger want them."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sora_pipeline.clip import clip_key, split_clip_key
 from sora_pipeline.errors import SoraPipelineError
-from sora_pipeline.ledger import ClipStanding, Ledger
-from sora_pipeline.ledger.types import Failure
-from sora_pipeline.production.decisions import Retry, retry_of
+from sora_pipeline.ledger import Attempt, ClipStanding, Ledger
+from sora_pipeline.production.decisions import Retry, Said, is_stuck, retry_of
+from sora_pipeline.production.stuck import give_up as give_up_attempt
 from sora_pipeline.settings import Settings
 from sora_pipeline.store import OutputStore
+
+Ask = Callable[[Sequence[Attempt]], Mapping[int, Said]]
 
 
 class AmbiguousClipError(SoraPipelineError):
@@ -31,6 +33,8 @@ class Retried:
     Attributes:
         anew: Clips that begin a new attempt, and cost again.
         fetched: Clips whose rendered video is fetched (or polled for) once more, and cost nothing.
+        rendering: Those of them that the provider still renders, with the attempt: a person may rather give that up.
+        given_up: Those begun anew whose prediction was given up, with the attempt: it was, or may have been, billed.
         held: Clips that may have been billed and were not named, so they stay as they are.
         elsewhere: The same, of which the account is known that can still tell: another than their production's now.
         fine: Clips that were named and need nothing: delivered, pending or under way.
@@ -39,6 +43,8 @@ class Retried:
 
     anew: list[str] = field(default_factory=list)
     fetched: list[str] = field(default_factory=list)
+    rendering: dict[str, Attempt] = field(default_factory=dict)
+    given_up: dict[str, Attempt] = field(default_factory=dict)
     held: list[str] = field(default_factory=list)
     elsewhere: dict[str, str] = field(default_factory=dict)
     fine: list[str] = field(default_factory=list)
@@ -46,7 +52,13 @@ class Retried:
 
 
 def retry_clips(
-    ledger: Ledger, settings: Settings, productions: Iterable[str], named: Iterable[str]
+    ledger: Ledger,
+    settings: Settings,
+    productions: Iterable[str],
+    named: Iterable[str],
+    *,
+    ask: Ask = lambda _: {},
+    give_up: bool = False,
 ) -> Retried:
     """Let failed clips go on: those named, or all that the productions still want.
 
@@ -58,6 +70,8 @@ def retry_clips(
         settings: The settings.
         productions: The productions that are meant.
         named: Clip keys, or clip ids that only one of these productions has; none: all that failed.
+        ask: Asks the provider once more for predictions that no run waits for any more, and says by attempt id what it said.
+        give_up: Rather pay for another than wait for such a prediction, where the clip is named.
 
     Raises:
         AmbiguousClipError: a clip id is that of clips in several of these productions.
@@ -72,6 +86,10 @@ def retry_clips(
         standings = {}
         for production_id in productions:
             standings |= ledger.clips.unsettled(production_id)
+    latest = (standing.latest for standing in standings.values())
+    said = ask([attempt for attempt in latest if attempt is not None and is_stuck(attempt)])
+    if said:
+        standings = ledger.clips.standings(standings)
     accounts = {name: ledger.productions.get(name).account for name in productions}
     for key, standing in standings.items():
         file_lost = key in keys and standing.delivered is not None and _is_lost(standing)
@@ -81,10 +99,19 @@ def retry_clips(
             named=key in keys,
             file_lost=file_lost,
             max_attempts=settings.max_attempts,
+            said=_said_of(standing, said),
+            give_up=give_up,
         )
+        if retry is Retry.RESUME and standing.latest and _said_of(standing, said) is Said.RUNNING:
+            retried.rendering[key] = standing.latest
         _do(ledger, settings, key, standing, retry, retried)
     ledger.clips.new_round(retried.anew)
     return retried
+
+
+def _said_of(standing: ClipStanding, said: Mapping[int, Said]) -> Said:
+    """What the provider said of a clip's newest prediction."""
+    return said.get(standing.latest.attempt_id, Said.NO_ANSWER) if standing.latest else Said.NO_ANSWER
 
 
 def _keys_of(ledger: Ledger, productions: list[str], name: str, retried: Retried) -> list[str]:
@@ -118,9 +145,8 @@ def _do(
         case Retry.ANEW:
             retried.anew.append(key)
         case Retry.GIVE_UP_AND_ANEW if latest is not None:
-            failure = latest.failure or Failure("", "its answer was lost")
-            message = f"{failure.message}; given up by a person, who had it submitted again"
-            attempts.fail(latest.attempt_id, failure.kind, message, retryable=False, reported=True)
+            give_up_attempt(ledger, latest, "a person had it submitted again")
+            retried.given_up[key] = latest
             retried.anew.append(key)
         case Retry.RESUME if latest is not None:
             attempts.resume(latest.attempt_id, settings.generation_timeout_s)

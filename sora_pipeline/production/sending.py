@@ -5,17 +5,26 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from sora_pipeline.admission.breaker import stop_on_policy_failures
+from sora_pipeline.admission.breaker import (
+    for_the_clips_fault,
+    in_the_way,
+    stop_on_failures,
+    stop_on_silence,
+)
 from sora_pipeline.errors import Reason
-from sora_pipeline.ledger import Attempt, ClipStanding
+from sora_pipeline.ledger import Attempt, AttemptState, ClipStanding
+from sora_pipeline.ledger.breakers import Breaker
 from sora_pipeline.media.fit import FittedImage, ImageFit
 from sora_pipeline.media.images import ImageError
 from sora_pipeline.production.context import RunContext
 from sora_pipeline.production.submit_results import SubmitResults, why_ambiguous
+from sora_pipeline.production.submit_window import SubmitWindow
+from sora_pipeline.production.unexpected import UNEXPECTED, described
 from sora_pipeline.provider.errors import (
     AmbiguousSubmitError,
     BlockedError,
     ErrorKind,
+    ProviderError,
     RejectedError,
     TransientError,
 )
@@ -26,11 +35,16 @@ if TYPE_CHECKING:
     from sora_pipeline.provider.submit_gate import SubmitGate
 
 CONCURRENT_SUBMITS = 32
-SUBMIT_TRIES = 4
+MOST_TRIES = 4
+"""How often one clip's request may be sent until it is accepted, over everything that a person asked for once."""
 
 
 class _Taken(Exception):
     """Another run has claimed the attempt meanwhile."""
+
+
+class _Unwanted(Exception):
+    """The manifest names the clip no longer, or asks for something else by now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +54,14 @@ class Sender:
     Attributes:
         context: What the run works with.
         gate: The rate at which may be sent.
+        window: How many may be without an answer at once.
         limiter: How many may be at it at once.
         results: Where it is noted how each ended.
     """
 
     context: RunContext
     gate: "SubmitGate"
+    window: SubmitWindow
     limiter: asyncio.Semaphore
     results: SubmitResults
 
@@ -61,57 +77,80 @@ class Sender:
             left_s=partial(pauses.left_s, account),
             pause=partial(pauses.pause, account),
         )
-        return cls(context, gate, asyncio.Semaphore(CONCURRENT_SUBMITS), results)
+        window, limiter = SubmitWindow(CONCURRENT_SUBMITS), asyncio.Semaphore(CONCURRENT_SUBMITS)
+        return cls(context, gate, window, limiter, results)
 
     async def send(self, standing: ClipStanding, attempt: Attempt) -> None:
         """Send a clip's reservation. Where another run has it meanwhile, nothing is noted: the ledger decides."""
-        context, ledger = self.context, self.context.ledger.attempts
         async with self.limiter:
-            if self._blocked(attempt):
-                self._give_back(attempt)
-                return
             try:
-                request, summary = await _request(context, standing)
-            except ImageError as problem:
-                sentence = context.explained(problem)
-                ledger.fail(attempt.attempt_id, "image", sentence, retryable=problem.transient, reported=True)
-                self.results.failed[attempt.clip_key] = sentence
-                return
-            await self._submit(attempt, request, summary)
+                await self._send(standing, attempt)
+            except Exception as error:  # whatever it is, the other clips of the run are sent all the same
+                await asyncio.to_thread(self._note_unexpected, attempt, error)
 
-    async def _submit(self, attempt: Attempt, request: SubmitRequest, summary: dict[str, object]) -> None:
+    async def _send(self, standing: ClipStanding, attempt: Attempt) -> None:
+        context, ledger = self.context, self.context.ledger.attempts
+        if (breaker := in_the_way(context.ledger, attempt)) is not None:
+            self._give_back(attempt, breaker)
+            return
+        try:
+            request, summary = await _request(context, standing)
+        except ImageError as problem:
+            sentence = context.explained(problem)
+            ledger.fail(attempt.attempt_id, "image", sentence, retryable=problem.transient, reported=True)
+            self.results.failed[attempt.clip_key] = sentence
+            self._probe_another(attempt)
+            return
+        await self._submit(standing, attempt, request, summary)
+
+    async def _submit(
+        self, standing: ClipStanding, attempt: Attempt, request: SubmitRequest, summary: dict[str, object]
+    ) -> None:
         """Send, and record the answer or its absence."""
         from sora_pipeline.provider.submit_gate import GateClosed, retry_transient
 
         context, ledger, key = self.context, self.context.ledger.attempts, attempt.clip_key
 
         async def send() -> Accepted:
-            # Again, for it may have opened while this one waited for its turn.
-            if self._blocked(attempt):
-                raise GateClosed
-            return await self._send_once(attempt, request, summary)
+            async with self.window.turn():
+                # Again, for it may have opened while this one waited for its turn.
+                if in_the_way(context.ledger, attempt) is not None:
+                    raise GateClosed
+                try:
+                    return await self._send_once(attempt, request, summary)
+                except AmbiguousSubmitError as error:
+                    # Before another one takes its place: it may be the last that is needed to stop them all.
+                    self.window.unanswered()
+                    self.results.failed[key] = _park(context, attempt, error)
+                    stop_on_silence(context.ledger, context.settings)
+                    raise
 
+        tries = max(1, MOST_TRIES - standing.refusals)
         try:
-            accepted = await retry_transient(send, gate=self.gate, tries=SUBMIT_TRIES, say=context.say)
+            accepted = await retry_transient(send, gate=self.gate, tries=tries, say=context.say)
         except _Taken:
             return
+        except _Unwanted:
+            ledger.release(attempt.attempt_id)
+            self.results.waiting[key] = "its manifest names it no longer, or asks for something else by now"
         except GateClosed:
-            self._give_back(attempt)
+            self._give_back(attempt, in_the_way(context.ledger, attempt))
         except TransientError as error:
-            self.results.transient[key] = (attempt, error)
-        except AmbiguousSubmitError as error:
-            self.results.failed[key] = _park(context, attempt, error)
+            message = f"{error.message} (refused for now {standing.refusals + tries} times in all)"
+            ledger.fail(attempt.attempt_id, error.kind, message, retryable=False, reported=True)
+            self.results.failed[key] = f"{error.kind}: {message}"
+            stop_on_silence(context.ledger, context.settings)
+        except AmbiguousSubmitError:
+            return  # parked already
         except RejectedError as error:
             ledger.fail(attempt.attempt_id, error.kind, error.message, retryable=False, reported=True)
             self.results.failed[key] = f"{error.kind}: {error.message}"
-            if error.kind is ErrorKind.CONTENT_POLICY:
-                stop_on_policy_failures(context.ledger, context.settings)
+            self._probe_another(attempt)
+            stop_on_failures(context.ledger, context.settings)
         except BlockedError as error:
-            context.ledger.breakers.open(context.account.name, error.kind, error.message)
-            self.gate.close()
-            ledger.withdraw(attempt.attempt_id, error.kind, error.message)
-            self._give_back(attempt)
+            self._stop(attempt, error)
         else:
+            self.window.accepted()
             await asyncio.to_thread(_record, context, attempt, accepted)
             self._pass_probe(attempt)
             self.results.fresh.add(attempt.attempt_id)
@@ -130,30 +169,61 @@ class Sender:
             request_summary=summary,
         )
         if not begun:
-            raise _Taken
+            standing = context.ledger.clips.standings([attempt.clip_key])[attempt.clip_key]
+            wanted = standing.active and standing.clip.fingerprint == attempt.fingerprint
+            raise _Taken if wanted else _Unwanted
         try:
             return await context.provider.submit(request)
         except TransientError as error:
             await asyncio.to_thread(ledger.withdraw, attempt.attempt_id, error.kind, error.message)
             raise
 
-    def _blocked(self, attempt: Attempt) -> bool:
-        """Whether an open breaker stands in this attempt's way; its probe may pass."""
-        breaker = self.context.ledger.breakers.get(self.context.account.name)
-        return breaker is not None and breaker.probe_batch != attempt.batch_id
+    def _stop(self, attempt: Attempt, error: ProviderError) -> None:
+        """Nothing more is sent to the account, or nothing of this model; this clip was not accepted, and waits as well."""
+        context, ledger = self.context, self.context.ledger.attempts
+        model = attempt.model if error.kind is ErrorKind.MODEL_GONE else ""
+        context.ledger.breakers.open(context.account.name, error.kind, error.message, model=model)
+        if not model:
+            self.gate.close()
+        ledger.withdraw(attempt.attempt_id, error.kind, error.message)
+        against = context.ledger.breakers.against(context.account.name, attempt.model)
+        opened = next((breaker for breaker in against if breaker.model == model), None)
+        self._give_back(attempt, opened)
 
-    def _give_back(self, attempt: Attempt) -> None:
-        """Nothing was sent: the clip is pending again."""
+    def _give_back(self, attempt: Attempt, breaker: Breaker | None) -> None:
+        """Nothing was accepted: the clip is pending again."""
         self.context.ledger.attempts.release(attempt.attempt_id)
-        self.results.hold_back(attempt.clip_key, self.context)
+        self.results.hold_back(attempt.clip_key, self.context, breaker)
 
     def _pass_probe(self, attempt: Attempt) -> None:
         """Close the breaker where this was the attempt to find out."""
         breakers, account = self.context.ledger.breakers, self.context.account.name
-        breaker = breakers.get(account)
-        if breaker is not None and breaker.probe_batch == attempt.batch_id:
-            breakers.close(account)
-            self.context.say("the probe was accepted: submits go on")
+        for breaker in breakers.against(account, attempt.model):
+            if breaker.probe_batch == attempt.batch_id:
+                breakers.close(account, model=breaker.model)
+                self.context.say("the probe was accepted: submits go on")
+
+    def _probe_another(self, attempt: Attempt) -> None:
+        """A clip that is refused for itself says nothing about why submits are stopped."""
+        breakers, account = self.context.ledger.breakers, self.context.account.name
+        for breaker in breakers.against(account, attempt.model):
+            if breaker.probe_batch == attempt.batch_id and not for_the_clips_fault(breaker):
+                breakers.probe_another(account, model=breaker.model)
+
+    def _note_unexpected(self, attempt: Attempt, error: Exception) -> None:
+        """What nobody foresaw: what may be billed is parked, and what was not sent has failed."""
+        context, ledger, key = self.context, self.context.ledger.attempts, attempt.clip_key
+        sentence = described(error)
+        context.say(f"{key}: {sentence}")
+        newest = ledger.of_clips([key])[-1:]
+        state = newest[0].state if newest and newest[0].attempt_id == attempt.attempt_id else None
+        if state is AttemptState.SUBMITTING:
+            lost = AmbiguousSubmitError(ErrorKind.AMBIGUOUS_SUBMIT, sentence)
+            self.results.failed[key] = _park(context, attempt, lost)
+            return
+        if state is AttemptState.RESERVED:
+            ledger.fail(attempt.attempt_id, UNEXPECTED, sentence, retryable=False, reported=True)
+        self.results.failed[key] = f"{UNEXPECTED}: {sentence}"
 
 
 def _park(context: RunContext, attempt: Attempt, error: AmbiguousSubmitError) -> str:
@@ -205,7 +275,13 @@ async def _request(context: RunContext, standing: ClipStanding) -> tuple[SubmitR
         ImageError: the image cannot be read or fitted, or is not the one the manifest was read with.
     """
     clip = standing.clip
-    summary: dict[str, object] = {"model": clip.model, "duration": clip.duration, "size": str(clip.size)}
+    summary: dict[str, object] = {
+        "prompt": clip.prompt,
+        "model": clip.model,
+        "duration": clip.duration,
+        "size": str(clip.size),
+        "image_sha256": clip.image_sha256,
+    }
     image = None
     if clip.image is not None:
         fitted = await asyncio.to_thread(

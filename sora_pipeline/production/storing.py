@@ -6,42 +6,67 @@ Posters and sidecars live in hidden folders, so that loaders of video folders se
 import hashlib
 import itertools
 import json
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
 from sora_pipeline.clip import Clip
 from sora_pipeline.ledger import Attempt
 from sora_pipeline.media.poster import poster_frame
-from sora_pipeline.store import OutputStore
+from sora_pipeline.production.context import Say
+from sora_pipeline.production.unexpected import described
+from sora_pipeline.store import OutputStore, StoreError
 from sora_pipeline.video import StoredVideo, VideoFacts
 
 SIDECARS = ".sidecars"
 
 
 def store_video(
-    store: OutputStore, clip: Clip, attempt: Attempt, staged: Path, facts: VideoFacts
-) -> tuple[StoredVideo, bytes]:
+    store: OutputStore, clip: Clip, attempt: Attempt, staged: Path, facts: VideoFacts, say: Say
+) -> tuple[StoredVideo, bytes | None]:
     """Move a staged file under its final name.
 
-    A file of its name is this attempt's own from before a crash: where it is whole, it is kept as the video.
+    A file of its name is this attempt's own from before a crash: where it is whole, it is kept as the video. What
+    goes with it, a poster and a sidecar, may fail without failing it: the video is what was paid for.
+
+    Args:
+        store: The output.
+        clip: What was asked for.
+        attempt: The attempt that made it.
+        staged: The file.
+        facts: What it is.
+        say: Takes a sentence about what went wrong beside the video.
 
     Returns:
-        What is stored, and a poster frame as JPEG.
+        What is stored, and a poster frame as JPEG where there is one.
 
     Raises:
         StoreError: the output cannot take it; the staged file is still there.
     """
-    poster = poster_frame(staged)
     name = _put(store, staged, f"{clip.clip_id}/{_attempt_name(clip, attempt)}", facts.sha256)
-    store.replace_bytes(f".posters/{name}.jpg", poster)
+    poster = _put_beside(store, f".posters/{name}.jpg", lambda: poster_frame(staged), attempt, say)
     video = StoredVideo(
         file_name=f"videos/{name}.mp4",
-        poster_path=f".posters/{name}.jpg",
+        poster_path=None if poster is None else f".posters/{name}.jpg",
         output_uri=store.uri,
         facts=facts,
     )
-    store.replace_bytes(f"{SIDECARS}/{name}.json", _sidecar(clip, attempt, video))
+    _put_beside(store, f"{SIDECARS}/{name}.json", lambda: _sidecar(clip, attempt, video), attempt, say)
     return video, poster
+
+
+def _put_beside(
+    store: OutputStore, name: str, make: Callable[[], bytes], attempt: Attempt, say: Say
+) -> bytes | None:
+    """Store what goes with a video; None where that did not work."""
+    try:
+        content = make()
+        store.replace_bytes(name, content)
+    except Exception as error:  # an odd file makes its decoder raise nearly anything
+        reason = str(error) if isinstance(error, StoreError) else described(error)
+        say(f"{attempt.clip_key}: its video is stored, but {name} is not: {reason}")
+        return None
+    return content
 
 
 def _put(store: OutputStore, staged: Path, name: str, sha256: str) -> str:

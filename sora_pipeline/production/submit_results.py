@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from sora_pipeline.admission.breaker import why_stopped
 from sora_pipeline.errors import Reason
 from sora_pipeline.ledger import Attempt
+from sora_pipeline.ledger.breakers import Breaker
 from sora_pipeline.production.context import RunContext
-from sora_pipeline.provider.errors import ProviderError
 
 
 def why_ambiguous(attempt: Attempt, message: str) -> Reason:
@@ -25,7 +25,6 @@ class SubmitResults:
     Attributes:
         ready: Clips that have a prediction or a video, with the attempt that has it.
         failed: Clips that have none for good, with the sentence for people.
-        transient: Clips whose request was refused for now; their attempts stay reserved for a retry.
         waiting: Clips that may go on later (no budget, breaker open), with the reason.
         fresh: Ids of attempts that this run submitted.
         stopped: Why nothing is submitted at all at the moment, and what to do.
@@ -33,19 +32,19 @@ class SubmitResults:
 
     ready: dict[str, Attempt] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
-    transient: dict[str, tuple[Attempt, ProviderError]] = field(default_factory=dict)
     waiting: dict[str, str] = field(default_factory=dict)
     fresh: set[int] = field(default_factory=set)
     stopped: str | None = None
 
     def has_settled(self, key: str) -> bool:
         """Whether it is settled for this run what becomes of a clip."""
-        return any(key in ended for ended in (self.ready, self.failed, self.transient, self.waiting))
+        return any(key in ended for ended in (self.ready, self.failed, self.waiting))
 
-    def hold_back(self, key: str, context: RunContext) -> None:
-        """Leave a clip to a later run, since submits are stopped, with the reason."""
-        breaker = context.ledger.breakers.get(context.account.name)
+    def hold_back(self, key: str, context: RunContext, breaker: Breaker | None) -> None:
+        """Leave a clip to a later run, with the reason: the breaker that stops submits, or only stopped them just now."""
         if breaker is None:
             self.waiting[key] = "submits were stopped, and go on; the dispatch sensor plans it again"
             return
-        self.stopped = self.waiting[key] = context.explained(why_stopped(breaker))
+        self.waiting[key] = context.explained(why_stopped(breaker))
+        if not breaker.model:
+            self.stopped = self.waiting[key]

@@ -4,17 +4,17 @@ import asyncio
 from collections.abc import Mapping, Sequence
 
 from sora_pipeline.admission.holds import Admission
-from sora_pipeline.ledger import Attempt, ClipStanding, Ledger
+from sora_pipeline.ledger import Attempt, AttemptState, ClipStanding, Ledger
 from sora_pipeline.production.context import RunContext
-from sora_pipeline.production.decisions import Need, need_of
+from sora_pipeline.production.decisions import Need, Said, is_stuck, need_of
 from sora_pipeline.production.polling import sweep
 from sora_pipeline.production.sending import Sender
+from sora_pipeline.production.stuck import ask_again, give_up
 from sora_pipeline.production.submit_results import SubmitResults, why_ambiguous
-from sora_pipeline.provider.errors import ErrorKind, TransientError
+from sora_pipeline.production.unexpected import to_the_end
+from sora_pipeline.provider.errors import ErrorKind
 
 LOOK_AGAIN_S = 1.0
-STEP_WAIT_S = 10.0
-MAX_STEP_WAIT_S = 300.0
 
 
 async def ensure_predictions(
@@ -33,6 +33,8 @@ async def ensure_predictions(
     sender = Sender.of(context, results)
     undecided = list(keys)
     async with context.alive():
+        if may_begin:
+            await _ask_again(context, undecided, force=force)
         while undecided:
             standings = await asyncio.to_thread(context.ledger.clips.standings, undecided)
             for key in (candidate for candidate in undecided if candidate not in standings):
@@ -55,6 +57,21 @@ async def ensure_predictions(
             if undecided and not to_send:
                 await _wait_for_slots(context)
     return results
+
+
+async def _ask_again(context: RunContext, keys: Sequence[str], *, force: bool) -> None:
+    """Ask once more for what no run waits for any more, and give up what the provider has lost; forced, what it still renders."""
+    standings = await asyncio.to_thread(context.ledger.clips.standings, keys)
+    stuck = [s.latest for s in standings.values() if s.latest is not None and is_stuck(s.latest)]
+    if not stuck:
+        return
+    said = await ask_again(context, stuck)
+    for attempt in stuck:
+        now = said.get(attempt.attempt_id)
+        if now is Said.LOST or (force and now is Said.RUNNING):
+            give_up(context.ledger, attempt, "a person had it made once more")
+        elif now is Said.RENDERED and attempt.state is AttemptState.SUCCEEDED:
+            context.ledger.attempts.fetch_again(attempt.attempt_id)
 
 
 def _needs(
@@ -118,11 +135,7 @@ async def _send_all(
     # Before the first submit: a run that sends slowly must not look like one that died.
     held = [attempt.attempt_id for attempt in to_send]
     await asyncio.to_thread(context.ledger.attempts.claim, held, context.owner, context.lease_s)
-    # Not a task group: where one submit breaks, those whose request is on its way must still hear the answer.
-    submits = (sender.send(standings[attempt.clip_key], attempt) for attempt in to_send)
-    for ended in await asyncio.gather(*submits, return_exceptions=True):
-        if isinstance(ended, BaseException):
-            raise ended
+    await to_the_end(sender.send(standings[attempt.clip_key], attempt) for attempt in to_send)
 
 
 def park_lost(ledger: Ledger, attempt: Attempt) -> None:
@@ -143,15 +156,21 @@ async def _reserve(
     force: bool,
 ) -> list[Attempt]:
     """Begin attempts for clips that have none, as a person asked for them."""
-    account = context.account
-    if context.ledger.breakers.get(account.name) is not None:
-        for key in keys:
-            results.hold_back(key, context)
-        return []
-    context.ledger.clips.new_round(
-        [key for key in keys if not standings[key].pending(context.settings.max_attempts)]
+    account, ledger = context.account, context.ledger
+    stopped, models = ledger.breakers.get(account.name), ledger.breakers.of_models(account.name)
+    costs: dict[str, int] = {}
+    unknown: list[str] = []
+    for key in keys:
+        clip = standings[key].clip
+        if (breaker := stopped or models.get(clip.model)) is not None:
+            results.hold_back(key, context, breaker)
+        elif context.catalogue.find(clip.model) is None:
+            unknown.append(key)
+        else:
+            costs[key] = context.cost_micros(clip)
+    ledger.clips.new_round(
+        [key for key in costs if not standings[key].pending(context.settings.max_attempts)]
     )
-    costs = {key: context.cost_micros(standings[key].clip) for key in keys}
     reservation = await asyncio.to_thread(
         context.ledger.attempts.reserve,
         costs,
@@ -164,17 +183,23 @@ async def _reserve(
     )
     for key in reservation.unwanted:
         results.failed[key] = "the manifest no longer names this clip; put its row back and read it again"
-    holds: dict[str, Admission] = {}
-    for key in (*reservation.no_budget, *reservation.elsewhere):
-        identity = standings[key].production_id
-        if identity not in holds:
-            production = context.ledger.productions.get(identity)
-            holds[identity] = Admission(context.ledger, production, context.settings)
-        hold = holds[identity].of(costs[key])
-        results.waiting[key] = (
-            context.explained(hold.reason) if hold else "no money was left for it just now; run it again"
-        )
+    _hold(context, [*unknown, *reservation.no_budget, *reservation.elsewhere], standings, results)
     return reservation.reserved
+
+
+def _hold(
+    context: RunContext, keys: Sequence[str], standings: Mapping[str, ClipStanding], results: SubmitResults
+) -> None:
+    """Leave clips to a later run, with what holds each."""
+    ledger = context.ledger
+    admissions = {
+        identity: Admission(ledger, ledger.productions.get(identity), context.settings, context.catalogue)
+        for identity in {standings[key].production_id for key in keys}
+    }
+    for key in keys:
+        hold = admissions[standings[key].production_id].of(standings[key].clip)
+        nothing_left = "no money was left for it just now; run it again"
+        results.waiting[key] = context.explained(hold.reason) if hold else nothing_left
 
 
 async def _wait_for_slots(context: RunContext) -> None:
@@ -184,26 +209,3 @@ async def _wait_for_slots(context: RunContext) -> None:
     )
     await sweep(context, due, budget_s=20)
     await asyncio.sleep(LOOK_AGAIN_S)
-
-
-def fail_transient(context: RunContext, results: SubmitResults) -> None:
-    """Give up on requests that were refused again and again; nothing was billed for them."""
-    for key, (attempt, error) in results.transient.items():
-        context.ledger.attempts.fail(
-            attempt.attempt_id, error.kind, error.message, retryable=True, reported=True
-        )
-        results.failed[key] = f"{error.kind}: {error.message}"
-    results.transient.clear()
-
-
-def retry_wait_s(context: RunContext, results: SubmitResults) -> float:
-    """Seconds until the step is to be tried again; the reservations are held for that long."""
-    requested_waits = [
-        error.retry_after_s or 0.0
-        for _, error in results.transient.values()
-        if isinstance(error, TransientError)
-    ]
-    wait = min(max([STEP_WAIT_S, *requested_waits]), MAX_STEP_WAIT_S)
-    held = [attempt.attempt_id for attempt, _ in results.transient.values()]
-    context.ledger.attempts.extend(held, wait + context.lease_s)
-    return wait

@@ -13,6 +13,10 @@ MAX_WAIT_S = 120.0
 """Longest wait between two tries, whatever ``Retry-After`` asks for."""
 
 
+FIRST_WAIT_S = 2.0
+"""Wait before the second try, where the provider asks for none; each further one is three times as long."""
+
+
 class GateClosed(Exception):
     """Raised to those who wait at a gate when it is closed: nothing more is to be sent."""
 
@@ -154,8 +158,9 @@ async def retry_transient(
         on=again,
         attempts=tries,
         timeout=None,
-        wait_initial=min(1.0, max_wait_s),
+        wait_initial=min(FIRST_WAIT_S, max_wait_s),
         wait_max=max_wait_s,
+        wait_exp_base=3,
         wait_jitter=min(1.0, max_wait_s),
     )
     async for attempt in attempts:

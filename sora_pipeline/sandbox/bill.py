@@ -13,6 +13,7 @@ def bill(store: JobStore) -> dict[str, Any]:
     """The whole bill as JSON values."""
     jobs = list(store.all())
     return {
+        "submits": store.submits,
         "accepted": len(jobs),
         "total_usd": str(store.total_usd),
         "total_usd_number": float(store.total_usd),

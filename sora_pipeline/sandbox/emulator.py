@@ -99,8 +99,8 @@ class Emulator:
             DropConnection: its answer is lost on purpose.
         """
         settings = self.settings
-        self._limiter.take(settings.submits_per_minute)
         number = self.store.next_submit()
+        self._limiter.take(settings.submits_per_minute)
         prompt = read_prompt(raw.prompt)
         faults = self._faults(prompt, number)
         await self._refuse(prompt, faults)

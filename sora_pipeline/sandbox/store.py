@@ -91,6 +91,11 @@ class JobStore:
         """The number of this submit, 1 for the first."""
         return self._count(_SUBMITS)
 
+    @property
+    def submits(self) -> int:
+        """How many submits came, accepted or not."""
+        return self._marks.get(_SUBMITS, 0)
+
     def was_used(self, fault: Fault, prompt: str) -> bool:
         """Whether a fault that hits a prompt once has hit it."""
         return _once(fault, prompt) in self._marks

@@ -6,7 +6,14 @@ import pytest
 from sora_pipeline.automation.dispatch import MOST_TRIES
 from sora_pipeline.ledger import AttemptState, Ledger, Limits
 from sora_pipeline.ledger.breakers import FIRST_PROBE_S
-from sora_pipeline.names import BATCH_TAG, GENERATIONS_JOB, RANGE_END_TAG, RANGE_START_TAG, REQUESTED_BY_TAG
+from sora_pipeline.names import (
+    BATCH_TAG,
+    GENERATIONS_JOB,
+    RANGE_END_TAG,
+    RANGE_START_TAG,
+    REQUESTED_BY_TAG,
+    RUN_KEY_TAG,
+)
 from sora_pipeline_tests.automation.conftest import LEASE_S, Daemon, range_of
 from sora_pipeline_tests.conftest import (
     Clock,
@@ -133,11 +140,14 @@ def test_breaker_lets_one_clip_through_in_time_and_closes_when_it_is_accepted(
     clock.turn(FIRST_PROBE_S)
     assert daemon.tick(DISPATCH).requests == [], "the second probe waits twice as long"
     clock.turn(FIRST_PROBE_S)
-    assert daemon.run(daemon.tick(DISPATCH).request, GENERATIONS_JOB).success
+    again = daemon.tick(DISPATCH).request
+    assert range_of(again) == (key("b"), key("b")), "another one each time"
+    assert daemon.run(again, GENERATIONS_JOB).success
     assert ledger.breakers.get("sandbox") is None
-    rest = daemon.tick(DISPATCH).request
-    assert range_of(rest) == (key("b"), key("c"))
-    assert daemon.run(rest, GENERATIONS_JOB).success
+    for clip_id in ("a", "c"):
+        rest = daemon.tick(DISPATCH).request
+        assert range_of(rest) == (key(clip_id), key(clip_id))
+        assert daemon.run(rest, GENERATIONS_JOB).success
     assert sandbox.billed == 3
 
 
@@ -173,11 +183,13 @@ def test_reservation_is_requested_again_with_a_new_try_and_given_up_in_the_end(
     daemon: Daemon, ledger: Ledger, production: Producer, clock: Clock
 ) -> None:
     production(rows_of(a="a fox", b="an owl"))
-    run_keys = [daemon.tick(DISPATCH).request.run_key]
-    for _ in range(MOST_TRIES - 1):
+    run_keys = []
+    for _ in range(MOST_TRIES):
+        request = daemon.tick(DISPATCH).request
+        run_keys.append(request.run_key)
+        daemon.a_run(dg.DagsterRunStatus.FAILURE, {**request.tags, RUN_KEY_TAG: request.run_key or ""})
         assert daemon.tick(DISPATCH).requests == []
         clock.turn(LEASE_S + 1)
-        run_keys.append(daemon.tick(DISPATCH).request.run_key)
     assert len(set(run_keys)) == MOST_TRIES
     clock.turn(LEASE_S + 1)
     assert daemon.tick(DISPATCH).requests == []
@@ -226,14 +238,11 @@ def test_run_that_has_not_begun_is_waited_for(
     assert attempt.lease.until > clock()
 
 
-def test_retryable_failure_is_dispatched_again_until_attempts_are_exhausted(
-    daemon: Daemon, ledger: Ledger, production: Producer, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+def test_refused_for_now_four_times_is_not_dispatched_again(
+    daemon: Daemon, ledger: Ledger, production: Producer, sandbox: Sandbox
 ) -> None:
-    monkeypatch.setenv("SORA_MAX_ATTEMPTS", "2")
     production(rows_of(a="[sandbox:error-503] a fox"))
-    monkeypatch.setattr("sora_pipeline.assets.generations.RETRIES", 0)
-    for number in (1, 2):
-        assert not daemon.run(daemon.tick(DISPATCH).request, GENERATIONS_JOB).success
-        assert latest(ledger, "a").number == number
+    assert not daemon.run(daemon.tick(DISPATCH).request, GENERATIONS_JOB).success
+    assert latest(ledger, "a").number == 1
     assert daemon.tick(DISPATCH).skipped == "no clip is pending"
     assert sandbox.billed == 0

@@ -107,16 +107,33 @@ def test_clip_that_cannot_be_fetched_is_left_in_the_end_and_stays_fetchable(
 ) -> None:
     submit(daemon, production, rows_of(a="a fox"))
     wait_until_rendered(sandbox, clock)
+    run_keys = set()
     for _ in range(MOST_TRIES):
-        assert len(daemon.tick(POLL).requests) == 1
-        clock.turn(LEASE_S + 1)  # each of these runs died
+        request = daemon.tick(POLL).request
+        daemon.a_run(dg.DagsterRunStatus.FAILURE, dict(request.tags), VIDEOS_JOB)  # it died
+        run_keys.add(request.run_key)
+        clock.turn(LEASE_S + 1)
     assert daemon.tick(POLL).requests == []
     attempt = latest(ledger, "a")
     assert (attempt.state, failure_of(attempt).kind) == (AttemptState.SUCCEEDED, "run_failed")
     assert attempt.reported_at is not None
     ledger.attempts.fetch_again(attempt.attempt_id)
-    assert daemon.run(daemon.tick(POLL).request, VIDEOS_JOB).success
+    again = daemon.tick(POLL).request
+    assert again.run_key not in run_keys, "Dagster would take it for done"
+    assert daemon.run(again, VIDEOS_JOB).success
     assert sandbox.billed == 1
+
+
+def test_requests_that_were_lost_with_their_ticks_try_nothing(
+    daemon: Daemon, ledger: Ledger, production: Producer, sandbox: Sandbox, clock: Clock
+) -> None:
+    submit(daemon, production, rows_of(a="a fox"))
+    wait_until_rendered(sandbox, clock)
+    for _ in range(MOST_TRIES + 2):
+        assert len(daemon.tick(POLL).requests) == 1
+        clock.turn(LEASE_S + 1)
+    assert daemon.run(daemon.tick(POLL).request, VIDEOS_JOB).success
+    assert standing(ledger, "a").delivered is not None
 
 
 def test_clip_past_its_deadline_is_shown_and_keeps_its_prediction(

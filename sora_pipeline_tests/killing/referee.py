@@ -27,7 +27,7 @@ from sora_pipeline.production.ownership import OWNER
 from sora_pipeline.store import ABANDONED_S
 
 FINAL = {"delivered", "failed", "ambiguous"}
-GIVEN_UP_BY_A_PERSON = "given up by a person"
+GIVEN_UP = "; given up: "
 UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
@@ -193,7 +193,7 @@ def _history(key: str, attempts: Sequence[Attempt]) -> Iterator[str]:
         yield f"{key}: its attempts are numbered {[attempt.number for attempt in attempts]}"
     for earlier, later in pairwise(attempts):
         failure = earlier.failure
-        by_a_person = later.round > earlier.round or (failure and GIVEN_UP_BY_A_PERSON in failure.message)
+        by_a_person = later.round > earlier.round or (failure and GIVEN_UP in failure.message)
         again = by_a_person or (failure is not None and failure.retryable)
         if earlier.state is not AttemptState.FAILED or not again:
             yield f"{key}: attempt {later.number} began after {earlier.number} was {earlier.state}, {failure}"

@@ -58,7 +58,7 @@ PRODUCTIONS = {"monday": BUILT_IN, "tuesday": BUILT_IN, "acme-autumn": ACME}
 """By name: which pipeline makes it."""
 VIOLENCE_S = (30.0, 75.0)
 KILL_EVERY_S = 5.0
-VICTIMS = {"worker": 8, "provider": 3, "code server": 1, "daemon": 1}
+VICTIMS = {"worker": 8, "provider": 3, "hanging provider": 2, "code server": 1, "daemon": 1}
 """How often each is chosen. A code server that dies is missing for up to a minute, so little else happens then."""
 PEACE_S = 200.0
 SAY_S = 10.0
@@ -133,6 +133,12 @@ class Round:
             case "daemon":
                 daemon = world.daemon.pid()
                 return daemon is not None and kill_one([daemon], self.dice)
+            case "hanging provider":
+                if self.provider_back is not None:
+                    return False
+                pipeline = self.dice.choice(sorted(world.providers))
+                world.providers[pipeline].change(outage="hang", outage_s=self.dice.uniform(1, 8))
+                return True
             case _ if self.provider_back is None:
                 pipeline = self.dice.choice(sorted(world.providers))
                 world.providers[pipeline].kill()

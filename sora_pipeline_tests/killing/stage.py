@@ -48,6 +48,8 @@ HASTE = {
     "poll_interval_seconds: 30": "poll_interval_seconds: 5",
 }
 """How soon Dagster notices a worker that was killed before it had begun."""
+SILENCE = ("ambiguous_submit", "connect", "unavailable", "rate_limited")
+"""Why submits stop while a provider is down."""
 
 
 class NotSettled(AssertionError):
@@ -220,6 +222,7 @@ class Stage:
         give_up, seen = time.monotonic() + timeout_s, None
         while time.monotonic() < give_up:
             self.daemon.ensure()
+            self._resume_after_silence()
             meanwhile()
             productions = self.ledger.productions.all()
             if done() and not self.unfinished() and all(map(self._settled, productions)):
@@ -230,6 +233,12 @@ class Stage:
                 give_up, seen = time.monotonic() + timeout_s, now
             time.sleep(LOOK_S)
         raise NotSettled(f"nothing has happened for {timeout_s:.0f} s: {self.situation()}")
+
+    def _resume_after_silence(self) -> None:
+        """A person who sees that a provider answers again does not wait for the next probe."""
+        for breaker in self.ledger.breakers.all_open():
+            if breaker.kind in SILENCE:
+                self.ledger.breakers.close(breaker.account, model=breaker.model)
 
     def _settled(self, production: Production) -> bool:
         progress = self._progress(production)

@@ -1,6 +1,7 @@
 """Two productions and two accounts in one ledger: they share it, and nothing else."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from sqlalchemy import select, update
@@ -13,7 +14,7 @@ from sora_pipeline.ledger.restore import LedgerContents, RestoredClip
 from sora_pipeline.ledger.rows import attempt_of, row_of, spec_of
 from sora_pipeline.ledger.schema import attempts as attempts_table
 from sora_pipeline.ledger.schema import clips as clips_table
-from sora_pipeline.ledger.types import LIVE_STATES
+from sora_pipeline.ledger.types import LIVE_STATES, Failure
 from sora_pipeline_tests.ledger.world import (
     DEADLINE_S,
     DOLLAR,
@@ -112,7 +113,7 @@ def test_predictions_elsewhere_stay_findable_and_are_overdue_at_their_deadline(
 ) -> None:
     strayed, theirs = monday.in_flight("a"), tuesday.in_flight("a")
     monday.succeeded("b")
-    overdue = monday.attempts.overdue_elsewhere
+    overdue = partial(monday.attempts.overdue_elsewhere, limit=500)
     assert overdue(SECOND.name, "") == []
     monday.clock.turn(DEADLINE_S + 1)
     assert [each.attempt_id for each in overdue(SECOND.name, "")] == [strayed]
@@ -137,7 +138,9 @@ def test_breakers_pauses_and_ends_are_apart(monday: World, tuesday: World) -> No
     assert ledger.breakers.get(REAL.name) is not None
     monday.failed("a", retryable=True)
     tuesday.collected("a")
-    assert monday.attempts.last_ends(REAL.name, 9, since=None) == ["oops"]
+    assert monday.attempts.last_ends(REAL.name, 9, since=None) == [
+        Failure("oops", "it failed", retryable=True)
+    ]
     assert monday.attempts.last_ends(SECOND.name, 9, since=None) == [None]
 
 

@@ -455,7 +455,7 @@ class Runs(RuleBasedStateMachine):
             assert {each.production_id for each in taken_up} <= {world.production_id}
         self.clock.turn(DEADLINE_S)
         for world in self.worlds.values():
-            overdue = self.attempts.overdue_elsewhere(world.account.name, world.pipeline)
+            overdue = self.attempts.overdue_elsewhere(world.account.name, world.pipeline, limit=500)
             strayed = [
                 each.attempt_id
                 for each in world.all_attempts()

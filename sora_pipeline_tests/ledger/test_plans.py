@@ -192,7 +192,7 @@ class Calls:
             ),
             "attempts.unreported": attempts.unreported,
             "attempts.unreported of a pipeline": lambda: attempts.unreported(""),
-            "attempts.overdue_elsewhere": lambda: attempts.overdue_elsewhere(OTHER, ""),
+            "attempts.overdue_elsewhere": lambda: attempts.overdue_elsewhere(OTHER, "", limit=500),
             "attempts.open_accounts": attempts.open_accounts,
             "attempts.open_accounts of a pipeline": lambda: attempts.open_accounts(pipeline=""),
             "attempts.open_accounts of a production": lambda: attempts.open_accounts(

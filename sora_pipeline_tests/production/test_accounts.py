@@ -303,7 +303,7 @@ async def test_what_an_account_that_is_gone_made_is_paid_again_only_where_it_is_
     assert ledger.clips.pending(3) == retried.anew == retried.fetched == []
     assert retry_clips(ledger, settings_of(**other), [PROMPTS], ["b"]).anew == keys("b")
     assert ledger.clips.pending(3) == keys("b")
-    assert "given up by a person" in latest(ledger, "b").why
+    assert "given up: a person had it submitted again" in latest(ledger, "b").why
     async with at(sandbox, run_context, "run-2", **other) as context:
         await ensure_predictions(context, keys("b"), batch_id="c", may_begin=True)
         assert ids((await collect_videos(context, keys("b"), resume_timed_out=False)).delivered) == ["b"]
@@ -422,12 +422,13 @@ async def test_the_days_budget_is_the_accounts(
 ) -> None:
     production(rows_of(a="a fox", b="an owl"), file="monday.csv")
     tuesday = production(rows_of(a="a cat", b="a dog"), file="tuesday.csv", **REAL)
+    owl = ledger.clips.of_production("tuesday")[1]
     await ensure_predictions(run_context, keys("a", "b", production="monday"), batch_id="1", may_begin=True)
     async with at(real, run_context, "run-2", **REAL, budget_daily_usd=Decimal("1.20")) as context:
         results = await ensure_predictions(
             context, keys("a", "b", production="tuesday"), batch_id="2", may_begin=True
         )
-        hold = Admission(ledger, tuesday, context.settings).of(1_200_000)
+        hold = Admission(ledger, tuesday, context.settings, context.catalogue).of(owl)
     assert ids(results.ready) == ["a"]
     assert "1.20 of 1.20 USD" in results.waiting[key("b", "tuesday")]
     assert hold is not None

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from sora_pipeline.admission.breaker import stop_on_policy_failures, why_stopped
+from sora_pipeline.admission.breaker import stop_on_failures, why_stopped
 from sora_pipeline.advice import explained
 from sora_pipeline.ledger import AttemptState, Ledger, Limits
 from sora_pipeline.production.collecting import collect_videos
 from sora_pipeline.production.context import RunContext
 from sora_pipeline.production.submit_results import SubmitResults
-from sora_pipeline.production.submitting import ensure_predictions, fail_transient
+from sora_pipeline.production.submitting import ensure_predictions
 from sora_pipeline_tests.conftest import (
     USD,
     Clock,
@@ -87,20 +87,17 @@ async def test_refusal_for_now_is_tried_again_and_billed_once(
     assert (sandbox.billed, standing(run_context.ledger, "a").attempts) == (1, 1)
 
 
-@pytest.mark.parametrize("fault", ["error-500", "error-503"])
-async def test_lasting_outage_leaves_the_reservation_for_a_retry(
-    run_context: RunContext, sandbox: Sandbox, production: Producer, fault: str
+async def test_lasting_refusal_for_now_ends_after_four_submits_whatever_becomes_of_the_runs(
+    run_context: RunContext, sandbox: Sandbox, production: Producer
 ) -> None:
-    made = production(rows_of(a=f"[sandbox:{fault}] a fox"))
+    made = production(rows_of(a="[sandbox:error-503] a fox"))
     results = await ensure(run_context, "a")
-    assert set(ids(results.transient)) == {"a"}
-    assert latest(run_context.ledger, "a").state is AttemptState.RESERVED
-    fail_transient(run_context, results)
     attempt = latest(run_context.ledger, "a")
-    assert (attempt.state, failure_of(attempt).retryable) == (AttemptState.FAILED, True)
-    assert set(ids(results.failed)) == {"a"}
+    assert (attempt.state, failure_of(attempt).retryable) == (AttemptState.FAILED, False)
+    assert "refused for now 4 times" in results.failed[key("a")]
     assert (sandbox.billed, spent(run_context.ledger, made.production_id)) == (0, Decimal(0))
-    assert run_context.ledger.clips.pending(3) == keys("a")
+    assert run_context.ledger.clips.pending(3) == []
+    assert sandbox.bill()["submits"] == standing(run_context.ledger, "a").refusals == 4
 
 
 async def test_lost_answer_is_parked_not_resent(
@@ -178,7 +175,7 @@ async def test_silent_change_of_model_is_recorded_and_said(
 
 @pytest.mark.parametrize(
     ("fault", "kind"),
-    [("no-balance", "no_balance"), ("bad-token", "bad_token"), ("model-gone", "model_gone")],
+    [("no-balance", "no_balance"), ("bad-token", "bad_token")],
 )
 async def test_breaker_opens_and_nothing_further_is_sent(
     run_context: RunContext, sandbox: Sandbox, production: Producer, fault: str, kind: str
@@ -199,6 +196,23 @@ async def test_breaker_opens_and_nothing_further_is_sent(
     assert (sandbox.billed, spent(run_context.ledger, made.production_id)) == (0, Decimal(0))
     run_context.ledger.breakers.close("sandbox")
     assert set(ids((await ensure(other_run(run_context), "good")).ready)) == {"good"}
+
+
+async def test_a_model_that_is_gone_stops_its_own_clips_only(
+    run_context: RunContext, sandbox: Sandbox, production: Producer
+) -> None:
+    rows = rows_of(gone="[sandbox:model-gone] a fox", alike="an owl")
+    production([*rows, {"clip_id": "other", "prompt": "a bear", "model": "sora-2"}])
+    first = await ensure(run_context, "gone")
+    assert first.stopped is None
+    assert "clips of the model sora-2-pro at the account sandbox wait" in first.waiting[key("gone")]
+    second = await ensure(other_run(run_context), "alike", "other")
+    assert set(ids(second.ready)) == {"other"}
+    assert "SORA_MODEL" in second.waiting[key("alike")]
+    assert run_context.ledger.breakers.get("sandbox") is None
+    assert run_context.ledger.breakers.close("sandbox"), "resume means the models as well"
+    assert set(ids((await ensure(other_run(run_context, "run-3"), "alike")).ready)) == {"alike"}
+    assert sandbox.billed == 2
 
 
 @pytest.mark.parametrize("late", [False, True])
@@ -226,7 +240,7 @@ async def test_many_policy_failures_in_a_row_stop_submits(
         assert "the last 3 clips were all refused" in breaker.message
         assert "SORA_MAX_POLICY_FAILURES" in explained(why_stopped(breaker))
         run_context.ledger.breakers.close("sandbox")
-        stop_on_policy_failures(run_context.ledger, run_context.settings)
+        stop_on_failures(run_context.ledger, run_context.settings)
         assert run_context.ledger.breakers.get("sandbox") is None, "what was before it was closed is forgiven"
 
 

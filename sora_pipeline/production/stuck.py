@@ -1,0 +1,116 @@
+"""Predictions that no run waits for any more: past their deadline, or rendered and not to be fetched.
+
+Each is asked for once more before anything is paid again, and given up only where that is what was meant.
+"""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+
+from sora_pipeline.ledger import Attempt, AttemptState, Ledger
+from sora_pipeline.ledger.types import Failure
+from sora_pipeline.production.context import RunContext
+from sora_pipeline.production.decisions import Said
+from sora_pipeline.production.polling import ask, record
+from sora_pipeline.production.unexpected import described, to_the_end
+from sora_pipeline.provider.errors import ErrorKind, ProviderError
+from sora_pipeline.provider.protocol import Prediction, PredictionState
+
+ASK_TIMES = 3
+"""How often a prediction is asked for that the provider says it does not know: not each of its servers may know it yet."""
+ASK_AGAIN_S = 1.0
+PATIENCE_S = 30.0
+_GONE = (401, 403, 404, 410)
+
+
+async def ask_again(context: RunContext, attempts: Iterable[Attempt]) -> dict[int, Said]:
+    """Ask for each once more, and write down what is new; those of another account are left out.
+
+    Args:
+        context: What the run or command works with.
+        attempts: Stuck ones.
+
+    Returns:
+        What was said, by attempt id.
+    """
+    said: dict[int, Said] = {}
+    gate = asyncio.Semaphore(20)
+
+    async def one(attempt: Attempt) -> None:
+        said[attempt.attempt_id] = Said.NO_ANSWER
+        try:
+            async with gate, asyncio.timeout(PATIENCE_S):
+                said[attempt.attempt_id] = await _ask(context, attempt)
+        except (ProviderError, TimeoutError) as error:
+            context.say(f"{attempt.clip_key}: no usable answer to a poll: {error or 'too slow'}")
+        except Exception as error:  # one prediction's, and no other's
+            context.say(f"{attempt.clip_key}: {described(error)}")
+
+    await to_the_end(one(attempt) for attempt in attempts if context.reaches(attempt))
+    return said
+
+
+async def _ask(context: RunContext, attempt: Attempt) -> Said:
+    prediction = await _known(context, attempt)
+    if prediction is None:
+        return Said.LOST
+    match prediction.state:
+        case PredictionState.FAILED:
+            record(context, attempt, prediction)
+            return Said.FAILED
+        case PredictionState.SUCCEEDED if not prediction.output_urls:
+            return Said.LOST
+        case PredictionState.SUCCEEDED:
+            if not await _is_there(context, prediction.output_urls[0]):
+                return Said.LOST
+            record(context, attempt, prediction)
+            return Said.RENDERED
+        case _:
+            return Said.RUNNING
+
+
+async def _known(context: RunContext, attempt: Attempt) -> Prediction | None:
+    """What is known of it; None: the provider says several times that it knows nothing."""
+    for number in range(ASK_TIMES):
+        if number:
+            await asyncio.sleep(ASK_AGAIN_S)
+        try:
+            return await ask(context, attempt)
+        except ProviderError as error:
+            if error.kind is not ErrorKind.EXPIRED:
+                raise
+    return None
+
+
+async def _is_there(context: RunContext, url: str) -> bool:
+    """Whether an output can still be fetched; one byte of it is asked for."""
+    async with context.provider.open_output(url, headers={"Range": "bytes=0-0"}) as response:
+        return response.status_code not in _GONE
+
+
+def give_up(ledger: Ledger, attempt: Attempt, why: str) -> None:
+    """End an attempt whose prediction nobody is to wait for any more; what it was billed stays spent."""
+    failure = attempt.failure or Failure("", "its answer was lost")
+    message = f"{failure.message}; given up: {why}"
+    ledger.attempts.fail(attempt.attempt_id, failure.kind, message, retryable=False, reported=True)
+
+
+async def settle_superseded(context: RunContext, attempts: Sequence[Attempt]) -> int:
+    """Give up what is stuck although its row asks for another video by now; how many those were.
+
+    What has been rendered after all is fetched, and kept as a file.
+    """
+    said = await ask_again(context, attempts)
+    given_up = 0
+    for attempt in attempts:
+        match said.get(attempt.attempt_id):
+            case Said.LOST | Said.RUNNING as now:
+                give_up(
+                    context.ledger, attempt, f"its row has changed, and the prediction is {now.name.lower()}"
+                )
+                given_up += 1
+            case Said.RENDERED if attempt.state is AttemptState.SUCCEEDED:
+                give_up(context.ledger, attempt, "its row has changed, and its video could not be fetched")
+                given_up += 1
+            case _:
+                pass
+    return given_up

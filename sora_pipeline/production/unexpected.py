@@ -1,0 +1,29 @@
+"""Errors of one clip that nothing here foresees: what is said of them, and that they stay with their clip."""
+
+import asyncio
+import re
+import traceback
+from collections.abc import Awaitable, Iterable
+from pathlib import Path
+
+UNEXPECTED = "unexpected"
+"""The error kind of what nothing foresees."""
+_QUERY = re.compile(r"(\b[a-z][a-z0-9+.-]*://[^\s?#'\"]*)[?#][^\s'\"]*", re.IGNORECASE)
+
+
+def described(error: Exception) -> str:
+    """An unexpected error in a sentence: its type, its text without the queries of URLs, and where it was raised."""
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    text = " ".join(_QUERY.sub(r"\1", str(error)).split())[:300]
+    return f"unexpected {type(error).__name__}{where}{f': {text}' if text else ''}"
+
+
+async def to_the_end(calls: Iterable[Awaitable[None]]) -> None:
+    """Await all of them, whatever becomes of each; then raise the first error.
+
+    Not a task group: that would end all others with the first error, and one clip's trouble is no other clip's.
+    """
+    for ended in await asyncio.gather(*calls, return_exceptions=True):
+        if isinstance(ended, BaseException):
+            raise ended
