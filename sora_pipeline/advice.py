@@ -18,6 +18,10 @@ ADVICE = {
     "store_in_the_way": f"Move that folder away, {_ANOTHER_PLACE}.",
     "store_name_too_long": "Set SORA_OUTPUT to a shorter path, or use shorter clip ids.",
     "store_unknown": "Set SORA_OUTPUT to a path, or to a URI such as s3://bucket/folder.",
+    "secret_in_output": (
+        "Give it to the storage's driver instead: its own variables or credentials file, or FSSPEC_<PROTOCOL>_<ARGUMENT>, for "
+        "example FSSPEC_SFTP_PASSWORD for sftp://user@host/folder."
+    ),
     "store_failed": (
         "Check SORA_OUTPUT, the credentials and the connection; what is finished is kept, so the same run can simply be "
         "repeated."
@@ -25,6 +29,7 @@ ADVICE = {
     "image_size": (
         "Give it that size, or set SORA_IMAGE_FIT=crop (cut off what stands out), pad (black bars) or stretch (distort)."
     ),
+    "incomplete_image": "Read the manifest that has it (`sora-pipeline run`), or write the whole address into the row.",
     "private_image": "If that is where your images are, set SORA_ALLOW_PRIVATE_HOSTS=true.",
     "private_address": "If that is where your provider keeps its outputs, set SORA_ALLOW_PRIVATE_HOSTS=true.",
     "ledger_url": (

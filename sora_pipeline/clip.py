@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from sora_pipeline.uris import Uri
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Size:
@@ -78,7 +80,7 @@ class Clip:
     clip_id: str
     row_number: int
     prompt: str
-    image: str | None
+    image: Uri | None
     image_sha256: str | None
     model: str
     simulated: bool
@@ -100,6 +102,15 @@ class Clip:
 
     @property
     def row_hash(self) -> str:
-        """Hex SHA-256 of all that the row says, but for where it stands: what a person may have amended."""
-        content = [self.fingerprint, self.clip_id, self.image, self.take, dict(self.carried)]
+        """Hex SHA-256 of all that the row says, but for where it stands: what a person may have amended.
+
+        An image that is signed anew each day does not change the row.
+        """
+        content = [
+            self.fingerprint,
+            self.clip_id,
+            self.image and self.image.shown,
+            self.take,
+            dict(self.carried),
+        ]
         return hashlib.sha256(json.dumps(content, ensure_ascii=False, sort_keys=True).encode()).hexdigest()

@@ -6,22 +6,29 @@ What to type is said at the edge: ``advice.explained`` adds it to an error or a 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from sora_pipeline.uris import without_secrets
+
 
 class SoraPipelineError(Exception):
     """An error whose text is for people: what was wrong, and what is allowed.
 
-    Each room has errors of its own below this one; none of them ever holds a secret.
+    Each room has errors of its own below this one; none of them ever holds a secret, and URIs in its texts are shown
+    without theirs, also where the words are another library's.
 
     Args:
         message: What was wrong.
         code: The cause in one word, where there is advice for it.
         facts: What that advice names: a path, a production.
+
+    Attributes:
+        message: The same, URIs without their secrets.
     """
 
     def __init__(self, message: str = "", code: str = "", **facts: str) -> None:
-        super().__init__(message)
+        self.message = without_secrets(message)
+        super().__init__(self.message)
         self.code = code
-        self.facts = facts
+        self.facts = {name: without_secrets(fact) for name, fact in facts.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +44,10 @@ class Reason:
     sentence: str
     code: str = ""
     facts: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sentence", without_secrets(self.sentence))
+        object.__setattr__(self, "facts", {name: without_secrets(fact) for name, fact in self.facts.items()})
 
 
 Explain = Callable[[Exception | Reason], str]

@@ -27,8 +27,9 @@ from pydantic.functional_validators import ModelWrapValidatorHandler
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from sora_pipeline.advice import ADVICE
 from sora_pipeline.errors import SoraPipelineError
-from sora_pipeline.uris import absolute_uri
+from sora_pipeline.uris import Uri, absolute_uri, shown_uri, without_secrets
 
 PREFIX = "SORA_"
 SANDBOX_PREFIX = "SORA_SANDBOX_"
@@ -95,7 +96,17 @@ def _http_secret(secret: SecretStr | None) -> SecretStr | None:
 def _http_address(text: str) -> str:
     if not _HTTP.fullmatch(text):
         raise ValueError("must be an address that begins with http:// or https://")
+    if shown_uri(text) != text:
+        raise ValueError("must hold no user, password, query or fragment")
     return text
+
+
+def _output(text: str) -> str:
+    if shown_uri(text) != text:
+        raise ValueError(
+            f"must hold no password, query or fragment. {ADVICE['secret_in_output'].rstrip('.')}"
+        )
+    return absolute_uri(text)
 
 
 def _path(text: str) -> str:
@@ -183,10 +194,10 @@ class Settings(BaseSettings):
         None,
         description="TOML file with more models, or other limits and prices, than the built-in catalogue.",
     )
-    manifest: Annotated[str, AfterValidator(absolute_uri)] | None = Field(
+    manifest: Annotated[Uri, AfterValidator(absolute_uri)] | None = Field(
         None, description="The input manifest that schedules and the file sensor use: path or fsspec URI."
     )
-    output: Annotated[str, AfterValidator(absolute_uri)] = Field(
+    output: Annotated[str, AfterValidator(_output)] = Field(
         "output",
         validate_default=True,
         description="Folder below which each production gets one of its own: path or fsspec URI.",
@@ -404,13 +415,13 @@ def _sentence(problem: ErrorDetails) -> str:
     if field not in Settings.model_fields:
         near = _nearest(field, set(Settings.model_fields))
         return f"{field} is not a setting.{near}"
-    in_code = value != _environment_value(field)
+    in_code = value != _environment_value(field) or not value
     name = (
         field
         if in_code
         else next(candidate for candidate in _variables(field) if os.environ.get(candidate, "").strip())
     )
-    shown = "" if field in SECRET_FIELDS else f"={value!s}"
+    shown = "" if field in SECRET_FIELDS else f"={without_secrets(str(value))}"
     wrong = problem["msg"].removeprefix("Value error, ")
     return f"{name}{shown}: {wrong}. It means: {Settings.model_fields[field].description}"
 

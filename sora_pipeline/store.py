@@ -18,6 +18,7 @@ from typing import Any
 from fsspec.core import url_to_fs
 
 from sora_pipeline.errors import SoraPipelineError
+from sora_pipeline.uris import shown_uri
 
 # They have no folders that could be made, and asking for one may need rights that writing does not.
 _OBJECT_STORES = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oss", "memory"})
@@ -42,10 +43,6 @@ _NO_HARD_LINKS = frozenset(
 class StoreError(SoraPipelineError):
     """Raised where an output cannot be written or read; says which, and what failed."""
 
-    def __init__(self, message: str, code: str = "") -> None:
-        super().__init__(message, code)
-        self.message = message
-
 
 class OutputStore:
     """A folder or an fsspec URI, and the files below it by their relative POSIX path.
@@ -56,17 +53,23 @@ class OutputStore:
         uri: For example ``output``, ``/srv/videos`` or ``s3://bucket/videos``.
 
     Raises:
-        StoreError: the URI's protocol is unknown or its driver is not installed.
+        StoreError: the URI holds what may be a secret, its protocol is unknown, or its driver is not installed.
     """
 
     def __init__(self, uri: str) -> None:
+        if shown_uri(uri) != uri:
+            # It would be in every row, event and page that names a video.
+            raise StoreError(
+                f"The address of the output {shown_uri(uri)} must hold no password, query or fragment.",
+                "secret_in_output",
+            )
         self._root: Path | None = None
         self._fs: Any = None  # fsspec's drivers are untyped
         if "://" not in uri and "::" not in uri:
             self._root = Path(uri).expanduser().absolute()
             self.uri = str(self._root)
             return
-        self.uri = _without_password(uri).rstrip("/")
+        self.uri = uri.rstrip("/")
         try:
             self._fs, path = url_to_fs(uri)
         except Exception as error:  # a driver may fail in any way while it is set up
@@ -82,7 +85,7 @@ class OutputStore:
         return f"OutputStore({self.uri!r})"
 
     def uri_of(self, relative: str) -> str:
-        """The absolute path or URI of an output; a password in the store's URI is left out."""
+        """The absolute path or URI of an output."""
         return str(self._root / _checked(relative)) if self._root else f"{self.uri}/{_checked(relative)}"
 
     def local_path(self, relative: str) -> Path | None:
@@ -334,13 +337,6 @@ def _checked(relative: str) -> str:
     if not is_relative(relative):
         raise ValueError(f"{relative!r} is not a relative path inside the output store")
     return relative
-
-
-def _without_password(uri: str) -> str:
-    scheme, _, rest = uri.rpartition("://")
-    authority, slash, path = rest.partition("/")
-    user, at, host = authority.rpartition("@")
-    return f"{scheme}://{user.partition(':')[0]}{at}{host}{slash}{path}" if at else uri
 
 
 def _make_folder(path: Path) -> None:

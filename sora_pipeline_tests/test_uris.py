@@ -9,7 +9,7 @@ from sora_pipeline.uris import shown_uri, split_output
         ("/srv/videos", "/srv/videos"),
         ("s3://bucket/videos", "s3://bucket/videos"),
         ("sftp://me:hidden@host/videos", "sftp://me@host/videos"),
-        ("https://host/m.csv?X-Amz-Signature=hidden#hidden", "https://host/m.csv"),
+        ("https://host/m.csv?X-Amz-Signature=hidden#hidden", "https://host/m.csv?***#***"),
     ],
 )
 def test_shown_address_holds_no_password_and_no_signature(text: str, shown: str) -> None:

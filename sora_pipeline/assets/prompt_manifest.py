@@ -24,7 +24,7 @@ from sora_pipeline.production.intake import (
 )
 from sora_pipeline.production.naming import ProductionRequest
 from sora_pipeline.runtime import PipelineRuntime
-from sora_pipeline.uris import absolute_uri
+from sora_pipeline.uris import Uri, absolute_uri
 
 SHOWN_ROWS = 200
 
@@ -34,7 +34,8 @@ class ManifestConfig(dg.Config):
 
     Attributes:
         production: The production's name; empty: the pipeline's, else the manifest's file name.
-        manifest: Path or fsspec URI; empty: the pipeline's, or ``SORA_MANIFEST``.
+        manifest: Path or fsspec URI; empty: the pipeline's, or ``SORA_MANIFEST``. Dagster keeps it as it is given; one
+            that a command asked for is named here without secrets, and opened as the ledger has it.
         output: Path or fsspec URI; empty: as it was, or else a folder of its own below ``SORA_OUTPUT``.
         budget_usd: US dollars this production may cost, as text; empty: as it was, or else ``SORA_BUDGET_USD``.
     """
@@ -121,11 +122,20 @@ def _requested(config: ManifestConfig, runtime: PipelineRuntime) -> ProductionRe
     # A pipeline's own name and output are those of its own manifest.
     own = not config.manifest
     return ProductionRequest(
-        manifest=absolute_uri(manifest),
+        manifest=_asked_for(config, runtime.ledger) or Uri(absolute_uri(manifest)),
         name=config.production or (runtime.production if own else ""),
         output=config.output,
         budget_usd=_budget(config.budget_usd) if config.budget_usd else None,
     )
+
+
+def _asked_for(config: ManifestConfig, ledger: Ledger) -> Uri | None:
+    """The manifest that a command asked for, where the run's config names it; the ledger alone has its secrets."""
+    production = ledger.productions.find(config.production) if config.production else None
+    if production is None:
+        return None
+    known = (production.requested_manifest, production.manifest_uri)
+    return next((uri for uri in known if uri is not None and uri.shown == config.manifest), None)
 
 
 def _budget(text: str) -> Decimal:
@@ -154,7 +164,7 @@ def _metadata(read: _Read, spending: Spending) -> dict[str, Any]:
         "clips_to_pay": costs.clips_to_pay,
         "spent_usd": float(spending.spent_usd),
         "committed_usd": float(spending.committed_usd),
-        "manifest": dg.MetadataValue.path(snapshot.manifest_uri),
+        "manifest": dg.MetadataValue.path(snapshot.manifest_uri.shown),
         "manifest_sha256": snapshot.manifest_sha256,
         "output": dg.MetadataValue.path(production.output_uri),
         "production": production.production_id,

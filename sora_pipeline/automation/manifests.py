@@ -12,6 +12,7 @@ from sora_pipeline.manifest.uris import split_sheet
 from sora_pipeline.names import PRODUCTION_TAG, REQUESTED_BY_TAG, PipelineNames, op_of
 from sora_pipeline.runtime import PipelineRuntime
 from sora_pipeline.settings import SettingsError
+from sora_pipeline.uris import without_secrets
 
 REQUESTS, FILE, SCHEDULE = "manifest_request_sensor", "manifest_file_sensor", "manifest_schedule"
 ASK_AGAIN = timedelta(minutes=2)
@@ -49,7 +50,8 @@ def _request(names: PipelineNames, production: Production, now: datetime) -> dg.
     again = int((now - production.requested_at) / ASK_AGAIN)
     config = {
         "production": production.production_id,
-        "manifest": production.requested_manifest or production.manifest_uri,
+        # Dagster keeps and shows a run's config: the ledger has the whole address.
+        "manifest": (production.requested_manifest or production.manifest_uri).shown,
         "output": production.output_uri,
     }
     return dg.RunRequest(
@@ -76,9 +78,9 @@ def build_manifest_file_sensor(runtime: PipelineRuntime, job: Job) -> dg.SensorD
         if uri is None:
             return dg.SkipReason("SORA_MANIFEST is not set")
         try:
-            seen = _content_hash(split_sheet(uri)[0])
-        except OSError as error:
-            return dg.SkipReason(f"{uri} cannot be read: {error}")
+            seen = _content_hash(split_sheet(uri.reveal())[0])
+        except Exception as error:  # every fsspec driver raises errors of its own library
+            return dg.SkipReason(f"{uri} cannot be read: {without_secrets(str(error))}")
         if seen == context.cursor:
             return dg.SkipReason(f"{uri} has not changed")
         # The cursor keeps a change from being requested twice; the time lets an old content come back.

@@ -35,12 +35,12 @@ def check(
     from sora_pipeline.production.naming import ProductionRequest
     from sora_pipeline.provider.catalogue import load_catalogue
     from sora_pipeline.settings import Settings, ledger_url
-    from sora_pipeline.uris import absolute_uri
+    from sora_pipeline.uris import Uri, absolute_uri
 
     settings = Settings.from_env()
     catalogue = load_catalogue(settings.catalogue)
     ledger = Ledger(ledger_url(settings, prepare_home()))
-    request = ProductionRequest(manifest=absolute_uri(manifest), name=name, output=output)
+    request = ProductionRequest(manifest=Uri(absolute_uri(manifest)), name=name, output=output)
     intake = open_production(ledger, settings, BUILT_IN, request)
     read = read_snapshot(intake.file, settings, catalogue, explained)
     snapshot = with_amendments(ledger, intake.decided, read)

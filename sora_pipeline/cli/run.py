@@ -65,7 +65,7 @@ def run(
     from sora_pipeline.production.naming import ProductionRequest
     from sora_pipeline.provider.catalogue import load_catalogue
     from sora_pipeline.sandbox.embedded import check_installed
-    from sora_pipeline.uris import absolute_uri
+    from sora_pipeline.uris import Uri, absolute_uri
 
     ledger, settings, home = open_ledger()
     require_same_settings(ledger, settings, home)
@@ -74,7 +74,7 @@ def run(
     catalogue = load_catalogue(settings.catalogue)
     lifted = budget.strip().lower() == "none"
     request = ProductionRequest(
-        manifest=absolute_uri(manifest),
+        manifest=Uri(absolute_uri(manifest)),
         name=name,
         output=output,
         budget_usd=_budget(budget) if budget and not lifted else None,

@@ -18,17 +18,18 @@ from sora_pipeline.ledger.types import (
     Result,
     Submission,
 )
+from sora_pipeline.uris import Uri
 from sora_pipeline.video import StoredVideo, VideoFacts
 
 _FACTS = tuple(field.name for field in fields(VideoFacts))
 
 
 def spec_of(clip: Clip) -> dict[str, Any]:
-    """A clip as the JSON that the ledger keeps."""
+    """A clip as the JSON that the ledger keeps: the image's full address, since it is opened when the clip is submitted."""
     return {
         "row_number": clip.row_number,
         "prompt": clip.prompt,
-        "image": clip.image,
+        "image": clip.image and clip.image.reveal(),
         "image_sha256": clip.image_sha256,
         "model": clip.model,
         "simulated": clip.simulated,
@@ -41,7 +42,8 @@ def spec_of(clip: Clip) -> dict[str, Any]:
 
 def clip_of(clip_id: str, spec: Mapping[str, Any]) -> Clip:
     """The clip that ``spec_of`` wrote."""
-    return Clip(clip_id=clip_id, **{**spec, "size": Size.parse(spec["size"])})
+    image = spec["image"] and Uri(spec["image"])
+    return Clip(clip_id=clip_id, **{**spec, "image": image, "size": Size.parse(spec["size"])})
 
 
 def attempt_of(row: RowMapping) -> Attempt:

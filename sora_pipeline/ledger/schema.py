@@ -24,6 +24,7 @@ from sqlalchemy import (
 )
 
 from sora_pipeline.ledger.types import LIVE_STATES, AttemptState
+from sora_pipeline.uris import Uri, shown_uri
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -43,6 +44,36 @@ class UtcDateTime(TypeDecorator[datetime]):
     def process_result_value(self, value: datetime | None, dialect: Any) -> datetime | None:
         """Read as UTC."""
         return None if value is None else value.replace(tzinfo=UTC)
+
+
+class FullUri(TypeDecorator[Uri]):
+    """Addresses that are opened later, with their secrets: in here, and nowhere else."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Any) -> str | None:
+        """The full address."""
+        return None if value is None else Uri(value).reveal()
+
+    def process_result_value(self, value: str | None, dialect: Any) -> Uri | None:
+        """As a type that shows none of its secrets."""
+        return None if value is None else Uri(value)
+
+
+class ShownUri(TypeDecorator[str]):
+    """Addresses of outputs, which hold no secrets; those that earlier versions wrote are read without theirs."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Any) -> str | None:
+        """Without secrets."""
+        return None if value is None else shown_uri(value)
+
+    def process_result_value(self, value: str | None, dialect: Any) -> str | None:
+        """Without secrets."""
+        return None if value is None else shown_uri(value)
 
 
 VERSION_TABLE = "sora_ledger_version"
@@ -81,14 +112,14 @@ productions = Table(
     metadata,
     Column("production_id", String(64), primary_key=True),
     Column("pipeline", String(64), nullable=False),
-    Column("manifest_uri", Text, nullable=False),
-    Column("output_uri", Text, nullable=False),
+    Column("manifest_uri", FullUri, nullable=False),
+    Column("output_uri", ShownUri, nullable=False),
     Column("account", String(64)),
     Column("simulated", Boolean, nullable=False),
     Column("budget_micros", BigInteger),
     Column("budget_given", Boolean, nullable=False, default=False),
     Column("requested_at", UtcDateTime),
-    Column("requested_manifest", Text),
+    Column("requested_manifest", FullUri),
     Column("read_at", UtcDateTime),
     Column("snapshot_path", Text),
     Column("manifest_sha256", String(64)),
@@ -138,7 +169,7 @@ amendments = Table(
     metadata,
     Column("clip_key", String(256), primary_key=True),
     Column("production_id", ForeignKey("productions.production_id"), nullable=False),
-    Column("manifest_uri", Text, nullable=False),
+    Column("manifest_uri", FullUri, nullable=False),
     Column("amended_at", UtcDateTime, nullable=False),
     # Of the campaign's own row as it was then; null: not known, the next reading notes it.
     Column("row_hash", String(64)),
@@ -202,7 +233,7 @@ attempts = Table(
     Column("has_audio", Boolean),
     Column("c2pa", Boolean),
     Column("poster_path", Text),
-    Column("output_uri", Text),
+    Column("output_uri", ShownUri),
     Column("run_id", String(64)),
     Column("verified_at", UtcDateTime),
     UniqueConstraint("clip_key", "number", name="attempt_number"),

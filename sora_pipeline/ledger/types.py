@@ -9,6 +9,7 @@ from typing import Any
 
 from sora_pipeline.clip import Clip, Size, clip_key, split_clip_key
 from sora_pipeline.status import ClipStatus
+from sora_pipeline.uris import Uri
 from sora_pipeline.video import StoredVideo
 
 MICROS = 1_000_000
@@ -268,7 +269,7 @@ class Production:
     Attributes:
         production_id: Its name.
         pipeline: The pipeline that serves it.
-        manifest_uri: The campaign's manifest.
+        manifest_uri: The campaign's manifest, as it is opened.
         output_uri: Where its videos and tables go.
         account: The account that its pending clips are submitted with; None: no manifest was read so far.
         simulated: Whether an emulator is to make it: its dollars are not real.
@@ -293,14 +294,14 @@ class Production:
 
     production_id: str
     pipeline: str
-    manifest_uri: str
+    manifest_uri: Uri
     output_uri: str
     account: str | None
     simulated: bool
     budget_micros: int | None
     budget_given: bool = False
     requested_at: datetime | None = None
-    requested_manifest: str | None = None
+    requested_manifest: Uri | None = None
     read_at: datetime | None = None
     snapshot_path: str | None = None
     manifest_sha256: str | None = None

@@ -1,6 +1,7 @@
 """A manifest to its canonical snapshot: read, checked, defaults filled in, takes expanded, images hashed."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from sora_pipeline.clip import Clip
 from sora_pipeline.manifest.ids import require_distinct
@@ -12,6 +13,7 @@ from sora_pipeline.manifest.row_model import IMAGE_RULE, ParsedRow
 from sora_pipeline.manifest.rows import CheckedRow, check_row
 from sora_pipeline.manifest.snapshot import InvalidRow, Snapshot, content_hash
 from sora_pipeline.manifest.uris import beside
+from sora_pipeline.uris import Uri, without_secrets
 
 
 def load_snapshot(
@@ -42,7 +44,7 @@ def load_snapshot(
         file.uri, ((row.raw.number, clip_id, row.id_given) for row in rows for clip_id in row.clip_ids())
     )
     images = {
-        row.raw.number: (beside(file.uri, image), size)
+        row.raw.number: (Uri(beside(file.uri.reveal(), image)), size)
         for row in rows
         if row.image
         for image, size in [row.image]
@@ -54,9 +56,10 @@ def load_snapshot(
     for row in rows:
         image = images.get(row.raw.number)
         finding = findings[image] if image else None
-        problems = [*row.problems, *_image_problems(row, finding)]
+        problems = [*row.problems, *_image_problems(row, image, finding)]
         if row.parsed is None or problems:
-            invalid.append(InvalidRow(row.raw.number, row.clip_id, row.raw.values, tuple(problems)))
+            values = _without_secrets(row.raw.values, image)
+            invalid.append(InvalidRow(row.raw.number, row.clip_id, values, tuple(problems)))
         else:
             clips.extend(_clips(row, row.parsed, simulated, image, finding, carried_columns))
     return Snapshot(
@@ -70,12 +73,21 @@ def load_snapshot(
     )
 
 
-def _image_problems(row: CheckedRow, finding: ImageFinding | None) -> list[RowProblem]:
-    if row.image is None or finding is None or finding.problem is None:
+def _image_problems(row: CheckedRow, image: Wanted | None, finding: ImageFinding | None) -> list[RowProblem]:
+    if row.image is None or image is None or finding is None or finding.problem is None:
         return []
-    image, size = row.image
+    uri, size = image
+    written = uri.shown if uri.has_secret else row.image[0]
     allowed = f"{IMAGE_RULE} of a picture that can begin a {size} video"
-    return [RowProblem(row.raw.number, "image", shown(image), finding.problem, allowed, row.clip_id)]
+    return [RowProblem(row.raw.number, "image", shown(written), finding.problem, allowed, row.clip_id)]
+
+
+def _without_secrets(values: Mapping[str, Any], image: Wanted | None) -> Mapping[str, Any]:
+    """A row that is kept in the output, where others may read it."""
+    written = values.get("image")
+    if image is not None and image[0].has_secret:
+        return {**values, "image": image[0].shown}
+    return {**values, "image": without_secrets(written)} if isinstance(written, str) else values
 
 
 def _clips(

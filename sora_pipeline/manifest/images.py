@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from sora_pipeline.clip import Size
+from sora_pipeline.uris import Uri
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +25,10 @@ class ImageFinding:
             raise ValueError("an image has either a hash or a problem")
 
 
-ImageCheck = Callable[[str, Size], ImageFinding]
+ImageCheck = Callable[[Uri, Size], ImageFinding]
 """Given an image's absolute path or URI and the size of the video, whether it can be the first frame."""
 
-Wanted = tuple[str, Size]
+Wanted = tuple[Uri, Size]
 
 
 def check_images(wanted: Iterable[Wanted], check: ImageCheck, workers: int) -> dict[Wanted, ImageFinding]:

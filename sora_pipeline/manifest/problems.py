@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from sora_pipeline.errors import SoraPipelineError
+from sora_pipeline.uris import shown_uri, without_secrets
 
 SHOWN_CHARS = 80
 
@@ -16,12 +17,9 @@ class ManifestError(SoraPipelineError):
     """
 
     def __init__(self, uri: str, reason: str) -> None:
-        super().__init__(uri, reason)
-        self.uri = uri
-        self.reason = reason
-
-    def __str__(self) -> str:
-        return f"{self.uri}: {self.reason}"
+        super().__init__(f"{shown_uri(uri)}: {reason}")
+        self.uri = shown_uri(uri)
+        self.reason = without_secrets(reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +54,8 @@ class RowProblem:
 
 
 def shown(value: object) -> str | None:
-    """A cell's value as an error shows it: one line, not too long; None for a blank."""
-    text = "" if value is None else " ".join(str(value).split())
+    """A cell's value as an error shows it: one line, not too long, URIs without secrets; None for a blank."""
+    text = "" if value is None else without_secrets(" ".join(str(value).split()))
     if not text:
         return None
     return text if len(text) <= SHOWN_CHARS else f"{text[: SHOWN_CHARS - 1]}…"

@@ -14,7 +14,7 @@ from sora_pipeline.manifest.parquet_format import MAGIC, parse_parquet
 from sora_pipeline.manifest.problems import ManifestError, either
 from sora_pipeline.manifest.table import Table, is_blank
 from sora_pipeline.manifest.uris import extension, read_bytes, split_sheet
-from sora_pipeline.uris import absolute_uri
+from sora_pipeline.uris import Uri, absolute_uri, is_incomplete
 
 # Hugging Face's VideoFolder takes columns that end so for the names of files to load, and keeps the videos themselves in
 # a column "video": one that is carried through would replace them, without a word (datasets 5.2).
@@ -50,7 +50,7 @@ class ManifestFile:
         productions: The productions that the rows say they belong to, as a ``failed.csv`` does.
     """
 
-    uri: str
+    uri: Uri
     sha256: str
     rows: list[RawRow]
     columns: tuple[str, ...]
@@ -80,8 +80,11 @@ def read_manifest(uri: str) -> ManifestFile:
     Raises:
         ManifestError: the file as a whole cannot be used.
     """
-    uri = absolute_uri(uri)
-    file, sheet = split_sheet(uri)
+    uri = Uri(absolute_uri(uri))
+    file, sheet = split_sheet(uri.reveal())
+    if is_incomplete(file):
+        reason = "this is an address as it is shown, without its query or fragment. Give the whole address."
+        raise ManifestError(uri, reason)
     content = read_bytes(file)
     if not content.strip():
         raise ManifestError(uri, "the file is empty. It needs a header line with a prompt column, and rows.")

@@ -8,6 +8,7 @@ from typing import Any
 
 from sora_pipeline.clip import Clip
 from sora_pipeline.manifest.problems import RowProblem
+from sora_pipeline.uris import Uri
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ class Snapshot:
         ignored_columns: Names of columns that were left out because the output manifest writes them itself.
     """
 
-    manifest_uri: str
+    manifest_uri: Uri
     manifest_sha256: str
     snapshot_sha256: str
     clips: tuple[Clip, ...]

@@ -1,4 +1,7 @@
-"""The snapshot as typed Parquet and back: what a manifest asked for, kept beside what came of it."""
+"""The snapshot as typed Parquet and back: what a manifest asked for, kept beside what came of it.
+
+It lies in the output, which others may read: images and the manifest are named without passwords and signatures.
+"""
 
 import json
 from dataclasses import asdict
@@ -7,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sora_pipeline.clip import Clip, Size
 from sora_pipeline.manifest.problems import RowProblem
 from sora_pipeline.manifest.snapshot import InvalidRow, Snapshot
+from sora_pipeline.uris import Uri
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -81,7 +85,7 @@ def snapshot_from_parquet(content: bytes) -> Snapshot:
     rows = list(zip(*(column.to_pylist() for column in table.columns), strict=True))
     sizes: dict[tuple[int, int], Size] = {}
     return Snapshot(
-        manifest_uri=about["manifest_uri"],
+        manifest_uri=Uri(about["manifest_uri"]),
         manifest_sha256=about["manifest_sha256"],
         snapshot_sha256=about["snapshot_sha256"],
         clips=tuple(_clip(row, sizes) for row in rows if row[1]),
@@ -137,7 +141,7 @@ def _clip(cells: tuple[Any, ...], sizes: dict[tuple[int, int], Size]) -> Clip:
         clip_id=clip_id,
         row_number=number,
         prompt=prompt,
-        image=image,
+        image=image and Uri(image),
         image_sha256=image_sha256,
         model=model,
         simulated=maker in (True, "sandbox"),  # a word in the version before

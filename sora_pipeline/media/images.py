@@ -12,6 +12,7 @@ import fsspec
 from fsspec.core import url_to_fs
 
 from sora_pipeline.errors import SoraPipelineError
+from sora_pipeline.uris import is_incomplete, shown_uri
 
 MIB = 2**20
 _HTTP_TIMEOUT_S = 120
@@ -29,18 +30,12 @@ class ImageError(SoraPipelineError):
 
     def __init__(self, message: str, *, transient: bool = False, code: str = "") -> None:
         super().__init__(message, code)
-        self.message = message
         self.transient = transient
 
 
 def display_name(uri: str) -> str:
-    """The URI as it may appear in logs: no password, no query (signed URLs carry keys there), not endless."""
-    if "://" in uri:
-        scheme, _, rest = uri.partition("://")
-        if scheme.lower() in {"http", "https"}:
-            rest = rest.partition("?")[0].partition("#")[0]
-        authority, slash, path = rest.partition("/")
-        uri = f"{scheme}://{authority.rpartition('@')[2]}{slash}{path}"
+    """The URI as it may appear in logs: no password, no signature, not endless."""
+    uri = shown_uri(uri)
     return uri if len(uri) <= 300 else f"{uri[:297]}..."
 
 
@@ -60,6 +55,11 @@ def read_image(
             protocol is not installed.
     """
     name = display_name(uri)
+    if is_incomplete(uri):
+        raise ImageError(
+            f"Image {name} is an address as it is shown, without its query or fragment; the whole address is needed.",
+            code="incomplete_image",
+        )
     try:
         with _open(uri, socket_factory) as file:
             content = _read_up_to(file, limit_bytes)

@@ -41,7 +41,6 @@ class VideoError(SoraPipelineError):
     def __init__(self, kind: VideoErrorKind, message: str, video: VideoFacts | None = None) -> None:
         super().__init__(message)
         self.kind = kind
-        self.message = message
         self.video = video
 
 

@@ -29,10 +29,6 @@ class DownloadError(SoraPipelineError):
         message: What happened, without the URL's query, which may hold a signature.
     """
 
-    def __init__(self, message: str, code: str = "") -> None:
-        super().__init__(message, code)
-        self.message = message
-
 
 class Download:
     """One output on its way into one staged file, over as many tries as it takes.

@@ -15,7 +15,7 @@ from sora_pipeline.manifest.canonical import load_snapshot
 from sora_pipeline.manifest.ids import row_id
 from sora_pipeline.manifest.images import ImageFinding
 from sora_pipeline.manifest.output import invalid_ids
-from sora_pipeline.manifest.reading import ManifestFile, read_manifest
+from sora_pipeline.manifest.reading import ManifestFile, RawRow, read_manifest
 from sora_pipeline.manifest.snapshot import InvalidRow, Snapshot
 from sora_pipeline.manifest.snapshot_parquet import snapshot_from_parquet, snapshot_to_parquet
 from sora_pipeline.media.fit import ImageFit
@@ -26,6 +26,7 @@ from sora_pipeline.production.ownership import claim, require_free
 from sora_pipeline.provider.catalogue import Catalogue
 from sora_pipeline.settings import Settings, SettingsError
 from sora_pipeline.store import OutputStore
+from sora_pipeline.uris import Uri
 
 SNAPSHOTS = ".snapshots"
 
@@ -87,7 +88,24 @@ def open_production(ledger: Ledger, settings: Settings, pipeline: str, request: 
     file = read_manifest(request.manifest)
     decided = decide(ledger, settings, pipeline, request, file)
     require_free(decided.plan.output_uri, ledger, decided.plan.production_id)
-    return Intake(decided, file)
+    return Intake(decided, _with_whole_images(file, ledger, decided) if decided.amends else file)
+
+
+def _with_whole_images(file: ManifestFile, ledger: Ledger, decided: Decided) -> ManifestFile:
+    """Mended rows whose images are named as outputs show them, with the whole addresses that the ledger has."""
+    known = {
+        clip.clip_id: clip.image
+        for clip in ledger.clips.of_production(decided.plan.production_id)
+        if clip.image is not None and clip.image.has_secret
+    }
+
+    def whole(row: RawRow) -> RawRow:
+        image = known.get(str(row.values.get("clip_id")))
+        if image is None or row.values.get("image") != image.shown:
+            return row
+        return replace(row, values={**row.values, "image": image.reveal()})
+
+    return replace(file, rows=[whole(row) for row in file.rows]) if known else file
 
 
 def read_snapshot(
@@ -118,9 +136,9 @@ def read_snapshot(
     images = image_cache(settings)
     fit = ImageFit(settings.image_fit)
 
-    def check(image: str, size: Size) -> ImageFinding:
+    def check(image: Uri, size: Size) -> ImageFinding:
         try:
-            return ImageFinding(sha256=images.get(image, size, fit).original_sha256)
+            return ImageFinding(sha256=images.get(image.reveal(), size, fit).original_sha256)
         except ImageError as problem:
             return ImageFinding(problem=explained(problem))
 

@@ -10,7 +10,7 @@ from sora_pipeline.ledger import Ledger, Plan, Production
 from sora_pipeline.manifest.reading import ManifestFile
 from sora_pipeline.manifest.uris import file_name, split_sheet
 from sora_pipeline.settings import Settings
-from sora_pipeline.uris import absolute_uri
+from sora_pipeline.uris import Uri, absolute_uri
 
 MAX_NAME_CHARS = 60
 NAME_RULE = f"up to {MAX_NAME_CHARS} letters, digits, - and _, beginning with a letter or digit"
@@ -32,7 +32,7 @@ class ProductionRequest:
         budget_usd: What it may cost.
     """
 
-    manifest: str
+    manifest: Uri
     name: str = ""
     output: str = ""
     budget_usd: Decimal | None = None

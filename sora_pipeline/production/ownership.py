@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from sora_pipeline.errors import SoraPipelineError
 from sora_pipeline.ledger import Ledger, Plan, Production
 from sora_pipeline.store import OutputStore, StoreError
-from sora_pipeline.uris import same_place
+from sora_pipeline.uris import same_place, shown_uri
 
 OWNER = ".sora-pipeline.json"
 FORMAT_VERSION = 1
@@ -58,7 +58,7 @@ class Ownership:
         pipeline: The pipeline that serves that.
         ledger_id: The ledger that knows it.
         ledger: Where that was, without passwords.
-        manifest: The production's manifest.
+        manifest: The production's manifest, without what may be a secret in its address.
         published_at: When its manifest was last written.
         written: Files that people may edit, with the hashes of what was written there last, or was about to be.
     """
@@ -105,7 +105,8 @@ def read_ownership(store: OutputStore) -> Ownership | None:
             "production goes there, remove that file"
         ) from None
     known = owner_file.model_dump(exclude={"format"})
-    return Ownership(**known)
+    # Earlier versions wrote a manifest's address with its secrets.
+    return Ownership(**{**known, "manifest": shown_uri(known["manifest"])})
 
 
 def _refuse_newer(store: OutputStore, file: _Versioned) -> None:
@@ -167,7 +168,7 @@ def claim(store: OutputStore, ledger: Ledger, production: Plan | Production) -> 
         pipeline=production.pipeline,
         ledger_id=ledger.ledger_id,
         ledger=ledger.database.shown_url,
-        manifest=production.manifest_uri,
+        manifest=shown_uri(production.manifest_uri),
         published_at=previous.published_at if previous else None,
         written=previous.written if previous else {},
     )

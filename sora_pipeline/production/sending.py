@@ -285,13 +285,13 @@ async def _request(context: RunContext, standing: ClipStanding) -> tuple[SubmitR
     image = None
     if clip.image is not None:
         fitted = await asyncio.to_thread(
-            context.images.get, clip.image, clip.size, ImageFit(context.settings.image_fit)
+            context.images.get, clip.image.reveal(), clip.size, ImageFit(context.settings.image_fit)
         )
         if fitted.original_sha256 != clip.image_sha256:
             raise ImageError(
                 f"{clip.image} has changed since the manifest was read; materialize prompt_manifest again"
             )
-        url = clip.image if is_http(clip.image) and fitted.unchanged else None
+        url = clip.image.reveal() if is_http(clip.image) and fitted.unchanged else None
         image = InputImage(fitted.content, fitted.media_type, url)
         summary["image"] = _fitting(fitted)
     return SubmitRequest(clip.prompt, clip.model, clip.duration, clip.size, image), summary

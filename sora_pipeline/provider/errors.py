@@ -50,7 +50,6 @@ class ProviderError(SoraPipelineError):
     def __init__(self, kind: ErrorKind, message: str, *, http_status: int | None = None) -> None:
         super().__init__(message, str(kind))
         self.kind = kind
-        self.message = message
         self.http_status = http_status
 
 

@@ -1,6 +1,8 @@
-"""Foreign text made fit for logs, tables and screens: no key, no control characters, bounded length."""
+"""Foreign text made fit for logs, tables and screens: no key, no URI with a secret, no control characters, bounded length."""
 
 import re
+
+from sora_pipeline.uris import without_secrets
 
 MESSAGE_LENGTH = 500
 KEY_MARK = "[key]"
@@ -19,5 +21,6 @@ def tidy(text: str, *, secret: str = "") -> str:
     text = _BEARER.sub(rf"\1 {KEY_MARK}", text)
     # A lone surrogate is legal in JSON and fatal in every database and file.
     text = text.encode("utf-8", "replace").decode("utf-8")
-    text = _UNPRINTABLE.sub(" ", text).strip()
+    # A provider that could not read an image repeats its address, signature included.
+    text = without_secrets(_UNPRINTABLE.sub(" ", text).strip())
     return text if len(text) <= MESSAGE_LENGTH else text[: MESSAGE_LENGTH - 1] + "…"

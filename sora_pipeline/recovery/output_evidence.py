@@ -22,6 +22,7 @@ from sora_pipeline.recovery.fingerprints import present_fingerprints
 from sora_pipeline.recovery.output_records import ROW_COLUMNS, why_no_row, why_no_sidecar
 from sora_pipeline.status import ClipStatus
 from sora_pipeline.store import OutputStore, StoreError
+from sora_pipeline.uris import Uri
 from sora_pipeline.video import StoredVideo, VideoFacts
 
 Row = Mapping[str, Any]
@@ -239,7 +240,7 @@ def clip_of_row(row: Row) -> Clip:
         clip_id=row["clip_id"],
         row_number=row["row_number"],
         prompt=row["prompt"],
-        image=row["image"],
+        image=row["image"] and Uri(row["image"]),
         image_sha256=row["image_sha256"],
         model=row["model"],
         simulated=False,
@@ -267,7 +268,7 @@ def clip_of_sidecar(sidecar: Row) -> Clip:
         clip_id=sidecar["clip_id"],
         row_number=0,
         prompt=sidecar["prompt"],
-        image=sidecar["image"],
+        image=sidecar["image"] and Uri(sidecar["image"]),
         image_sha256=sidecar["image_sha256"],
         model=sidecar["model"],
         simulated=account is not None and account.simulated,

@@ -32,6 +32,7 @@ from sora_pipeline.recovery.productions import (
 )
 from sora_pipeline.settings import Settings
 from sora_pipeline.store import OutputStore
+from sora_pipeline.uris import Uri
 
 SHOWN_CLIPS = 5
 FIRST_SEQ = 1_000_000_000
@@ -311,7 +312,7 @@ class _Recovery:
         return Production(
             production_id=history.name,
             pipeline=newest.pipeline,
-            manifest_uri=newest.manifest_uri,
+            manifest_uri=Uri(newest.manifest_uri),
             output_uri=history.output_uri,
             # What only an output tells of may lack the newest submits: nothing is submitted before somebody has it read again.
             account=account.name if account and newest.at > LONG_AGO else None,

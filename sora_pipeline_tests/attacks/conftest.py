@@ -1,4 +1,6 @@
-"""The people and daemons of the other rooms' tests."""
+"""What several rooms' tests work with."""
 
-from sora_pipeline_tests.assets.conftest import studio as studio
-from sora_pipeline_tests.automation.conftest import daemon as daemon
+from sora_pipeline_tests.assets.conftest import studio
+from sora_pipeline_tests.automation.conftest import daemon
+
+__all__ = ["daemon", "studio"]
