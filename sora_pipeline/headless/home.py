@@ -6,6 +6,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sora_pipeline.private_files import make_private_folder
 from sora_pipeline.settings import dagster_home
 
 if TYPE_CHECKING:
@@ -17,9 +18,9 @@ _STOPPED = "daemon.stopped"
 
 
 def prepare_home() -> Path:
-    """Make the Dagster home, and let Dagster know of it in this process and its children."""
+    """Make the Dagster home, closed to other users, and let Dagster know of it in this process and its children."""
     home = dagster_home()
-    home.mkdir(parents=True, exist_ok=True)
+    make_private_folder(home)
     config = home / "dagster.yaml"
     if not config.exists():
         config.write_text((resources.files("sora_pipeline.headless") / "dagster.yaml").read_text("utf-8"))

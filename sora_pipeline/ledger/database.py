@@ -14,6 +14,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, Operationa
 
 from sora_pipeline.errors import SoraPipelineError
 from sora_pipeline.ledger.schema import VERSION_TABLE
+from sora_pipeline.private_files import close_to_others, make_private_file
 
 SCHEMA_VERSION = "0004"
 BUSY_S = 60.0
@@ -21,6 +22,8 @@ BUSY_S = 60.0
 OUTAGE_S = 120.0
 """How long a database that was there may be away (a restart, a full disk) before that is an error."""
 LOOK_AGAIN_S = 0.25
+_BESIDE = ("-wal", "-shm", "-journal")
+"""What SQLite keeps beside a database file."""
 _ADVISORY_LOCK = 0x50_4A_7A  # one writer at a time where a sum decides (slots, budget)
 
 
@@ -61,8 +64,8 @@ class Database:
         self._sqlite = parsed.get_backend_name() == "sqlite"
         arguments: dict[str, Any] = {}
         if self._sqlite:
-            if parsed.database and parsed.database != ":memory:":
-                self._make_folder(Path(parsed.database).parent)
+            if parsed.database and "memory" not in (parsed.query.get("mode"), parsed.database.strip(":")):
+                self._make_private(Path(parsed.database.removeprefix("file:").partition("?")[0]))
             arguments["connect_args"] = {"timeout": BUSY_S}
         try:
             self.engine: Engine = create_engine(parsed, pool_pre_ping=not self._sqlite, **arguments)
@@ -171,13 +174,17 @@ class Database:
             version: str | None = connection.scalar(text(f"SELECT version_num FROM {VERSION_TABLE}"))  # noqa: S608
             return version
 
-    def _make_folder(self, folder: Path) -> None:
+    def _make_private(self, path: Path) -> None:
+        """A file that only its owner may read, before SQLite makes it; the ones beside it get its rights."""
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise LedgerError(
-                f"the ledger at {self.shown_url} cannot be opened: {folder}: {error.strerror}"
+                f"the ledger at {self.shown_url} cannot be opened: {path.parent}: {error.strerror}"
             ) from None
+        make_private_file(path)
+        for suffix in _BESIDE:
+            close_to_others(path.with_name(path.name + suffix))
 
     def _upgrade(self) -> None:
         # Imported here: needed once in a ledger's life, and every run worker would pay for it.

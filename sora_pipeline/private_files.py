@@ -1,0 +1,39 @@
+"""Files and folders that only their owner may read: the ledger and the Dagster home hold full addresses and all prompts.
+
+The process's umask does not matter, and what earlier versions made for everybody to read is closed when it is opened.
+"""
+
+import contextlib
+import os
+import stat
+from pathlib import Path
+
+
+def make_private_folder(folder: Path) -> None:
+    """Make a folder that only its owner may enter; close one that is there, where it is this user's own.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    folder.mkdir(mode=stat.S_IRWXU, parents=True, exist_ok=True)
+    if folder != Path.home():  # more than this program's files are reached through it
+        close_to_others(folder)
+
+
+def make_private_file(path: Path) -> None:
+    """Make an empty file that only its owner may read and write, where there is none; else close it.
+
+    Where it cannot be made, whoever opens it says why.
+    """
+    with contextlib.suppress(OSError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, stat.S_IRUSR | stat.S_IWUSR))
+    close_to_others(path)
+
+
+def close_to_others(path: Path) -> None:
+    """Take every right of other users away; what is another user's, is shared on purpose (``/tmp``) or is absent stays."""
+    with contextlib.suppress(OSError):
+        status = path.stat()
+        mode = stat.S_IMODE(status.st_mode)
+        if status.st_uid == os.getuid() and mode & 0o077 and not mode & stat.S_ISVTX:
+            path.chmod(mode & ~0o077)
