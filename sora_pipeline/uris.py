@@ -13,7 +13,10 @@ MASK = "***"
 
 _SCHEME = re.compile(r"^(?:[A-Za-z][A-Za-z0-9+.-]*::)*[A-Za-z][A-Za-z0-9+.-]+://")
 _CHAIN = re.compile(r"::(?=[A-Za-z][A-Za-z0-9+.-]*://)")
-_ANY_URI = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*::)*[A-Za-z][A-Za-z0-9+.-]*://\S+")
+_AUTHORITY_END = re.compile(r"[/?#]")
+_HOST = re.compile(r"(\[[^\]]*\]|[^:]*)(:[0-9]+)?")
+# Schemes are bounded, so that looking through a text takes a time in proportion to its length.
+_ANY_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{1,30}://\S+")
 
 
 class Uri(str):
@@ -49,6 +52,9 @@ class Uri(str):
 
     def __str__(self) -> str:
         return str.__str__(self)
+
+    def __format__(self, spec: str) -> str:
+        return format(self.shown, spec)
 
     def __eq__(self, other: object) -> bool:
         return self._full == (other.reveal() if isinstance(other, Uri) else other)
@@ -149,16 +155,18 @@ def _shown_link(text: str) -> str:
 
 
 def _split_authority(rest: str) -> tuple[str, str]:
-    """User, password and host, and what comes behind them, also where a password holds marks that should be encoded."""
-    end = next((place for place, mark in enumerate(rest) if mark in "/?#"), len(rest))
-    authority = rest[:end]
-    name, colon, port = authority.rpartition(":")
-    unclear = colon and "@" not in authority and not port.isdigit() and not name.startswith("[")
-    if unclear and "@" in rest[end:]:
-        at = rest.rindex("@")
-        host, behind = _split_authority(rest[at + 1 :])
-        return f"{rest[:at]}@{host}", behind
-    return authority, rest[end:]
+    """User, password and host, and what comes behind them.
+
+    A password may hold marks that should be encoded: where there is one, everything up to the last @ counts as its.
+    """
+    authority = _AUTHORITY_END.split(rest, maxsplit=1)[0]
+    user, at, host = authority.rpartition("@")
+    if ":" in user or (not at and not _HOST.fullmatch(host)):
+        before, at, behind = rest.rpartition("@")
+        if at:
+            host = _AUTHORITY_END.split(behind, maxsplit=1)[0]
+            return f"{before}@{host}", behind.removeprefix(host)
+    return authority, rest.removeprefix(authority)
 
 
 def split_output(path: str) -> tuple[str, str]:

@@ -8,6 +8,7 @@ import dagster as dg
 
 from sora_pipeline.ledger import Attempt
 from sora_pipeline.media.poster import data_uri
+from sora_pipeline.uris import shown_uri
 
 NEVER_BEGUN = "never begun"
 """The state of a clip without any attempt."""
@@ -29,8 +30,8 @@ def generation(attempt: Attempt, *, fresh: bool) -> Done:
         "request": dg.MetadataValue.json(dict(attempt.submission.request or {})),
         "submitted_by_this_run": fresh,
     }
-    if attempt.submission.poll_url is not None:
-        metadata["poll_url"] = attempt.submission.poll_url
+    if (poll_url := _poll_url(attempt)) is not None:
+        metadata["poll_url"] = poll_url
     return Done(metadata, attempt.fingerprint)
 
 
@@ -65,6 +66,12 @@ def _submission(attempt: Attempt) -> dict[str, Any]:
     }
 
 
+def _poll_url(attempt: Attempt) -> str | None:
+    """Where it is polled; None where that has a signature, and also for a ledger made again: that polls it by its id."""
+    url = attempt.submission.poll_url
+    return url if url is not None and shown_uri(url) == url else None
+
+
 def ended(attempt: Attempt | None) -> dict[str, Any]:
     """What is known of an attempt without a video: enough to write it into a ledger again, should that be lost."""
     if attempt is None:
@@ -79,6 +86,6 @@ def ended(attempt: Attempt | None) -> dict[str, Any]:
         **_submission(attempt),
         "prediction_id": attempt.submission.prediction_id,
         "model_returned": attempt.submission.model_returned,
-        "poll_url": attempt.submission.poll_url,
+        "poll_url": _poll_url(attempt),
     }
     return {name: value for name, value in facts.items() if value is not None}

@@ -82,6 +82,7 @@ def test_any_text_is_harmless_as_a_url(text: str) -> None:
 
 def test_text_from_outside_is_fit_for_logs_and_tables() -> None:
     assert tidy("a\n\tb\x00c \u2028d\ud800", secret="") == "a b c d?"
+    assert tidy("cannot fetch https://me:pw@host/a.png?sig=hidden") == "cannot fetch https://host/a.png?***"
     assert tidy("Authorization: Bearer abcdef123") == "Authorization: Bearer [key]"
     assert len(tidy("x" * 1000)) == 500
 
