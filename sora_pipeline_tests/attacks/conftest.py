@@ -1,6 +1,4 @@
-"""What several rooms' tests work with."""
+"""The people and daemons of the other rooms' tests."""
 
-from sora_pipeline_tests.assets.conftest import studio
-from sora_pipeline_tests.automation.conftest import daemon
-
-__all__ = ["daemon", "studio"]
+from sora_pipeline_tests.assets.conftest import studio as studio
+from sora_pipeline_tests.automation.conftest import daemon as daemon
