@@ -23,9 +23,11 @@ from sora_pipeline.errors import SoraPipelineError
 from sora_pipeline.headless.home import prepare_home
 from sora_pipeline.ledger import Attempt, AttemptState, ClipStanding, Ledger, Production
 from sora_pipeline.ledger.schema import VERSION_TABLE, metadata
+from sora_pipeline.manifest import images
 from sora_pipeline.names import CLIPS
 from sora_pipeline.production import collecting, stuck, submitting
 from sora_pipeline.production.context import RunContext
+from sora_pipeline.production.earlier_readings import EarlierReadings
 from sora_pipeline.production.intake import (
     open_production,
     read_snapshot,
@@ -307,7 +309,8 @@ class Producer:
         request = ProductionRequest(manifest=str(path), name=name, output=target, budget_usd=budget)
         began_at = self.ledger.now()
         intake = open_production(self.ledger, used, pipeline, request)
-        snapshot = read_snapshot(intake.file, used, load_catalogue(), explained)
+        earlier = EarlierReadings(self.ledger, intake.decided)
+        snapshot = read_snapshot(intake.file, used, load_catalogue(), explained, earlier)
         require_affordable(self.ledger, intake.decided, snapshot)
         identity = intake.decided.plan.production_id
         partitions = [clip_key(identity, clip.clip_id) for clip in snapshot.clips]
@@ -397,6 +400,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(submitting, "LOOK_AGAIN_S", 0.1)
     monkeypatch.setattr(submit_gate, "FIRST_WAIT_S", 0.1)
     monkeypatch.setattr(stuck, "ASK_AGAIN_S", 0.1)
+    monkeypatch.setattr(images, "WAITS_S", (0.1, 0.2))
 
 
 # ---- questions

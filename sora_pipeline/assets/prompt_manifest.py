@@ -14,6 +14,7 @@ from sora_pipeline.errors import SoraPipelineError
 from sora_pipeline.ledger import Ledger, Production
 from sora_pipeline.ledger.spending import Spending
 from sora_pipeline.manifest.snapshot import Snapshot
+from sora_pipeline.production.earlier_readings import EarlierReadings
 from sora_pipeline.production.intake import (
     Estimate,
     estimate,
@@ -89,10 +90,13 @@ def _read(context: dg.AssetExecutionContext, request: ProductionRequest, runtime
     settings, ledger, catalogue = runtime.settings, runtime.ledger, runtime.catalogue
     began_at = ledger.now()
     intake = open_production(ledger, settings, runtime.names.name, request)
-    snapshot = read_snapshot(intake.file, settings, catalogue, explained)
+    earlier = EarlierReadings(ledger, intake.decided)
+    snapshot = read_snapshot(intake.file, settings, catalogue, explained, earlier)
     require_affordable(ledger, intake.decided, snapshot)
     for problem in snapshot.problems[:SHOWN_ROWS]:
         context.log.warning(problem.sentence(snapshot.manifest_uri))
+    for standing in snapshot.standing_images[:SHOWN_ROWS]:
+        context.log.warning(standing.sentence)
     identity = intake.decided.plan.production_id
     # In bulk and before the ledger wants them: the dispatch sensor requests only partitions that exist.
     keys = [clip_key(identity, clip.clip_id) for clip in snapshot.clips]
@@ -180,6 +184,13 @@ def _metadata(read: _Read, spending: Spending) -> dict[str, Any]:
     }
     if production.budget_usd is not None:
         metadata["budget_usd"] = float(production.budget_usd)
+    if snapshot.standing_images:
+        metadata["images_not_read"] = dg.MetadataValue.table(
+            [
+                dg.TableRecord({"row": image.row_number, "clip": image.clip_id, "problem": image.problem})
+                for image in snapshot.standing_images[:SHOWN_ROWS]
+            ]
+        )
     if snapshot.problems:
         metadata["problems"] = dg.MetadataValue.table(
             [

@@ -25,6 +25,7 @@ def check(
     """Check every row of a manifest and estimate what it costs. Submits nothing."""
     from sora_pipeline.headless.home import prepare_home
     from sora_pipeline.ledger import Ledger
+    from sora_pipeline.production.earlier_readings import EarlierReadings
     from sora_pipeline.production.intake import (
         estimate,
         open_production,
@@ -42,7 +43,7 @@ def check(
     ledger = Ledger(ledger_url(settings, prepare_home()))
     request = ProductionRequest(manifest=Uri(absolute_uri(manifest)), name=name, output=output)
     intake = open_production(ledger, settings, BUILT_IN, request)
-    read = read_snapshot(intake.file, settings, catalogue, explained)
+    read = read_snapshot(intake.file, settings, catalogue, explained, EarlierReadings(ledger, intake.decided))
     snapshot = with_amendments(ledger, intake.decided, read)
     decided = intake.decided
     require_affordable(ledger, decided, snapshot)
@@ -67,8 +68,13 @@ def check(
                         "value": row_problem.value,
                         "problem": row_problem.message,
                         "allowed": row_problem.allowed,
+                        "passing": row_problem.passing,
                     }
                     for row_problem in snapshot.problems
+                ],
+                "images_not_read": [
+                    {"row": image.row_number, "clip_id": image.clip_id, "problem": image.problem}
+                    for image in snapshot.standing_images
                 ],
             }
         )

@@ -76,6 +76,7 @@ def reading_notes(snapshot: Snapshot, decided: "Decided") -> list[str]:
         notes.append(
             f"left out, since the output manifest writes columns of these names itself: {', '.join(ignored)}"
         )
+    notes += [image.sentence for image in snapshot.standing_images]
     return notes
 
 

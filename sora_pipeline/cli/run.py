@@ -106,6 +106,7 @@ def _plan(
     quiet: bool,
 ) -> "tuple[Plan, Sequence[Clip] | None]":
     """Read and check the manifest, and say what it comes to; also all clips that it asks for, unless it only amends some."""
+    from sora_pipeline.production.earlier_readings import EarlierReadings
     from sora_pipeline.production.intake import (
         amendable,
         estimate,
@@ -118,7 +119,7 @@ def _plan(
 
     intake = open_production(ledger, settings, BUILT_IN, request)
     decided, plan = intake.decided, intake.decided.plan
-    read = read_snapshot(intake.file, settings, catalogue, explained)
+    read = read_snapshot(intake.file, settings, catalogue, explained, EarlierReadings(ledger, decided))
     snapshot = with_amendments(ledger, decided, read)
     require_affordable(ledger, decided, snapshot)
     costs = estimate(snapshot.clips, ledger, plan.production_id, catalogue)

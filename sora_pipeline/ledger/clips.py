@@ -74,6 +74,13 @@ class Clips:
             return [clip_of(row.clip_id, row.spec) for row in rows]
 
     @patient
+    def ever_wanted(self, production_id: str) -> list[Clip]:
+        """What a production wants, and what it wanted last under ids that its manifest no longer names."""
+        query = select(clips.c.clip_id, clips.c.spec).where(clips.c.production_id == production_id)
+        with self._database.read() as connection:
+            return [clip_of(row.clip_id, row.spec) for row in connection.execute(query)]
+
+    @patient
     def named(self, clip_id: str, pipeline: str | None = None) -> list[str]:
         """Keys of the clips with this id, in whichever productions."""
         query = select(clips.c.clip_key).where(clips.c.clip_id == clip_id).order_by(clips.c.clip_key)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sora_pipeline.clip import Clip
+from sora_pipeline.manifest.earlier import Earlier, NothingEarlier, StandingImage, standing_image
 from sora_pipeline.manifest.ids import require_distinct
 from sora_pipeline.manifest.images import ImageCheck, ImageFinding, Wanted, check_images
 from sora_pipeline.manifest.limits import Limits, RowRules
@@ -23,6 +24,7 @@ def load_snapshot(
     default_model: str,
     simulated: bool,
     image_check: ImageCheck,
+    earlier: Earlier | None = None,
     image_workers: int = 16,
 ) -> Snapshot:
     """Check every row of a manifest.
@@ -33,6 +35,7 @@ def load_snapshot(
         default_model: The model of rows that name none.
         simulated: Whether an emulator is to make the clips.
         image_check: Says whether an image can be the first frame of a video of a size; called from threads.
+        earlier: What earlier readings found; None: there were none.
         image_workers: How many images are checked at a time.
 
     Raises:
@@ -50,12 +53,19 @@ def load_snapshot(
         for image, size in [row.image]
     }
     findings = check_images(images.values(), image_check, image_workers)
+    earlier = earlier or NothingEarlier()
     clips: list[Clip] = []
     invalid: list[InvalidRow] = []
+    standing: list[StandingImage] = []
     carried_columns = file.carried_columns
     for row in rows:
         image = images.get(row.raw.number)
         finding = findings[image] if image else None
+        if row.parsed and image and finding and finding.problem:
+            sha256 = standing_image(row.clip_ids(), row.parsed, image, finding, earlier)
+            if sha256 is not None:
+                standing.append(StandingImage(row.raw.number, row.clip_ids()[0], finding.problem))
+                finding = ImageFinding(sha256=sha256)
         problems = [*row.problems, *_image_problems(row, image, finding)]
         if row.parsed is None or problems:
             values = _without_secrets(row.raw.values, image)
@@ -70,6 +80,7 @@ def load_snapshot(
         invalid=tuple(invalid),
         carried_columns=carried_columns,
         ignored_columns=file.ignored_columns,
+        standing_images=tuple(standing),
     )
 
 
@@ -79,7 +90,7 @@ def _image_problems(row: CheckedRow, image: Wanted | None, finding: ImageFinding
     uri, size = image
     written = uri.shown if uri.has_secret else row.image[0]
     allowed = f"{IMAGE_RULE} of a picture that can begin a {size} video"
-    return [RowProblem(row.raw.number, "image", shown(written), finding.problem, allowed, row.clip_id)]
+    return [RowProblem(row.raw.number, "image", shown(written), finding.problem, allowed, row.clip_id, finding.passing)]
 
 
 def _without_secrets(values: Mapping[str, Any], image: Wanted | None) -> Mapping[str, Any]:

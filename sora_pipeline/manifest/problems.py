@@ -33,6 +33,7 @@ class RowProblem:
         fault: What is wrong with it, as a predicate: ``is not a duration of sora-2``.
         allowed: What would be right: ``4, 8 or 12``.
         clip_id: The row's id, where it has one.
+        passing: Whether the row may be right all the same, and is taken when the manifest is read again.
     """
 
     row_number: int
@@ -41,11 +42,14 @@ class RowProblem:
     fault: str
     allowed: str
     clip_id: str | None = None
+    passing: bool = False
 
     @property
     def message(self) -> str:
         """The problem without its place."""
         subject = "the value" if self.value is None else f'"{self.value}"'
+        if self.passing:
+            return f"{subject} cannot be checked now: {self.fault.rstrip('. ')}; read the manifest again when that has passed"
         return f"{subject} {self.fault}; allowed: {self.allowed}"
 
     def sentence(self, file: str) -> str:

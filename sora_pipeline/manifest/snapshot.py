@@ -3,10 +3,11 @@
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sora_pipeline.clip import Clip
+from sora_pipeline.manifest.earlier import StandingImage
 from sora_pipeline.manifest.problems import RowProblem
 from sora_pipeline.uris import Uri
 
@@ -46,6 +47,8 @@ class Snapshot:
         invalid: The other rows, in the file's order.
         carried_columns: Names of the columns carried through, in the file's order.
         ignored_columns: Names of columns that were left out because the output manifest writes them itself.
+        standing_images: Images that could not be read this time, of rows that stand as they were read before; known only
+            to whoever has read the manifest.
     """
 
     manifest_uri: Uri
@@ -55,6 +58,7 @@ class Snapshot:
     invalid: tuple[InvalidRow, ...] = ()
     carried_columns: tuple[str, ...] = ()
     ignored_columns: tuple[str, ...] = ()
+    standing_images: tuple[StandingImage, ...] = field(default=(), compare=False)
 
     @property
     def problems(self) -> tuple[RowProblem, ...]:

@@ -12,6 +12,7 @@ from sora_pipeline.errors import Explain
 from sora_pipeline.ledger import Ledger, Production, Reading
 from sora_pipeline.ledger.amendments import amended
 from sora_pipeline.manifest.canonical import load_snapshot
+from sora_pipeline.manifest.earlier import Earlier
 from sora_pipeline.manifest.ids import row_id
 from sora_pipeline.manifest.images import ImageFinding
 from sora_pipeline.manifest.output import invalid_ids
@@ -109,7 +110,7 @@ def _with_whole_images(file: ManifestFile, ledger: Ledger, decided: Decided) -> 
 
 
 def read_snapshot(
-    file: ManifestFile, settings: Settings, catalogue: Catalogue, explained: Explain
+    file: ManifestFile, settings: Settings, catalogue: Catalogue, explained: Explain, earlier: Earlier
 ) -> Snapshot:
     """Check a manifest's rows; costs nothing and writes nothing.
 
@@ -118,6 +119,7 @@ def read_snapshot(
         settings: The settings.
         catalogue: Models, limits and prices.
         explained: How people are told of an image that cannot be used: the snapshot keeps it.
+        earlier: What is known of the production's earlier readings, for images that cannot be used now.
 
     Raises:
         ManifestError: two clips would share an id.
@@ -140,7 +142,7 @@ def read_snapshot(
         try:
             return ImageFinding(sha256=images.get(image.reveal(), size, fit).original_sha256)
         except ImageError as problem:
-            return ImageFinding(problem=explained(problem))
+            return ImageFinding(problem=explained(problem), passing=problem.transient)
 
     return load_snapshot(
         file,
@@ -148,6 +150,7 @@ def read_snapshot(
         default_model=settings.model,
         simulated=account_of(settings).simulated,
         image_check=check,
+        earlier=earlier,
     )
 
 

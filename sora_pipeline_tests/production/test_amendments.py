@@ -15,6 +15,7 @@ from sora_pipeline.advice import explained
 from sora_pipeline.ledger import Ledger, Production
 from sora_pipeline.production.collecting import collect_videos
 from sora_pipeline.production.context import RunContext
+from sora_pipeline.production.earlier_readings import EarlierReadings
 from sora_pipeline.production.intake import amendable, open_production, read_snapshot
 from sora_pipeline.production.naming import ProductionNameError, ProductionRequest
 from sora_pipeline.production.ownership import OWNER
@@ -301,7 +302,15 @@ async def test_a_stranger_row_is_left_out_with_its_id(
     intake = open_production(ledger, settings_of(), "", ProductionRequest(str(path)))
     assert intake.decided.amends
     amends, strangers = amendable(
-        read_snapshot(intake.file, settings_of(), load_catalogue(), explained), intake.decided, ledger
+        read_snapshot(
+            intake.file,
+            settings_of(),
+            load_catalogue(),
+            explained,
+            EarlierReadings(ledger, intake.decided),
+        ),
+        intake.decided,
+        ledger,
     )
     assert [clip.clip_id for clip in amends] == ["bad", "wrong", NAMELESS]
     assert strangers[0] == "stranger"
