@@ -63,13 +63,16 @@ def costs(
 
 
 def _write(table: "pd.DataFrame", by: list[str], csv: Path) -> None:
-    from sora_pipeline.manifest.output_csv import harmless
+    from sora_pipeline.manifest.formulas import harmless
     from sora_pipeline.production.cost_table import SUMS
 
     keys = [(harmless(name), table[name].map(harmless)) for name in table.columns[: len(by)]]
     try:
         table.assign(**dict(keys))[[name for name, _ in keys] + list(SUMS)].to_csv(
-            csv, index=False, encoding="utf-8-sig"
+            csv,
+            index=False,
+            encoding="utf-8-sig",
+            lineterminator="\r\n",  # else a carriage return in a cell is not quoted, and begins a line
         )
     except OSError as error:
         raise typer.BadParameter(

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sora_pipeline.clip import Clip
+from sora_pipeline.manifest.bounds import MAX_ROWS, require_at_most
 from sora_pipeline.manifest.earlier import Earlier, NothingEarlier, StandingImage, standing_image
 from sora_pipeline.manifest.ids import require_distinct
 from sora_pipeline.manifest.images import ImageCheck, ImageFinding, Wanted, check_images
@@ -39,10 +40,11 @@ def load_snapshot(
         image_workers: How many images are checked at a time.
 
     Raises:
-        ManifestError: two clips would share an id.
+        ManifestError: two clips would share an id, or there are too many.
     """
     rules = RowRules(limits, default_model)
     rows = [check_row(raw, rules) for raw in file.rows]
+    require_at_most(file.uri, MAX_ROWS, sum(row.takes for row in rows), "clips, takes included")
     require_distinct(
         file.uri, ((row.raw.number, clip_id, row.id_given) for row in rows for clip_id in row.clip_ids())
     )

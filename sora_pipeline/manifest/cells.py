@@ -5,7 +5,7 @@ from typing import Any
 
 from sora_pipeline.clip import Size
 from sora_pipeline.manifest.ids import ID_RULE, is_safe_id
-from sora_pipeline.manifest.table import is_blank
+from sora_pipeline.manifest.table import NotText, is_blank
 
 _WHOLE = re.compile(r"\+?([0-9]{1,9})(?:\.0*)?")
 _SIZE = re.compile(r"([0-9]{1,5})\s*[xX*\u00d7]\s*([0-9]{1,5})")
@@ -27,6 +27,8 @@ def text(value: Any, allowed: str) -> str | None:
     """
     if is_blank(value):
         return None
+    if isinstance(value, NotText):
+        raise CellFault(f"is {value.kind}, not text", allowed)
     if not isinstance(value, str):
         raise CellFault("is not text", allowed)
     if "\0" in value:

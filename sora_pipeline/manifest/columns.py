@@ -2,6 +2,9 @@
 
 INPUT_COLUMNS = ("prompt", "clip_id", "image", "duration", "size", "model", "takes")
 
+TEXT_COLUMNS = frozenset({"prompt", "clip_id", "image", "size", "model"})
+"""Input columns in which only text means anything, and numbers in ``clip_id``."""
+
 OUTPUT_COLUMNS = (
     "production",
     "clip_id",
@@ -47,6 +50,9 @@ OUTPUT_COLUMNS = (
     "row_number",
 )
 
+ESCAPED = "escaped_columns"
+"""In CSV files only, and there only where it is needed: the row's columns whose text has an apostrophe put before it."""
+
 # What an output manifest says about a clip is no instruction for the next run: these are dropped on reading,
 # so that failed.csv, and even manifest.csv, can be handed in again as they are.
-REPORT_COLUMNS = frozenset(OUTPUT_COLUMNS) - frozenset(INPUT_COLUMNS)
+REPORT_COLUMNS = (frozenset(OUTPUT_COLUMNS) | {ESCAPED}) - frozenset(INPUT_COLUMNS)

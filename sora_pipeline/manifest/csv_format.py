@@ -1,10 +1,14 @@
 """CSV bytes to a table of strings. Knows nothing of what the columns mean, except ``prompt`` to spot a wrong delimiter."""
 
+import contextlib
 import csv
 import io
+import itertools
 import re
+import threading
 from collections.abc import Iterator, Sequence
 
+from sora_pipeline.manifest.bounds import MAX_CELLS, MAX_COLUMNS, MAX_ROWS, require_at_most
 from sora_pipeline.manifest.problems import ManifestError
 from sora_pipeline.manifest.table import Record, Table
 
@@ -16,6 +20,7 @@ _FOREIGN = {
     b"\xfe\xff": "this is UTF-16 text",
     b"\xd0\xcf\x11\xe0": "this is an old Excel workbook",
 }
+_LIMIT_LOCK = threading.Lock()
 # The whole text, where every quotation mark that opens a cell is closed at the cell's end; possessive, so that it is linear.
 _QUOTED_CELL = r'(?<![^,\r\n])"[^"]*+(?:""[^"]*+)*+"(?![^,\r\n])'
 _QUOTED_WELL = re.compile(rf'(?:[^"]++|{_QUOTED_CELL}|(?<=[^,\r\n])")*+')
@@ -30,8 +35,13 @@ def parse_csv(uri: str, content: bytes) -> Table:
         ManifestError: the bytes are no such file.
     """
     text = _decode(uri, content)
+    # A cell more than there are commas and line breaks, or fewer: those inside of quotation marks count as well.
+    require_at_most(uri, MAX_CELLS, sum(map(text.count, ",\r\n")), "cells")
+    require_at_most(uri, MAX_COLUMNS, _widest_beginning(text), "columns")
     regular = regular_records(text)
-    return _table(uri, strict_records(uri, text) if regular is None else iter(regular))
+    records = strict_records(uri, text) if regular is None else regular
+    require_at_most(uri, MAX_ROWS, len(records) - 1, "rows, blank ones included")
+    return _table(uri, iter(records))
 
 
 def _table(uri: str, records: Iterator[Sequence[str]]) -> Table:
@@ -73,6 +83,28 @@ def _decode(uri: str, content: bytes) -> str:
         raise ManifestError(uri, reason) from None
 
 
+def _widest_beginning(text: str) -> int:
+    """How many columns the first line that is not blank has, whatever is wrong with the rest."""
+    with _cells_of_any_length(text), contextlib.suppress(csv.Error):
+        return next((len(cells) for cells in csv.reader(io.StringIO(text, newline="")) if cells), 0)
+    return 0
+
+
+@contextlib.contextmanager
+def _cells_of_any_length(text: str) -> Iterator[None]:
+    """Let the csv module read cells as long as the text: too long a one is a problem of its row, not of the file.
+
+    The limit is the process's. It is raised for a moment only, and never lowered under another reader.
+    """
+    with _LIMIT_LOCK:
+        before = csv.field_size_limit()
+        csv.field_size_limit(max(before, len(text) + 1))
+        try:
+            yield
+        finally:
+            csv.field_size_limit(before)
+
+
 def regular_records(text: str) -> list[tuple[str, ...]] | None:
     """The records as pandas reads them, all as wide as the first; None where the text needs ``strict_records``.
 
@@ -92,32 +124,34 @@ def regular_records(text: str) -> list[tuple[str, ...]] | None:
             keep_default_na=False,  # "NA" is a word like others
             na_filter=False,
             skip_blank_lines=False,  # blank rows count: people look for a row by its number
+            nrows=MAX_ROWS + 2,  # one too many is enough
         )
     except (pd.errors.ParserError, pd.errors.EmptyDataError):
         return None
     return list(zip(*(frame[column].tolist() for column in frame), strict=True))
 
 
-def strict_records(uri: str, text: str) -> Iterator[list[str]]:
+def strict_records(uri: str, text: str) -> list[list[str]]:
     """The records as they are, with surplus cells; a quotation mark that is never closed would swallow rows.
 
     Raises:
         ManifestError: a row cannot be read.
     """
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    while True:
-        begins = reader.line_num + 1
+    records: list[list[str]] = []
+    begins = 1
+    with _cells_of_any_length(text):
         try:
-            record = next(reader, None)
+            for record in itertools.islice(reader, MAX_ROWS + 2):
+                records.append(record)
+                begins = reader.line_num + 1
         except csv.Error as error:
             reason = (
                 f"the row that begins on line {begins} cannot be read ({error}). Put text that holds commas, "
                 f"quotation marks or line breaks between double quotes, and double every quotation mark inside it."
             )
             raise ManifestError(uri, reason) from None
-        if record is None:
-            return
-        yield record
+    return records
 
 
 def _refuse_other_delimiters(uri: str, names: tuple[str, ...]) -> None:

@@ -1,14 +1,12 @@
-"""Excel workbooks to a table of JSON values. Knows nothing of what the columns mean."""
+"""Excel workbooks to a table of typed cells. Knows nothing of what the columns mean."""
 
 import io
-import re
-import zipfile
 from datetime import datetime, time
 from typing import TYPE_CHECKING, Any
-from xml.etree import ElementTree as ET
 
+from sora_pipeline.manifest.excel_package import sheet_of
 from sora_pipeline.manifest.json_values import json_value
-from sora_pipeline.manifest.problems import ManifestError, either
+from sora_pipeline.manifest.problems import ManifestError
 from sora_pipeline.manifest.table import Record, Table, is_blank
 
 if TYPE_CHECKING:
@@ -17,18 +15,13 @@ if TYPE_CHECKING:
 _ZIP = b"PK\x03\x04"
 _OLD_OR_LOCKED = b"\xd0\xcf\x11\xe0"
 _MIDNIGHT = time()
-_CELL = re.compile(rb"<c\b([^>]*)(?<!/)>(.*?)</c>", re.DOTALL)  # not the empty ones, <c/>
-_NAME = re.compile(rb'\br="(\w+)"')
-_FORMULA = re.compile(rb"<f[\s>/]")
-_VALUE = re.compile(rb"<v>[^<]")
-_TYPE = re.compile(rb'\bt="(\w+)"')
 _SHOWN_CELLS = 5
 
 
 def parse_excel(uri: str, content: bytes, sheet: str | None) -> Table:
     """Read a sheet of an ``.xlsx`` file, the first where none is named.
 
-    Whole numbers are integers, dates and times ISO 8601. A date without a time of day is a date.
+    Whole numbers are integers. A date without a time of day is a date.
 
     Raises:
         ManifestError: the bytes are no such file, there is no such sheet, or a formula in it has no result.
@@ -62,21 +55,17 @@ def _read(uri: str, content: bytes, sheet: str | None) -> "tuple[pd.DataFrame, l
     import pandas as pd
 
     try:
-        with pd.ExcelFile(io.BytesIO(content), engine="calamine") as workbook:
-            if sheet is not None and sheet not in workbook.sheet_names:
-                names = either([f'"{name}"' for name in workbook.sheet_names])
-                raise ManifestError(
-                    uri, f'there is no sheet "{sheet}" in this workbook. Name one that it has: {names}.'
-                )
-            frame = pd.read_excel(
-                workbook,
-                sheet_name=sheet or 0,
-                header=None,
-                dtype=object,
-                keep_default_na=False,
-                na_filter=False,
-            )
-        return frame, _cells_without_result(content, sheet)
+        found = sheet_of(uri, content, sheet)
+        frame = pd.read_excel(
+            io.BytesIO(found.workbook),
+            sheet_name=found.name,
+            engine="calamine",
+            header=None,
+            dtype=object,
+            keep_default_na=False,
+            na_filter=False,
+        )
+        return frame, found.lost
     except ImportError:
         reason = "Excel workbooks need python-calamine, which is not installed: pip install 'sora-pipeline[excel]'."
         raise ManifestError(uri, reason) from None
@@ -91,43 +80,5 @@ def _value(cell: Any) -> Any:
     if isinstance(cell, float) and cell.is_integer():
         return int(cell)
     if isinstance(cell, datetime) and cell.time() == _MIDNIGHT:
-        return cell.date().isoformat()
-    return json_value(cell)
-
-
-def _cells_without_result(content: bytes, sheet: str | None) -> list[str]:
-    """Cells whose formula has an error or no result: calamine gives blanks, and a blank duration is paid for at the default."""
-    with zipfile.ZipFile(io.BytesIO(content)) as workbook:
-        xml = workbook.read(_part(workbook, sheet))
-    return [
-        name[1].decode()
-        for attributes, inside in (cell.groups() for cell in _CELL.finditer(xml))
-        if _has_no_result(attributes, inside) and (name := _NAME.search(attributes))
-    ]
-
-
-def _has_no_result(attributes: bytes, inside: bytes) -> bool:
-    declared = _TYPE.search(attributes)
-    kind = declared[1] if declared else b"n"
-    # A text may be empty, and a result all the same.
-    return kind == b"e" or (kind == b"n" and bool(_FORMULA.search(inside)) and not _VALUE.search(inside))
-
-
-def _part(workbook: zipfile.ZipFile, sheet: str | None) -> str:
-    """The file of the workbook that holds a sheet."""
-    sheets = [element for element in _elements(workbook, "xl/workbook.xml") if _local(element.tag) == "sheet"]
-    wanted = next(element for element in sheets if sheet in (None, element.get("name")))
-    relation = next(value for name, value in wanted.items() if _local(name) == "id")
-    for element in _elements(workbook, "xl/_rels/workbook.xml.rels"):
-        if element.get("Id") == relation:
-            target = element.get("Target", "")
-            return target.removeprefix("/") if target.startswith("/") else f"xl/{target}"
-    raise KeyError(relation)
-
-
-def _elements(workbook: zipfile.ZipFile, part: str) -> list[ET.Element]:
-    return list(ET.fromstring(workbook.read(part)).iter())  # noqa: S314 - the user's own file; expat bounds entities
-
-
-def _local(tag: str) -> str:
-    return tag.rpartition("}")[2]
+        return cell.date()
+    return cell

@@ -4,9 +4,21 @@ import base64
 import math
 from collections.abc import Mapping
 from datetime import date, datetime, time, timedelta
+from decimal import Decimal
 from typing import Any
 
 _PLAIN = (str, int, bool, type(None))
+_KINDS = (  # a datetime is a date, and a bool a number: the narrower kind stands first
+    (bool, "a truth value"),
+    ((int, float, Decimal), "a number"),
+    (datetime, "a date and time"),
+    (date, "a date"),
+    (time, "a time of day"),
+    (timedelta, "a length of time"),
+    ((bytes, bytearray, memoryview), "bytes"),
+    ((list, tuple), "a list"),
+    (Mapping, "a record"),
+)
 
 
 def json_value(value: Any) -> Any:
@@ -35,3 +47,8 @@ def json_value(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [json_value(item) for item in value]
     return str(value)
+
+
+def kind_of(value: Any) -> str:
+    """What a value that is no text is, in words: ``a date``."""
+    return next((words for types, words in _KINDS if isinstance(value, types)), "a value of another kind")

@@ -1,7 +1,6 @@
 """The output manifest's CSV twin, and the failed rows as a manifest to mend and hand in again."""
 
 import csv
-import io
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sora_pipeline.clip import Clip
 from sora_pipeline.manifest.carried import as_text
 from sora_pipeline.manifest.columns import INPUT_COLUMNS
+from sora_pipeline.manifest.formulas import escape
 from sora_pipeline.manifest.output import invalid_ids
 from sora_pipeline.manifest.snapshot import InvalidRow, Snapshot
 from sora_pipeline.manifest.table import is_blank
@@ -19,20 +19,14 @@ from sora_pipeline.status import ClipStatus
 if TYPE_CHECKING:
     import pyarrow as pa
 
-# Text that others wrote. A spreadsheet would run it where it looks like a formula. The manifest's own text stays as it
-# is: its author's spreadsheet has already shown it, and a changed prompt would be a changed clip, generated anew.
-_FOREIGN_TEXT = frozenset(
-    {"model_returned", "provider_status", "prediction_id", "error_kind", "error_message"}
-)
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _FAILED_COLUMNS = ("clip_id", *(name for name in INPUT_COLUMNS if name != "clip_id"))
 _BOM = "\ufeff"  # without it Excel takes UTF-8 for the local code page, and saves that
 
 
 def write_csv(table: "pa.Table") -> bytes:
-    """The table as UTF-8 CSV: null is empty, booleans true/false, times ISO 8601 with Z, lists JSON."""
-    columns = [_cells(table.column(name), foreign=name in _FOREIGN_TEXT) for name in table.column_names]
-    return _csv([table.column_names, *zip(*columns, strict=True)]).encode()
+    """The table as UTF-8 CSV: null is empty, booleans true/false, times ISO 8601 with Z, lists JSON, no formulas."""
+    columns = [_cells(table.column(name)) for name in table.column_names]
+    return csv_text(escape(table.column_names, zip(*columns, strict=True))).encode()
 
 
 def failed_csv(snapshot: Snapshot, outcomes: Iterable[ClipOutcome], production: str) -> bytes:
@@ -40,7 +34,7 @@ def failed_csv(snapshot: Snapshot, outcomes: Iterable[ClipOutcome], production: 
 
     One row per clip, under the id that it is reported by, so that a mended row takes the place of the failed one; the
     production that it amends is named in every row. Images are absolute, so that the file can be handed in from any
-    folder. ``error_message`` is dropped when the file is read. Ambiguous clips may have been paid for, so that handing the
+    folder. ``error_message`` is dropped when the file is read, and apostrophes before formulas are taken off again. Ambiguous clips may have been paid for, so that handing the
     file in must not send them again: they are left out.
     """
     failed = {
@@ -57,13 +51,13 @@ def failed_csv(snapshot: Snapshot, outcomes: Iterable[ClipOutcome], production: 
     ]
     rows.sort(key=lambda row: row[0])
     header = ["production", *_FAILED_COLUMNS, *snapshot.carried_columns, "error_message"]
-    return (_BOM + _csv([header, *([production, *cells] for _, cells in rows)])).encode()
+    return (_BOM + csv_text(escape(header, ([production, *cells] for _, cells in rows)))).encode()
 
 
 def _clip_cells(clip: Clip, error: str | None, snapshot: Snapshot) -> list[str | None]:
     requested = [clip.prompt, clip.image, str(clip.duration), str(clip.size), clip.model, None]
     carried = [_cell(clip.carried.get(name)) for name in snapshot.carried_columns]
-    return [clip.clip_id, *requested, *carried, _cell(error, foreign=True)]
+    return [clip.clip_id, *requested, *carried, error]
 
 
 def _invalid_cells(bad: InvalidRow, reported_id: str, snapshot: Snapshot) -> list[str | None]:
@@ -75,7 +69,7 @@ def _invalid_cells(bad: InvalidRow, reported_id: str, snapshot: Snapshot) -> lis
     return [*written, " ".join(f"{problem.column}: {problem.message}." for problem in bad.problems)]
 
 
-def _cells(column: "pa.ChunkedArray[Any]", *, foreign: bool) -> list[Any]:
+def _cells(column: "pa.ChunkedArray[Any]") -> list[Any]:
     import pyarrow as pa
 
     values: list[Any] = column.to_pylist()
@@ -84,24 +78,30 @@ def _cells(column: "pa.ChunkedArray[Any]", *, foreign: bool) -> list[Any]:
         or pa.types.is_integer(column.type)
         or pa.types.is_floating(column.type)
     )
-    return values if as_is and not foreign else [_cell(value, foreign=foreign) for value in values]
+    return values if as_is else [_cell(value) for value in values]
 
 
-def _cell(value: Any, *, foreign: bool = False) -> str | None:
+def _cell(value: Any) -> str | None:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
-    text = as_text(value)
-    return harmless(text) if text and foreign else text
+    return as_text(value)
 
 
-def harmless(text: str) -> str:
-    """A cell's text so that no spreadsheet runs it as a formula."""
-    return f"'{text}" if text.startswith(_FORMULA) else text
+def csv_text(records: Iterable[Iterable[Any]]) -> str:
+    """Records as CSV with line feeds at the ends of lines."""
+    lines = _Lines()
+    # Python quotes a carriage return in a cell only where it is part of the line's end (before 3.13).
+    csv.writer(lines, lineterminator="\r\n").writerows(records)
+    return "".join(lines.written)
 
 
-def _csv(records: Iterable[Iterable[Any]]) -> str:
-    sink = io.StringIO(newline="")
-    csv.writer(sink, lineterminator="\n").writerows(records)
-    return sink.getvalue()
+class _Lines:
+    """What the csv module writes to, a line at a time."""
+
+    def __init__(self) -> None:
+        self.written: list[str] = []
+
+    def write(self, line: str) -> None:
+        self.written.append(line.removesuffix("\r\n") + "\n")

@@ -1,20 +1,45 @@
-"""Parquet bytes to a table of JSON values. Knows nothing of what the columns mean."""
+"""Parquet bytes to a table of typed cells. Knows nothing of what the columns mean.
+
+Parquet packs well: 10 kB can hold 100 million rows of one value. What it says of itself is bounded before anything is decoded,
+and what comes out is counted batch by batch, since what a file says need not be so.
+"""
 
 import re
+from collections.abc import Collection, Iterator
+from typing import TYPE_CHECKING, Any
 
-from sora_pipeline.manifest.json_values import json_value
+from sora_pipeline.manifest.bounds import (
+    MAX_CELLS,
+    MAX_COLUMNS,
+    MAX_ROWS,
+    require_at_most,
+    require_bytes,
+)
 from sora_pipeline.manifest.problems import ManifestError
 from sora_pipeline.manifest.table import Record, Table, is_blank
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
 MAGIC = b"PAR1"
 _PANDAS_INDEX = re.compile(r"__index_level_\d+__")
+_MAX_FOOTER_BYTES = 16 * 2**20
+_MAX_DEPTH = 8
+"""Lists and records within each other."""
+_BATCH_ROWS = 4096
 
 
-def parse_parquet(uri: str, content: bytes) -> Table:
-    """Read every column; what JSON has no word for becomes text (see ``json_value``).
+def parse_parquet(uri: str, content: bytes, unneeded: Collection[str] = ()) -> Table:
+    """Read the columns.
+
+    Args:
+        uri: The file.
+        content: Its bytes.
+        unneeded: Names of columns whose cells are of no interest: they come as None, and are not decoded.
 
     Raises:
-        ManifestError: the bytes are not Parquet, or hold values that nothing can be made of.
+        ManifestError: the bytes are not Parquet, are damaged, or hold more than is allowed.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -23,15 +48,132 @@ def parse_parquet(uri: str, content: bytes) -> Table:
         raise ManifestError(
             uri, "this is not a Parquet file. Only CSV in UTF-8, Parquet and .xlsx files can be read."
         )
+    if content.endswith(MAGIC) and int.from_bytes(content[-8:-4], "little") > _MAX_FOOTER_BYTES:
+        raise ManifestError(uri, "its footer is too large. Write it with fewer columns and row groups.")
     try:
-        table = pq.ParquetFile(pa.BufferReader(content)).read()
-        kept = [i for i, name in enumerate(table.column_names) if not _PANDAS_INDEX.fullmatch(name)]
-        columns = [[json_value(value) for value in table.column(i).to_pylist()] for i in kept]
+        file = pq.ParquetFile(pa.BufferReader(content), read_dictionary=_texts(content))
+        _require_small(uri, file)
+        names = [name.strip() for name in file.schema_arrow.names]
+        needed = [
+            index
+            for index, name in enumerate(names)
+            if not _PANDAS_INDEX.fullmatch(name) and name not in unneeded
+        ]
+        rows = list(_rows(uri, file, needed))
+    except ManifestError:
+        raise
     except Exception as error:  # damaged files raise whatever the decoder stumbles over
         reason = f"the Parquet file cannot be read ({error}). It may be damaged; write it again."
         raise ManifestError(uri, reason) from error
-    rows = enumerate(zip(*columns, strict=True), start=1)
-    return Table(
-        tuple(table.column_names[i].strip() for i in kept),
-        [Record(number, cells) for number, cells in rows if not all(map(is_blank, cells))],
+    kept = [index for index, name in enumerate(names) if not _PANDAS_INDEX.fullmatch(name)]
+    place = {index: number for number, index in enumerate(needed)}
+    records = (
+        Record(number, tuple(cells[place[index]] if index in place else None for index in kept))
+        for number, cells in enumerate(rows, start=1)
+        if not all(map(is_blank, cells))
     )
+    return Table(tuple(names[index] for index in kept), list(records))
+
+
+def _texts(content: bytes) -> list[str]:
+    """Columns of texts and bytes: as dictionaries, a value that all rows share is one value."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    schema = pq.ParquetFile(pa.BufferReader(content)).schema
+    columns = (schema.column(index) for index in range(len(schema)))
+    return [column.path for column in columns if column.physical_type == "BYTE_ARRAY"]
+
+
+def _require_small(uri: str, file: "pq.ParquetFile") -> None:
+    metadata, schema = file.metadata, file.schema
+    require_at_most(uri, MAX_COLUMNS, metadata.num_columns, "columns")
+    require_at_most(uri, MAX_ROWS, metadata.num_rows, "rows")
+    deepest = max((schema.column(index).path.count(".") for index in range(len(schema))), default=0)
+    if deepest > 2 * _MAX_DEPTH:
+        raise ManifestError(
+            uri, f"a column holds lists in lists; up to {_MAX_DEPTH} are allowed. Write it as JSON text."
+        )
+    values = unpacked = 0
+    for group_index in range(metadata.num_row_groups):
+        group = metadata.row_group(group_index)
+        for index in range(group.num_columns):
+            chunk, column = group.column(index), schema.column(index)
+            width = column.length or 0 if column.physical_type == "FIXED_LEN_BYTE_ARRAY" else 0
+            values += chunk.num_values
+            unpacked += max(chunk.total_uncompressed_size, chunk.num_values * width)
+    require_at_most(uri, MAX_CELLS, values, "cells")
+    require_bytes(uri, unpacked, "its content unpacks to")
+
+
+def _rows(uri: str, file: "pq.ParquetFile", needed: list[int]) -> Iterator[tuple[Any, ...]]:
+    names = file.schema_arrow.names
+    distinct = len(set(names)) == len(names)
+    columns = [names[index] for index in needed] if distinct else None
+    unpacked = cells = 0
+    # Threads would decode other row groups ahead of what is counted.
+    for batch in file.iter_batches(_BATCH_ROWS, columns=columns, use_threads=False):
+        arrays = [batch.column(name) for name in columns] if columns else [batch.column(i) for i in needed]
+        unpacked += sum(map(_bytes_of, arrays))
+        cells += sum(map(_cells_of, arrays))
+        require_bytes(uri, unpacked, "its content unpacks to")
+        require_at_most(uri, MAX_CELLS, cells, "cells")
+        values = [_values(array) for array in arrays]
+        yield from zip(*values, strict=True) if values else (() for _ in range(batch.num_rows))
+
+
+def _bytes_of(array: Any) -> int:
+    """What an Arrow array's values take without a dictionary."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    kind = array.type
+    if pa.types.is_dictionary(kind):
+        lengths = pc.binary_length(array.dictionary).take(array.indices)
+        return int(pc.sum(lengths).as_py() or 0)
+    if pa.types.is_struct(kind):
+        return sum(map(_bytes_of, array.flatten()))
+    if _is_list(kind):
+        return _bytes_of(array.flatten())
+    if pa.types.is_map(kind):
+        return _bytes_of(array.keys) + _bytes_of(array.items)
+    return int(array.nbytes)
+
+
+def _cells_of(array: Any) -> int:
+    """How many values an Arrow array holds, those inside of its values counted as well."""
+    import pyarrow as pa
+
+    if pa.types.is_struct(array.type):
+        return len(array) + sum(map(_cells_of, array.flatten()))
+    if _is_list(array.type):
+        return len(array) + _cells_of(array.flatten())
+    if pa.types.is_map(array.type):
+        return len(array) + _cells_of(array.keys) + _cells_of(array.items)
+    return len(array)
+
+
+def _is_list(kind: "pa.DataType") -> bool:
+    import pyarrow as pa
+
+    return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+
+
+def _values(array: Any) -> list[Any]:
+    """An Arrow array's values; texts that are no UTF-8 as the bytes they are, so that they are a problem of their rows only."""
+    import pyarrow as pa
+
+    try:
+        return list(array.to_pylist())
+    except UnicodeDecodeError:
+        if not (pa.types.is_string(array.type) or pa.types.is_dictionary(array.type)):
+            raise
+        plain = array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
+        return [_text(value) for value in plain.cast(pa.binary()).to_pylist()]
+
+
+def _text(value: bytes | None) -> str | bytes | None:
+    try:
+        return None if value is None else value.decode()
+    except UnicodeDecodeError:
+        return value

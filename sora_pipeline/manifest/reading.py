@@ -4,15 +4,25 @@ import difflib
 import hashlib
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
-from sora_pipeline.manifest.columns import INPUT_COLUMNS, OUTPUT_COLUMNS, REPORT_COLUMNS
+from sora_pipeline.manifest.bounds import MAX_BYTES, MAX_COLUMNS, MAX_NAME_CHARS, MAX_ROWS, require_at_most
+from sora_pipeline.manifest.columns import (
+    ESCAPED,
+    INPUT_COLUMNS,
+    OUTPUT_COLUMNS,
+    REPORT_COLUMNS,
+    TEXT_COLUMNS,
+)
 from sora_pipeline.manifest.csv_format import parse_csv
 from sora_pipeline.manifest.excel_format import parse_excel
+from sora_pipeline.manifest.formulas import unescape
+from sora_pipeline.manifest.json_values import json_value, kind_of
 from sora_pipeline.manifest.parquet_format import MAGIC, parse_parquet
-from sora_pipeline.manifest.problems import ManifestError, either
-from sora_pipeline.manifest.table import Table, is_blank
+from sora_pipeline.manifest.problems import ManifestError, either, shown
+from sora_pipeline.manifest.table import NotText, Record, Table, is_blank
 from sora_pipeline.manifest.uris import extension, read_bytes, split_sheet
 from sora_pipeline.uris import Uri, absolute_uri, is_incomplete
 
@@ -29,12 +39,15 @@ class RawRow:
     Attributes:
         number: The first row below the header is 1.
         values: JSON values by column; strings where the file is CSV.
+        not_text: What stands in columns of texts and is none; there ``values`` has a blank, since written into a CSV it would be
+            text when it is read again.
         surplus: Cells beyond the last column, usually the rest of a text whose commas were not quoted.
     """
 
     number: int
     values: Mapping[str, Any]
     surplus: tuple[str, ...] = ()
+    not_text: Mapping[str, NotText] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +98,12 @@ def read_manifest(uri: str) -> ManifestFile:
     if is_incomplete(file):
         reason = "this is an address as it is shown, without its query or fragment. Give the whole address."
         raise ManifestError(uri, reason)
-    content = read_bytes(file)
+    content = read_bytes(file, MAX_BYTES)
     if not content.strip():
         raise ManifestError(uri, "the file is empty. It needs a header line with a prompt column, and rows.")
-    table = _parse(uri, extension(file), sheet, content)
+    table = unescape(_parse(uri, extension(file), sheet, content))
+    require_at_most(uri, MAX_COLUMNS, len(table.names), "columns")
+    require_at_most(uri, MAX_ROWS, len(table.rows), "rows")
     _check_names(uri, table.names)
     kept = [(i, name) for i, name in enumerate(table.names) if name and name not in REPORT_COLUMNS]
     return ManifestFile(
@@ -96,7 +111,7 @@ def read_manifest(uri: str) -> ManifestFile:
         sha256=hashlib.sha256(content).hexdigest(),
         rows=_raw_rows(uri, table, kept),
         columns=tuple(name for _, name in kept),
-        ignored_columns=tuple(name for name in table.names if name in REPORT_COLUMNS),
+        ignored_columns=tuple(name for name in table.names if name in REPORT_COLUMNS - {ESCAPED}),
         productions=_productions(table),
     )
 
@@ -113,16 +128,32 @@ def _parse(uri: str, kind: str, sheet: str | None, content: bytes) -> Table:
     if kind == ".xlsx":
         return parse_excel(uri, content, sheet)
     if content.startswith(MAGIC) or kind in (".parquet", ".pq"):
-        return parse_parquet(uri, content)
+        return parse_parquet(uri, content, REPORT_COLUMNS - {"production", ESCAPED})
     return parse_csv(uri, content)
 
 
 def _raw_rows(uri: str, table: Table, kept: list[tuple[int, str]]) -> list[RawRow]:
     if not table.rows:
         raise ManifestError(uri, "the file has columns but no rows. Write one row for each clip.")
-    return [
-        RawRow(number, {name: cells[i] for i, name in kept}, surplus) for number, cells, surplus in table.rows
-    ]
+    return [_raw_row(row, kept) for row in table.rows]
+
+
+def _raw_row(row: Record, kept: list[tuple[int, str]]) -> RawRow:
+    values = {name: row.cells[i] for i, name in kept}
+    typed = {name: value for name, value in values.items() if type(value) is not str}
+    if not typed:
+        return RawRow(row.number, values, row.surplus)
+    not_text = {
+        name: NotText(kind_of(value), str(json_value(value)))
+        for name, value in typed.items()
+        if name in TEXT_COLUMNS and not is_blank(value) and not (name == "clip_id" and _is_number(value))
+    }
+    values |= {name: None if name in not_text else json_value(value) for name, value in typed.items()}
+    return RawRow(row.number, values, row.surplus, not_text)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float | Decimal) and not isinstance(value, bool)
 
 
 def _check_names(uri: str, names: tuple[str, ...]) -> None:
@@ -133,6 +164,12 @@ def _check_names(uri: str, names: tuple[str, ...]) -> None:
     if "prompt" not in names:
         raise ManifestError(uri, _no_prompt(names))
     for name in names:
+        if len(name) > MAX_NAME_CHARS or "\0" in name:
+            reason = (
+                f'the column "{shown(name)}" has a name of {len(name)} characters, or a NUL in it. Up to {MAX_NAME_CHARS} '
+                f"characters other than NUL are allowed; rename it."
+            )
+            raise ManifestError(uri, reason)
         # A column "Duration" that is silently carried along would have every clip made, and paid, at the default.
         meant = name.lower()
         if name != meant and meant in (*INPUT_COLUMNS, *OUTPUT_COLUMNS):

@@ -3,6 +3,7 @@
 What a model can make comes in as a parameter; whether an image is any good is asked of somebody else.
 """
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ from pydantic import ValidationError
 
 from sora_pipeline.clip import Size
 from sora_pipeline.manifest import cells
+from sora_pipeline.manifest.bounds import MAX_CELL_CHARS
 from sora_pipeline.manifest.cells import CellFault
 from sora_pipeline.manifest.ids import derived_id, take_id
 from sora_pipeline.manifest.limits import DEFAULT_DURATION, DEFAULT_SIZE, MAX_TAKES, RowRules
@@ -52,16 +54,19 @@ class CheckedRow:
 
 def check_row(raw: RawRow, rules: RowRules) -> CheckedRow:
     """Check one row and find its id."""
-    values = {name: raw.values.get(name) for name in ParsedRow.model_fields}
+    values = {name: raw.not_text.get(name, raw.values.get(name)) for name in ParsedRow.model_fields}
+    unfit = [(name, value, *fault) for name, value in raw.values.items() if (fault := _unfit(value))]
     try:
         parsed = ParsedRow.model_validate(values, context=rules)
     except ValidationError as error:
-        faults = [(str(fault["loc"][0]), fault["input"], fault["ctx"]) for fault in error.errors()]
-        return _rejected(
-            raw, rules, [(column, value, ctx["fault"], ctx["allowed"]) for column, value, ctx in faults]
-        )
-    if raw.surplus:
-        return _rejected(raw, rules, [])
+        faults = [
+            (str(fault["loc"][0]), fault["input"], fault["ctx"]["fault"], fault["ctx"]["allowed"])
+            for fault in error.errors()
+        ]
+        known = {column for column, *_ in faults}
+        return _rejected(raw, rules, faults + [fault for fault in unfit if fault[0] not in known])
+    if raw.surplus or unfit:
+        return _rejected(raw, rules, unfit)
     given = parsed.clip_id
     clip_id = given or derived_id(
         prompt=parsed.prompt,
@@ -72,6 +77,17 @@ def check_row(raw: RawRow, rules: RowRules) -> CheckedRow:
     )
     image = (parsed.image, parsed.size) if parsed.image else None
     return CheckedRow(raw, clip_id, given is not None, parsed.takes, image, parsed)
+
+
+def _unfit(value: Any) -> tuple[str, str] | None:
+    """What is wrong with a cell of whichever column, and what is allowed."""
+    if type(value) in (list, dict):
+        value = json.dumps(value, ensure_ascii=False).replace("\\u0000", "\0")
+    if type(value) is not str:
+        return None
+    if len(value) > MAX_CELL_CHARS:
+        return f"has {len(value):,} characters", f"up to {MAX_CELL_CHARS:,} characters"
+    return ("holds a NUL character", "text without NUL") if "\0" in value else None
 
 
 def _rejected(raw: RawRow, rules: RowRules, faults: list[tuple[str, Any, str, str]]) -> CheckedRow:

@@ -4,8 +4,24 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 
+@dataclass(frozen=True, slots=True)
+class NotText:
+    """What stands in a cell that should hold text.
+
+    Attributes:
+        kind: What it is: ``a date``.
+        shown: Its value, as people read it.
+    """
+
+    kind: str
+    shown: str
+
+    def __str__(self) -> str:
+        return self.shown
+
+
 class Record(NamedTuple):
-    """One row: its number (the first below the header is 1), its cells, and cells beyond the last column."""
+    """One row: its number (the first below the header is 1), its cells as the file types them, and cells beyond the last column."""
 
     number: int
     cells: tuple[Any, ...]

@@ -5,6 +5,7 @@ import posixpath
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
+from sora_pipeline.manifest.bounds import require_bytes
 from sora_pipeline.manifest.problems import ManifestError
 from sora_pipeline.uris import absolute_uri, is_http, is_uri
 
@@ -40,19 +41,30 @@ def extension(uri: str) -> str:
     return posixpath.splitext(file_name(uri))[1].lower()
 
 
-def read_bytes(uri: str) -> bytes:
+def read_bytes(uri: str, most: int) -> bytes:
     """Read a whole file from a path or any URI that fsspec knows.
 
+    Args:
+        uri: The file.
+        most: How many bytes it may have; no more is read.
+
     Raises:
-        ManifestError: it cannot be read, whatever the reason.
+        ManifestError: it is larger, or cannot be read, whatever the reason.
     """
+    content = _read_bytes(uri, most + 1)
+    require_bytes(uri, len(content), "it has")
+    return content
+
+
+def _read_bytes(uri: str, most: int) -> bytes:
     try:
         if not is_uri(uri):
-            return Path(uri).read_bytes()
+            with Path(uri).open("rb") as file:
+                return file.read(most)
         import fsspec
 
         with fsspec.open(uri, "rb") as stream:
-            return bytes(stream.read())
+            return bytes(stream.read(most))
     except FileNotFoundError:
         raise ManifestError(uri, "there is no such file. Check the path or URI of the manifest.") from None
     except IsADirectoryError:

@@ -1,7 +1,11 @@
+import csv
+import datetime as dt
 import threading
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import openpyxl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -145,3 +149,100 @@ def test_an_image_is_checked_once_per_size_and_several_at_a_time(manifest: Write
 def test_an_image_is_checked_even_where_the_row_has_other_problems(manifest: WriteCsv) -> None:
     snapshot = load(manifest({"prompt": "a", "duration": "5", "image": "missing.png"}))
     assert [problem.column for problem in snapshot.problems] == ["duration", "image"]
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        (dt.datetime(2026, 1, 2, 3, tzinfo=dt.UTC), "a date and time"),
+        (dt.date(2026, 1, 2), "a date"),
+        (dt.time(3, 4), "a time of day"),
+        (dt.timedelta(seconds=4), "a length of time"),
+        (b"a cat", "bytes"),
+        (Decimal("1.50"), "a number"),
+        (7, "a number"),
+        (0.5, "a number"),
+        (True, "a truth value"),
+        (["a cat"], "a list"),
+        ({"text": "a cat"}, "a record"),
+    ],
+)
+@pytest.mark.parametrize("column", ["prompt", "image", "model", "size"])
+def test_what_is_no_text_is_a_problem_of_its_row_and_the_others_go_on(
+    tmp_path: Path, column: str, value: Any, kind: str
+) -> None:
+    """Else a column of dates, taken for the prompts by a slip, would be paid for row by row."""
+    others = {} if column == "prompt" else {"prompt": ["a cat", "a dog"]}
+    typed = pa.table({**others, column: pa.array([value, None]), "note": pa.array([value, None])})
+    pq.write_table(typed, tmp_path / "m.parquet")
+    snapshot = load(tmp_path / "m.parquet")
+    problems = [problem for problem in snapshot.problems if problem.row_number == 1]
+    assert [(problem.column, problem.fault) for problem in problems] == [(column, f"is {kind}, not text")]
+    assert problems[0].value
+    assert problems[0].allowed
+    assert snapshot.invalid[0].values[column] is None, "as text in failed.csv it would be taken"
+    assert snapshot.invalid[0].values["note"] is not None
+    assert [clip.prompt for clip in snapshot.clips] == ([] if column == "prompt" else ["a dog"])
+
+
+def test_a_date_in_a_workbook_is_no_prompt(tmp_path: Path) -> None:
+    book = openpyxl.Workbook()
+    sheet = book.worksheets[0]
+    for row in (["prompt", "day"], [dt.date(2026, 1, 2), dt.date(2026, 1, 2)], ["a cat", None]):
+        sheet.append(row)
+    book.save(tmp_path / "m.xlsx")
+    snapshot = load(tmp_path / "m.xlsx")
+    assert [problem.message for problem in snapshot.problems] == [
+        '"2026-01-02" is a date, not text; allowed: text of 1 to 200 characters'
+    ]
+    assert [clip.prompt for clip in snapshot.clips] == ["a cat"]
+
+
+def test_texts_that_are_no_utf_8_are_problems_of_their_rows(tmp_path: Path) -> None:
+    texts = pa.array([b"caf\xe9", b"caf\xc3\xa9"]).view(pa.string())
+    for prompts in (texts, texts.dictionary_encode()):
+        pq.write_table(pa.table({"prompt": prompts}), tmp_path / "m.parquet")
+        snapshot = load(tmp_path / "m.parquet")
+        assert [clip.prompt for clip in snapshot.clips] == ["café"]
+        assert [problem.fault for problem in snapshot.problems] == ["is bytes, not text"]
+
+
+@pytest.mark.parametrize("surplus", ["", "c,a dog,x,unquoted\n"])
+@pytest.mark.parametrize("column", ["prompt", "note", "image"])
+def test_a_cell_that_is_too_long_is_a_problem_of_its_row(tmp_path: Path, column: str, surplus: str) -> None:
+    cells = {"clip_id": "a", "prompt": "a cat", "note": "n", "image": "a.png", column: "x" * 200_000}
+    lines = [
+        ",".join(cells),
+        ",".join(cells.values()),
+        "b,a dog,n,b.png",
+        surplus and "c,a dog, x, c.png, surplus",
+    ]
+    (tmp_path / "m.csv").write_text("\n".join(lines))
+    snapshot = load(tmp_path / "m.csv")
+    assert [clip.clip_id for clip in snapshot.clips] == ["b"]
+    first = snapshot.problems[0]
+    assert (first.row_number, first.column, first.fault.replace(",", "")) == (
+        1,
+        column,
+        "has 200000 characters",
+    )
+    assert len(first.sentence("m.csv")) < 400
+
+
+@pytest.mark.parametrize("value", ["a\0b", ["a\0b"], {"x": "a\0b"}])
+def test_a_nul_in_any_cell_is_a_problem_of_its_row(tmp_path: Path, value: Any) -> None:
+    pq.write_table(
+        pa.table({"prompt": ["a cat", "a dog"], "note": pa.array([value, None])}), tmp_path / "m.parquet"
+    )
+    snapshot = load(tmp_path / "m.parquet")
+    assert [(problem.column, problem.fault) for problem in snapshot.problems] == [
+        ("note", "holds a NUL character")
+    ]
+    assert [clip.prompt for clip in snapshot.clips] == ["a dog"]
+
+
+def test_reading_long_cells_changes_no_limit_of_the_process(tmp_path: Path) -> None:
+    before = csv.field_size_limit()
+    (tmp_path / "m.csv").write_text(f"prompt,x\n{'x' * 200_000},1\nb,2,3\n")
+    load(tmp_path / "m.csv")
+    assert csv.field_size_limit() == before

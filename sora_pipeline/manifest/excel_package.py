@@ -1,0 +1,236 @@
+"""What is inside a workbook: a zip file of XML, looked through before a reader that trusts it unpacks it.
+
+A few kB can declare 17 billion cells (one in each corner of a sheet), or name one long text a million times.
+"""
+
+import io
+import re
+import zipfile
+from dataclasses import dataclass, field
+from xml.etree import ElementTree as ET
+from xml.parsers import expat
+
+from sora_pipeline.manifest.bounds import (
+    MAX_CELLS,
+    MAX_COLUMNS,
+    MAX_ROWS,
+    require_at_most,
+    require_bytes,
+)
+from sora_pipeline.manifest.problems import ManifestError, either
+
+_WORKBOOK, _RELATIONS, _TEXTS = "xl/workbook.xml", "xl/_rels/workbook.xml.rels", "xl/sharedStrings.xml"
+_PARTS = ("[Content_Types].xml", "_rels/.rels", _WORKBOOK, _RELATIONS, _TEXTS, "xl/styles.xml")
+_MAX_INDEX_BYTES = 16 * 2**20
+_PLACE = re.compile(r"([A-Z]{1,3})([0-9]{1,7})")
+_SHOWN_CHARS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """One sheet of a workbook.
+
+    Attributes:
+        name: Its name.
+        workbook: A workbook of that sheet alone, not compressed.
+        lost: Cells with an error, or with a formula that has no result, by name.
+    """
+
+    name: str
+    workbook: bytes
+    lost: list[str]
+
+
+def sheet_of(uri: str, content: bytes, name: str | None) -> Sheet:
+    """Look through one sheet of a workbook.
+
+    What is returned is packed anew, since a zip file may unpack to more than its directory says, and a reader may take another
+    part of it for the sheet than was looked through.
+
+    Args:
+        uri: The workbook.
+        content: Its bytes.
+        name: The sheet's name; None: the first.
+
+    Raises:
+        ManifestError: there is no such sheet, or it has more rows, columns, cells or text than is allowed.
+        Exception: whatever a damaged workbook makes the parsers stumble over.
+    """
+    with zipfile.ZipFile(io.BytesIO(content)) as workbook:
+        name, part = _find(uri, workbook, name)
+        wanted = {each.lower() for each in (*_PARTS, part)}  # some programs write xl/SharedStrings.xml
+        parts = {info.filename: info for info in workbook.infolist() if info.filename.lower() in wanted}
+        if len({each.lower() for each in parts}) < len(parts):
+            raise ValueError("two of its parts share a name")
+        require_bytes(uri, sum(info.file_size for info in parts.values()), "its content unpacks to")
+        unpacked = {each: workbook.read(info) for each, info in parts.items()}
+    texts = _SharedTexts()
+    for each in unpacked:
+        if each.lower() == _TEXTS.lower():
+            texts.read(unpacked[each])
+    cells = _Cells(texts.lengths)
+    cells.read(unpacked[part])
+    require_at_most(uri, MAX_ROWS, cells.rows - 1, "rows, blank ones included")
+    require_at_most(uri, MAX_COLUMNS, cells.columns, "columns, blank ones included")
+    require_at_most(uri, MAX_CELLS, cells.rows * cells.columns, "cells, blank ones included")
+    require_bytes(uri, cells.text_chars, "its texts take")
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as repacked:
+        for each, xml in unpacked.items():
+            repacked.writestr(each, xml)
+    return Sheet(name, out.getvalue(), cells.lost)
+
+
+def _find(uri: str, workbook: zipfile.ZipFile, name: str | None) -> tuple[str, str]:
+    """The name of a sheet, and the file of the workbook that holds it."""
+    sheets = [element for element in _elements(uri, workbook, _WORKBOOK) if _local(element.tag) == "sheet"]
+    names = [element.get("name", "") for element in sheets]
+    if name is not None and name not in names:
+        listed = either([f'"{each}"' for each in names])
+        raise ManifestError(
+            uri, f'there is no sheet "{name}" in this workbook. Name one that it has: {listed}.'
+        )
+    wanted = sheets[0 if name is None else names.index(name)]
+    relation = next(value for key, value in wanted.items() if _local(key) == "id")
+    for element in _elements(uri, workbook, _RELATIONS):
+        if element.get("Id") == relation:
+            target = element.get("Target", "")
+            part = target.removeprefix("/") if target.startswith("/") else f"xl/{target}"
+            return wanted.get("name", ""), part
+    raise KeyError(relation)
+
+
+def _elements(uri: str, workbook: zipfile.ZipFile, part: str) -> list[ET.Element]:
+    info = workbook.getinfo(part)
+    if info.file_size > _MAX_INDEX_BYTES:
+        raise ManifestError(uri, f"{part} in it is too large. Write a workbook with fewer sheets and names.")
+    return list(ET.fromstring(workbook.read(info)).iter())  # noqa: S314 - expat bounds entities
+
+
+def _local(tag: str) -> str:
+    return tag.rpartition("}")[2].rpartition(":")[2]
+
+
+class _XmlReader:
+    """Goes through XML element by element. Document types are refused: what they define could grow without end."""
+
+    def read(self, xml: bytes) -> None:
+        """Go through a whole document.
+
+        Raises:
+            expat.ExpatError: it is damaged.
+            ValueError: it declares a document type.
+        """
+        parser = expat.ParserCreate()
+        parser.StartElementHandler = self.start
+        parser.EndElementHandler = self.end
+        parser.CharacterDataHandler = self.characters
+        parser.StartDoctypeDeclHandler = self._refuse
+        parser.buffer_text = True
+        parser.Parse(xml, True)
+
+    def start(self, tag: str, attributes: dict[str, str]) -> None:
+        """An element begins."""
+
+    def end(self, tag: str) -> None:
+        """An element ends."""
+
+    def characters(self, text: str) -> None:
+        """Text inside of elements."""
+
+    def _refuse(self, *_: object) -> None:
+        raise ValueError("it declares a document type")
+
+
+class _SharedTexts(_XmlReader):
+    """How long the texts are that cells name by their number."""
+
+    def __init__(self) -> None:
+        self.lengths: list[int] = []
+
+    def start(self, tag: str, attributes: dict[str, str]) -> None:
+        if _local(tag) == "si":
+            self.lengths.append(0)
+
+    def characters(self, text: str) -> None:
+        if self.lengths:
+            self.lengths[-1] += len(text)
+
+
+@dataclass
+class _Cells(_XmlReader):
+    """How far the cells of a sheet reach, and what they hold together.
+
+    Attributes:
+        lengths: Of the shared texts.
+        rows: The number of the last row with a cell that has something in it.
+        columns: That of the last column.
+        text_chars: Characters of all cells, shared texts as often as they are named.
+        lost: Names of the cells that have no result.
+    """
+
+    lengths: list[int]
+    rows: int = 0
+    columns: int = 0
+    text_chars: int = 0
+    lost: list[str] = field(default_factory=list)
+    _row: int = 0
+    _column: int = 0
+    _cell: dict[str, str] = field(default_factory=dict)
+    _chars: int = 0
+    _shown: str = ""
+    _formula: bool = False
+    _filled: bool = False
+    _inside: str = ""
+
+    def start(self, tag: str, attributes: dict[str, str]) -> None:
+        name = _local(tag)
+        if name == "row":
+            number = attributes.get("r", "")
+            self._row = int(number) if number.isdecimal() else self._row + 1
+            self._column = 0
+        elif name == "c":
+            self._begin_cell(attributes)
+        else:
+            self._filled = True
+            self._formula |= name == "f"
+        self._inside = name
+
+    def _begin_cell(self, attributes: dict[str, str]) -> None:
+        place = _PLACE.fullmatch(attributes.get("r", ""))
+        if place is None:
+            self._column += 1
+        else:
+            self._row, self._column = int(place[2]), _column_number(place[1])
+        self._cell, self._chars, self._shown = attributes, 0, ""
+        self._formula = self._filled = False
+
+    def characters(self, text: str) -> None:
+        if self._inside in ("v", "t"):
+            self._chars += len(text)
+            if len(self._shown) < _SHOWN_CHARS:
+                self._shown += text[:_SHOWN_CHARS]
+
+    def end(self, tag: str) -> None:
+        self._inside = ""
+        if _local(tag) != "c":
+            return
+        kind = self._cell.get("t", "n")
+        # calamine gives blanks for these, and a blank duration is paid for at the default. A text may be empty.
+        if (kind == "e" or (kind == "n" and self._formula and not self._chars)) and "r" in self._cell:
+            self.lost.append(self._cell["r"])
+        if not self._filled:  # an empty cell that has a format; with an empty text in it, calamine counts it
+            return
+        self.rows, self.columns = max(self.rows, self._row), max(self.columns, self._column)
+        self.text_chars += self._chars
+        if kind == "s" and self._shown.strip().isdecimal():
+            index = int(self._shown)
+            self.text_chars += self.lengths[index] if index < len(self.lengths) else 0
+
+
+def _column_number(letters: str) -> int:
+    """3 for ``C``, 27 for ``AA``."""
+    number = 0
+    for letter in letters:
+        number = number * 26 + ord(letter) - ord("A") + 1
+    return number
