@@ -92,7 +92,11 @@ def _image_problems(row: CheckedRow, image: Wanted | None, finding: ImageFinding
     uri, size = image
     written = uri.shown if uri.has_secret else row.image[0]
     allowed = f"{IMAGE_RULE} of a picture that can begin a {size} video"
-    return [RowProblem(row.raw.number, "image", shown(written), finding.problem, allowed, row.clip_id, finding.passing)]
+    return [
+        RowProblem(
+            row.raw.number, "image", shown(written), finding.problem, allowed, row.clip_id, finding.passing
+        )
+    ]
 
 
 def _without_secrets(values: Mapping[str, Any], image: Wanted | None) -> Mapping[str, Any]:
