@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from sora_pipeline.manifest.excel_package import sheet_of
 from sora_pipeline.manifest.json_values import json_value
-from sora_pipeline.manifest.problems import ManifestError
+from sora_pipeline.manifest.problems import ManifestError, brief
 from sora_pipeline.manifest.table import Record, Table, is_blank
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def _read(uri: str, content: bytes, sheet: str | None) -> "tuple[pd.DataFrame, l
     except ManifestError:
         raise
     except Exception as error:  # damaged workbooks raise whatever the decoder stumbles over
-        reason = f"the workbook cannot be read ({error}). It may be damaged; save it again."
+        reason = f"the workbook cannot be read ({brief(error)}). It may be damaged; save it again."
         raise ManifestError(uri, reason) from error
 
 

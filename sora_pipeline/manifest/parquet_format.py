@@ -15,7 +15,8 @@ from sora_pipeline.manifest.bounds import (
     require_at_most,
     require_bytes,
 )
-from sora_pipeline.manifest.problems import ManifestError
+from sora_pipeline.manifest.parquet_footer import MAX_FOOTER_BYTES, Footer, footer_bytes, read_footer
+from sora_pipeline.manifest.problems import ManifestError, brief
 from sora_pipeline.manifest.table import Record, Table, is_blank
 
 if TYPE_CHECKING:
@@ -24,9 +25,10 @@ if TYPE_CHECKING:
 
 MAGIC = b"PAR1"
 _PANDAS_INDEX = re.compile(r"__index_level_\d+__")
-_MAX_FOOTER_BYTES = 16 * 2**20
 _MAX_DEPTH = 8
 """Lists and records within each other."""
+_LEVELS = 2
+"""A list is two levels of a schema."""
 _BATCH_ROWS = 4096
 
 
@@ -48,11 +50,11 @@ def parse_parquet(uri: str, content: bytes, unneeded: Collection[str] = ()) -> T
         raise ManifestError(
             uri, "this is not a Parquet file. Only CSV in UTF-8, Parquet and .xlsx files can be read."
         )
-    if content.endswith(MAGIC) and int.from_bytes(content[-8:-4], "little") > _MAX_FOOTER_BYTES:
+    if content.endswith(MAGIC) and footer_bytes(content) > MAX_FOOTER_BYTES:
         raise ManifestError(uri, "its footer is too large. Write it with fewer columns and row groups.")
     try:
+        _require_small(uri, read_footer(content))
         file = pq.ParquetFile(pa.BufferReader(content), read_dictionary=_texts(content))
-        _require_small(uri, file)
         names = [name.strip() for name in file.schema_arrow.names]
         needed = [
             index
@@ -63,7 +65,7 @@ def parse_parquet(uri: str, content: bytes, unneeded: Collection[str] = ()) -> T
     except ManifestError:
         raise
     except Exception as error:  # damaged files raise whatever the decoder stumbles over
-        reason = f"the Parquet file cannot be read ({error}). It may be damaged; write it again."
+        reason = f"the Parquet file cannot be read ({brief(error)}). It may be damaged; write it again."
         raise ManifestError(uri, reason) from error
     kept = [index for index, name in enumerate(names) if not _PANDAS_INDEX.fullmatch(name)]
     place = {index: number for number, index in enumerate(needed)}
@@ -85,25 +87,15 @@ def _texts(content: bytes) -> list[str]:
     return [column.path for column in columns if column.physical_type == "BYTE_ARRAY"]
 
 
-def _require_small(uri: str, file: "pq.ParquetFile") -> None:
-    metadata, schema = file.metadata, file.schema
-    require_at_most(uri, MAX_COLUMNS, metadata.num_columns, "columns")
-    require_at_most(uri, MAX_ROWS, metadata.num_rows, "rows")
-    deepest = max((schema.column(index).path.count(".") for index in range(len(schema))), default=0)
-    if deepest > 2 * _MAX_DEPTH:
+def _require_small(uri: str, footer: Footer) -> None:
+    require_at_most(uri, MAX_COLUMNS, footer.columns, "columns")
+    require_at_most(uri, MAX_ROWS, footer.rows, "rows")
+    if footer.depth > _LEVELS * _MAX_DEPTH:
         raise ManifestError(
             uri, f"a column holds lists in lists; up to {_MAX_DEPTH} are allowed. Write it as JSON text."
         )
-    values = unpacked = 0
-    for group_index in range(metadata.num_row_groups):
-        group = metadata.row_group(group_index)
-        for index in range(group.num_columns):
-            chunk, column = group.column(index), schema.column(index)
-            width = column.length or 0 if column.physical_type == "FIXED_LEN_BYTE_ARRAY" else 0
-            values += chunk.num_values
-            unpacked += max(chunk.total_uncompressed_size, chunk.num_values * width)
-    require_at_most(uri, MAX_CELLS, values, "cells")
-    require_bytes(uri, unpacked, "its content unpacks to")
+    require_at_most(uri, MAX_CELLS, footer.values, "cells")
+    require_bytes(uri, footer.unpacked_bytes, "its content unpacks to")
 
 
 def _rows(uri: str, file: "pq.ParquetFile", needed: list[int]) -> Iterator[tuple[Any, ...]]:

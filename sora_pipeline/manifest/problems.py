@@ -6,6 +6,7 @@ from sora_pipeline.errors import SoraPipelineError
 from sora_pipeline.uris import shown_uri, without_secrets
 
 SHOWN_CHARS = 80
+_ERROR_CHARS = 300
 
 
 class ManifestError(SoraPipelineError):
@@ -63,6 +64,12 @@ def shown(value: object) -> str | None:
     if not text:
         return None
     return text if len(text) <= SHOWN_CHARS else f"{text[: SHOWN_CHARS - 1]}…"
+
+
+def brief(error: Exception) -> str:
+    """What another library says of a damaged file: one line, not too long; some quote half of the file."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= _ERROR_CHARS else f"{text[: _ERROR_CHARS - 1]}…"
 
 
 def either(options: "list[str] | tuple[str, ...]") -> str:
