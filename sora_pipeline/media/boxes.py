@@ -1,11 +1,26 @@
-"""The outer structure of an MP4 file: a row of boxes, each with a length and a name. Reads headers only."""
+"""The outer structure of an MP4 file: a row of boxes, each with a length and a name. Decodes nothing.
+
+Sizes and counts are whatever the file says, so everything here takes time and memory by the file's length alone.
+"""
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 _C2PA = uuid.UUID("d8fec3d6-1b0e-483c-9297-5828877ec481").bytes
+MOST_BOXES = 20_000
+"""Boxes at top level that are walked; 12 s in fragments of one frame each, 120 a second, are 2,880."""
+MOST_TABLE_BYTES = 16 * 2**20
+"""Bytes of tables that are looked into; those of 12 s are some tens of kilobytes, a cover picture included a few megabytes."""
+_DEEPEST = 16
+# Offset of the count in those boxes whose count, not their length, decides how much memory a demuxer takes.
+_SAMPLES = {b"stsz": 8, b"stz2": 8, b"trun": 4}
+_EDITS = {b"elst": 4}
+_CONTAINERS = frozenset(
+    {b"moov", b"trak", b"edts", b"mdia", b"minf", b"stbl", b"udta", b"meta", b"mvex", b"moof", b"traf"}
+)
 _KNOWN = frozenset(
     {b"ftyp", b"moov", b"mdat", b"moof", b"mfra", b"free", b"skip", b"uuid", b"meta", b"sidx", b"jumb"}
 )
@@ -46,11 +61,13 @@ def looks_like_mp4(head: bytes) -> bool:
 
 
 def top_level_boxes(path: Path) -> Iterator[Box]:
-    """Walk the boxes of a file to its end, or to the first that is nonsense."""
+    """Walk the boxes of a file to its end, to the first that is nonsense, or to one more than ``MOST_BOXES``."""
     end = path.stat().st_size
     with path.open("rb") as file:
         start = 0
-        while start + 8 <= end:
+        for _ in range(MOST_BOXES + 1):
+            if start + 8 > end:
+                return
             file.seek(start)
             head = file.read(32)
             size, kind, body = int.from_bytes(head[:4]), head[4:8], 8
@@ -63,3 +80,67 @@ def top_level_boxes(path: Path) -> Iterator[Box]:
             extended = head[body : body + 16] if kind == b"uuid" else b""
             yield Box(kind, start, size, extended, complete=start + size <= end)
             start += size
+
+
+@dataclass(slots=True)
+class Tables:
+    """What the tables of an MP4 promise, over all tracks.
+
+    Attributes:
+        samples: Frames of picture and parts of sound.
+        edits: Entries of edit lists, each of which may show every sample once more.
+        readable: False where they are compressed, nested without end, or far longer than those of any clip.
+    """
+
+    samples: int = 0
+    edits: int = 0
+    readable: bool = True
+
+    @property
+    def index_entries(self) -> int:
+        """The most entries that a demuxer makes of them, each some tens of bytes."""
+        return self.samples * max(1, self.edits)
+
+
+def tables(path: Path, boxes: Iterable[Box]) -> Tables:
+    """Count what the tables promise before anything makes an index of them: a kilobyte can promise millions of frames."""
+    found = Tables()
+    left = MOST_TABLE_BYTES
+    with path.open("rb") as file:
+        for box in boxes:
+            if box.kind not in _CONTAINERS | _SAMPLES.keys():
+                continue
+            file.seek(box.start)
+            content = file.read(min(box.size, left + 1))
+            left -= len(content)
+            if left < 0:
+                found.readable = False
+                break
+            _count(content, 0, len(content), 0, found)
+    return found
+
+
+def _count(content: bytes, start: int, end: int, depth: int, found: Tables) -> None:
+    """Walk boxes within boxes; bytes that are no boxes end the walk of the box that holds them."""
+    if depth > _DEEPEST:
+        found.readable = False
+        return
+    while start + 8 <= end:
+        size, kind, body = int.from_bytes(content[start : start + 4]), content[start + 4 : start + 8], start + 8
+        if size == 1:
+            size, body = int.from_bytes(content[body : body + 8]), body + 8
+        # As demuxers do: a box ends where the one around it ends.
+        stop = end if size == 0 else min(start + size, end)
+        if stop < body:
+            return
+        if kind in _SAMPLES:
+            at = body + _SAMPLES[kind]
+            found.samples += int.from_bytes(content[at : at + 4])
+        elif kind in _EDITS:
+            at = body + _EDITS[kind]
+            found.edits += int.from_bytes(content[at : at + 4])
+        elif kind == b"cmov":
+            found.readable = False
+        elif kind in _CONTAINERS:
+            _count(content, body + (4 if kind == b"meta" else 0), stop, depth + 1, found)
+        start = stop
