@@ -65,11 +65,13 @@ class OutputStore:
             )
         self._root: Path | None = None
         self._fs: Any = None  # fsspec's drivers are untyped
-        if "://" not in uri and "::" not in uri:
+        if "://" not in uri:
             self._root = Path(uri).expanduser().absolute()
             self.uri = str(self._root)
             return
         self.uri = uri.rstrip("/")
+        if "::" in uri:  # fsspec would write to a copy, or into an archive that is whole only when it is closed
+            raise StoreError(f"The output {self.uri} is behind another address (::).", "store_unknown")
         try:
             self._fs, path = url_to_fs(uri)
         except Exception as error:  # a driver may fail in any way while it is set up

@@ -1,6 +1,7 @@
 """Makes an image exactly as large as the clip it begins, because providers refuse any other size.
 
-Knows bytes and pixels; where the bytes come from is ``images``' business.
+Knows bytes and pixels; where the bytes come from is ``images``' business. How many pixels there are is known before any is decoded,
+and whoever decodes waits until there is memory for them.
 """
 
 import hashlib
@@ -8,18 +9,25 @@ import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from threading import Lock
 from typing import IO, TYPE_CHECKING
 
 from sora_pipeline.clip import Size
+from sora_pipeline.media.image_files import ImageParts, take_apart
 from sora_pipeline.media.images import ImageError
+from sora_pipeline.media.memory import DECODING
 from sora_pipeline.media.signature import format_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
     from PIL.ImageFile import ImageFile
 
-MAX_PIXELS = 64_000_000  # 8000x8000; decoded, that is 200 MB
+MAX_PIXELS = {"PNG": 64_000_000, "JPEG": 64_000_000, "WebP": 50_000_000}
+"""So many that each alone fits the memory for decoding; WebP takes twice as much of it as the others."""
 ALLOWED = "PNG, JPEG and WebP"
+_TILE = 1024  # pixels a side
+_PROFILES = Lock()
+"""Held while a colour profile is applied: LittleCMS takes as much memory for it as the profile says, so one at a time."""
 _MEDIA_TYPES = {"PNG": "image/png", "JPEG": "image/jpeg", "WebP": "image/webp"}
 
 
@@ -81,24 +89,27 @@ def fit_image(content: bytes, size: Size, fit: ImageFit, *, name: str = "the ima
     Raises:
         ImageError: not a readable PNG, JPEG or WebP, too many pixels, or another size where ``fit`` is ``error``.
     """
-    image_format, image = _open(content, name)
-    with image:
-        _decode(image, name)
-        orientation = _orientation(image, content, image_format)
-        done: list[str] = []
+    image_format = _format(content, name)
+    try:
+        parts = take_apart(content, image_format)
+    except ValueError as error:
+        raise ImageError(f"Image {name} is a damaged {image_format}: {error}.") from error
+    _require_few_pixels(parts.width, parts.height, image_format, name)
+    done: list[str] = []
+    with DECODING.reserve(parts.width * parts.height * parts.bytes_per_pixel):
+        picture = _decoded(parts, image_format, name, done)
         try:
-            picture = _plain(image, content, done)
-            if orientation != 1:
-                picture = _turned(picture, orientation)
+            if parts.orientation != 1:
+                picture = _instead(picture, _turned(picture, parts.orientation))
                 done.append("turned upright")
             original = Size(*picture.size)
             if original != size:
                 if fit is ImageFit.ERROR:
                     raise ImageError(_mismatch(name, original, size), code="image_size")
-                picture = _resized(picture, size, fit)
+                picture = _instead(picture, _resized(picture, size, fit))
                 done.append(f"{_VERBS[fit]} from {original}")
             fitted, media_type = (
-                _encoded(picture, image_format, image.info.get("icc_profile"))
+                _encoded(picture, image_format, parts.profile)
                 if done
                 else (content, _MEDIA_TYPES[image_format])
             )
@@ -124,68 +135,54 @@ def _mismatch(name: str, actual: Size, wanted: Size) -> str:
     return f"Image {name} is {actual}, but its clip is {wanted}, and providers accept no other size."
 
 
-def _open(content: bytes, name: str) -> tuple[str, "ImageFile"]:
+def _format(content: bytes, name: str) -> str:
+    if not content:
+        raise ImageError(f"Image {name} is empty (0 bytes); {ALLOWED} are allowed.")
+    image_format = format_of(content)
+    if image_format not in MAX_PIXELS:
+        what = "of an unknown format" if image_format == "unknown" else f"{image_format}"
+        raise ImageError(f"Image {name} is {what}; {ALLOWED} are allowed.")
+    return image_format
+
+
+def _require_few_pixels(width: int, height: int, image_format: str, name: str) -> None:
+    most = MAX_PIXELS[image_format]
+    if width * height > most:
+        raise ImageError(
+            f"Image {name} is {width}x{height}, {width * height / 1e6:.0f} million pixels; "
+            f"at most {most / 1e6:.0f} million are allowed in a {image_format}."
+        )
+
+
+def _decoded(parts: ImageParts, image_format: str, name: str, done: list[str]) -> "Image":
+    """The first picture as ``_plain`` makes it; what Pillow needed for it is given back."""
     # The classes themselves instead of Image.open: Image.open answers a decompression bomb with a warning that only
     # process-wide settings can silence, and takes a photo with an embedded preview for a format of its own (MPO).
     from PIL.JpegImagePlugin import JpegImageFile
     from PIL.PngImagePlugin import PngImageFile
     from PIL.WebPImagePlugin import WebPImageFile
 
-    if not content:
-        raise ImageError(f"Image {name} is empty (0 bytes); {ALLOWED} are allowed.")
-    image_format = format_of(content)
     classes: dict[str, Callable[[IO[bytes]], ImageFile]] = {
         "PNG": PngImageFile,
         "JPEG": JpegImageFile,
         "WebP": WebPImageFile,
     }
-    if image_format not in classes:
-        what = "of an unknown format" if image_format == "unknown" else f"{image_format}"
-        raise ImageError(f"Image {name} is {what}; {ALLOWED} are allowed.")
     try:
-        image = classes[image_format](io.BytesIO(content))
+        image = classes[image_format](io.BytesIO(parts.pixels))
     except Exception as error:  # damaged headers raise nearly anything
         raise ImageError(f"Image {name} is a damaged {image_format}: {error}.") from error
-    if image.width * image.height > MAX_PIXELS:
-        raise ImageError(
-            f"Image {name} is {image.width}x{image.height}, {image.width * image.height / 1e6:.0f} million pixels; "
-            f"at most {MAX_PIXELS / 1e6:.0f} million are allowed."
-        )
-    return image_format, image
-
-
-def _decode(image: "ImageFile", name: str) -> None:
-    try:
-        image.load()
-    except Exception as error:  # damaged data raise nearly anything
-        raise ImageError(f"Image {name} is damaged or cut off: {error}.") from error
-
-
-def _orientation(image: "ImageFile", content: bytes, image_format: str) -> int:
-    """The EXIF orientation, 1 to 8; 1 where there is none or it is nonsense."""
-    from PIL import Image
-
-    raw = _png_exif(content) if image_format == "PNG" else image.info.get("exif")
-    if not raw:
-        return 1
-    try:
-        exif = Image.Exif()
-        exif.load(raw)
-        orientation = exif.get(0x0112, 1)
-    except Exception:  # a camera's broken EXIF is no reason to refuse its picture
-        return 1
-    return orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1
-
-
-def _png_exif(content: bytes) -> bytes | None:
-    # A PNG may carry EXIF after the pixels, where Pillow sees it only once they are decoded.
-    at = 8
-    while at + 8 <= len(content):
-        length, kind = int.from_bytes(content[at : at + 4]), content[at + 4 : at + 8]
-        if kind == b"eXIf":
-            return content[at + 8 : at + 8 + length]
-        at += 12 + length
-    return None
+    with image:
+        if image.size != (parts.width, parts.height):
+            sizes = f"{parts.width}x{parts.height} and {image.width}x{image.height}"
+            raise ImageError(f"Image {name} is a damaged {image_format}: it says that it is {sizes}.")
+        try:
+            image.load()
+        except Exception as error:  # damaged data raise nearly anything
+            raise ImageError(f"Image {name} is damaged or cut off: {error}.") from error
+        try:
+            return _plain(image, parts.pixels, done)
+        except (OSError, ValueError, MemoryError) as error:
+            raise ImageError(f"Image {name} could not be converted: {error}.") from error
 
 
 def _turned(picture: "Image", orientation: int) -> "Image":
@@ -205,27 +202,54 @@ def _turned(picture: "Image", orientation: int) -> "Image":
 
 def _plain(image: "ImageFile", content: bytes, done: list[str]) -> "Image":
     """The first picture without transparency and with 8 bits a channel, in mode L, RGB or CMYK."""
-    from PIL import Image
-
-    picture: Image.Image = image
+    picture: Image = image
     if getattr(image, "is_animated", False):
         done.append("first frame taken")
     if picture.mode.startswith("I"):
-        picture = picture.convert("I").point(lambda value: value * (1 / 256)).convert("L")
+        picture = _instead(picture, _converted(picture, "L", _reduced_to_8_bits))
         done.append("reduced to 8 bits")
     elif image.format == "PNG" and content[24] == 16:  # Pillow has reduced it already
         done.append("reduced to 8 bits")
     if picture.has_transparency_data:
-        upper = picture.convert("RGBA")
-        ground = Image.new("RGBA", upper.size, (0, 0, 0, 255))
-        picture = Image.alpha_composite(ground, upper).convert("RGB")
+        picture = _instead(picture, _converted(picture, "RGB", _on_black))
         done.append("transparency laid on black")
     if picture.mode not in {"L", "RGB", "CMYK"}:
-        picture = picture.convert("L" if picture.mode == "1" else "RGB")
+        mode = "L" if picture.mode == "1" else "RGB"
+        picture = _instead(picture, _converted(picture, mode, lambda tile: tile.convert(mode)))
         done.append("converted to RGB")
     elif picture.mode != "RGB":
         done.append("converted to RGB")  # by _encoded, which has the colour profile
     return picture
+
+
+def _instead(picture: "Image", made_of_it: "Image") -> "Image":
+    """The second for the first, whose memory is given back now: Pillow's objects refer to each other."""
+    picture.close()
+    return made_of_it
+
+
+def _converted(picture: "Image", mode: str, convert: Callable[["Image"], "Image"]) -> "Image":
+    """A picture converted tile by tile, so that steps in between take memory for one tile only."""
+    from PIL import Image
+
+    converted = Image.new(mode, picture.size)
+    for top in range(0, picture.height, _TILE):
+        for left in range(0, picture.width, _TILE):
+            box = (left, top, min(left + _TILE, picture.width), min(top + _TILE, picture.height))
+            converted.paste(convert(picture.crop(box)), box)
+    return converted
+
+
+def _reduced_to_8_bits(tile: "Image") -> "Image":
+    return tile.convert("I").point(lambda value: value * (1 / 256)).convert("L")
+
+
+def _on_black(tile: "Image") -> "Image":
+    from PIL import Image
+
+    upper = tile.convert("RGBA")
+    ground = Image.new("RGBA", upper.size, (0, 0, 0, 255))
+    return Image.alpha_composite(ground, upper).convert("RGB")
 
 
 def _resized(picture: "Image", size: Size, fit: ImageFit) -> "Image":
@@ -260,14 +284,14 @@ def _srgb(picture: "Image", profile: bytes | None) -> "Image":
 
     if profile:
         try:
-            return _without_info(
-                ImageCms.profileToProfile(
+            with _PROFILES:
+                converted = ImageCms.profileToProfile(
                     picture,
                     ImageCms.ImageCmsProfile(io.BytesIO(profile)),
                     ImageCms.createProfile("sRGB"),
                     outputMode="RGB",
                 )
-            )
+            return _without_info(converted)
         except (ImageCms.PyCMSError, OSError, ValueError):
             pass  # a damaged profile, or one for another kind of colour than the pixels are
     return _without_info(picture.convert("RGB"))

@@ -6,7 +6,8 @@ from threading import Lock
 
 from sora_pipeline.clip import Size
 from sora_pipeline.media.fit import FittedImage, ImageFit, fit_image
-from sora_pipeline.media.images import MIB, ImageError, SocketFactory, display_name, read_image
+from sora_pipeline.media.images import ImageError, SocketFactory, display_name, image_file
+from sora_pipeline.media.memory import MIB
 
 _Key = tuple[str, Size, ImageFit]
 
@@ -59,8 +60,8 @@ class FittedImages:
     def _make(self, key: _Key, future: Future[FittedImage]) -> None:
         uri, size, fit = key
         try:
-            content = read_image(uri, socket_factory=self._socket_factory)
-            image = fit_image(content, size, fit, name=display_name(uri))
+            with image_file(uri, socket_factory=self._socket_factory) as content:
+                image = fit_image(content, size, fit, name=display_name(uri))
         except BaseException as error:
             if not isinstance(error, ImageError) or error.transient:
                 with self._lock:

@@ -1,20 +1,25 @@
 """Reading an image's bytes from wherever the manifest says they are. Does not look at the pixels."""
 
 import asyncio
+import io
 import socket
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import IO, Any, cast
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import fsspec
-from fsspec.core import url_to_fs
 
 from sora_pipeline.errors import SoraPipelineError
+from sora_pipeline.media.memory import MIB, MemoryBudget
+from sora_pipeline.schemes import is_web, open_uri, why_refused
 from sora_pipeline.uris import is_incomplete, shown_uri
 
-MIB = 2**20
+SMALL_BYTES = 4 * MIB
+"""Files up to this size are read by as many threads as there are."""
+LARGE_FILES = MemoryBudget(512 * MIB)
+"""Files beyond that, twice: once as they are, and once as what is decoded of them."""
 _HTTP_TIMEOUT_S = 120
 
 SocketFactory = Callable[[Any], socket.socket]
@@ -42,17 +47,26 @@ def display_name(uri: str) -> str:
 def read_image(
     uri: str, *, limit_bytes: int = 50 * MIB, socket_factory: SocketFactory | None = None
 ) -> bytes:
-    """Read an image file.
+    """The file of ``image_file``, for whom one more in memory does not matter."""
+    with image_file(uri, limit_bytes=limit_bytes, socket_factory=socket_factory) as content:
+        return content
+
+
+@contextmanager
+def image_file(
+    uri: str, *, limit_bytes: int = 50 * MIB, socket_factory: SocketFactory | None = None
+) -> Iterator[bytes]:
+    """Read an image file, and hold the memory that it takes while the body runs.
 
     Args:
-        uri: A local path, an http(s) URL, or any other URI that fsspec knows, such as ``s3://bucket/key``.
+        uri: A local path, an http(s) URL, or a URI of one of the schemes of ``schemes``, such as ``s3://bucket/key``.
         limit_bytes: The largest file accepted; reading stops there.
         socket_factory: Sees each address that an http(s) URL, and each redirect from it, leads to, and may refuse it, such
             as ``provider.addresses.public_only``. Through a proxy it is the proxy that decides what it reaches.
 
     Raises:
-        ImageError: it is not there, may not be read, is empty or larger than the limit, or the driver for its
-            protocol is not installed.
+        ImageError: it is not there, may not be read, is empty or larger than the limit, its scheme is not allowed, or the
+            driver for it is not installed.
     """
     name = display_name(uri)
     if is_incomplete(uri):
@@ -60,27 +74,26 @@ def read_image(
             f"Image {name} is an address as it is shown, without its query or fragment; the whole address is needed.",
             code="incomplete_image",
         )
-    try:
-        with _open(uri, socket_factory) as file:
-            content = _read_up_to(file, limit_bytes)
-    except Exception as error:  # every fsspec driver raises errors of its own library
-        raise _explain(uri, error) from error
-    if len(content) > limit_bytes:
-        raise ImageError(
-            f"Image {name} is larger than {limit_bytes / MIB:g} MiB, the most that is read; make it smaller."
-        )
-    if not content:
-        raise ImageError(f"Image {name} is empty (0 bytes); PNG, JPEG or WebP is needed.")
-    return content
+    refused = why_refused(uri)
+    if refused is not None:
+        raise ImageError(f"Image {name} is not read: {refused}.")
+    with ExitStack() as held:
+        try:
+            with _open(uri, socket_factory) as file:
+                content = _read_up_to(file, limit_bytes, held)
+        except Exception as error:  # every fsspec driver raises errors of its own library
+            raise _explain(uri, error) from error
+        if len(content) > limit_bytes:
+            raise ImageError(
+                f"Image {name} is larger than {limit_bytes / MIB:g} MiB, the most that is read; make it smaller."
+            )
+        if not content:
+            raise ImageError(f"Image {name} is empty (0 bytes); PNG, JPEG or WebP is needed.")
+        yield content
 
 
 def _open(uri: str, socket_factory: SocketFactory | None) -> IO[bytes]:
-    if "://" not in uri:
-        return Path(uri).expanduser().open("rb")
-    if urlsplit(uri).scheme.lower() in {"http", "https"}:
-        return _open_http(uri, socket_factory)
-    fs, path = url_to_fs(uri)
-    return cast(IO[bytes], fs.open(path, "rb"))
+    return _open_http(uri, socket_factory) if is_web(uri) else open_uri(uri)
 
 
 def _open_http(url: str, socket_factory: SocketFactory | None) -> IO[bytes]:
@@ -122,14 +135,20 @@ def _proxy_for(url: str) -> str | None:
     return None if not proxy or proxy_bypass(parts.hostname or "") else proxy
 
 
-def _read_up_to(file: IO[bytes], limit_bytes: int) -> bytes:
-    # One byte more than allowed shows that there is more. Streams return short reads, hence the loop.
-    parts: list[bytes] = []
-    missing = limit_bytes + 1
-    while missing > 0 and (part := file.read(min(missing, MIB))):
-        parts.append(part)
-        missing -= len(part)
-    return b"".join(parts)
+def _read_up_to(file: IO[bytes], limit_bytes: int, held: ExitStack) -> bytes:
+    content = io.BytesIO()
+    if _copy(file, content, min(limit_bytes, SMALL_BYTES) + 1) and limit_bytes > SMALL_BYTES:
+        held.enter_context(LARGE_FILES.reserve(2 * limit_bytes))
+        _copy(file, content, limit_bytes - SMALL_BYTES)
+    return content.getvalue()
+
+
+def _copy(file: IO[bytes], content: io.BytesIO, most: int) -> bool:
+    """Copy so many bytes; whether they were there. One more than allowed shows that there is more."""
+    while most > 0 and (part := file.read(min(most, MIB))):  # streams return short reads
+        content.write(part)
+        most -= len(part)
+    return most == 0
 
 
 def _explain(uri: str, error: Exception) -> ImageError:

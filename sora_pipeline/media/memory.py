@@ -1,10 +1,14 @@
 """How much memory decoding may take in one process, over all of its threads: who decodes reserves first, and waits."""
 
-from collections.abc import Iterator
+import ctypes
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from threading import Condition, Lock
 
 MIB = 2**20
+_WORTH_TRIMMING_BYTES = 16 * MIB
 
 
 class MemoryBudget:
@@ -30,6 +34,8 @@ class MemoryBudget:
         try:
             yield
         finally:
+            if held_bytes >= _WORTH_TRIMMING_BYTES:
+                _trim()(0)
             with self._released:
                 self._reserved_bytes -= held_bytes
                 self._released.notify_all()
@@ -37,3 +43,16 @@ class MemoryBudget:
 
 DECODING = MemoryBudget(1024 * MIB)
 """Pixels of images and videos while they are decoded."""
+
+
+@cache
+def _trim() -> Callable[[int], object]:
+    """Gives what is freed back to the system.
+
+    glibc keeps it for the thread that had it, up to gigabytes for 16 threads that decoded one after the other
+    (malloc_trim(3)). Other systems' allocators give large blocks back themselves.
+    """
+    if sys.platform != "linux":
+        return lambda _: None
+    trim: Callable[[int], object] = getattr(ctypes.CDLL(None), "malloc_trim", lambda _: None)
+    return trim

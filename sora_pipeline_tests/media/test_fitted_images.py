@@ -1,6 +1,7 @@
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -19,14 +20,14 @@ SIZE = Size(72, 128)
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The URIs that were really read, in order."""
     seen: list[str] = []
-    read = fitted_images.read_image
+    read = fitted_images.image_file
 
-    def counted(uri: str, **_: object) -> bytes:
+    def counted(uri: str, **_: object) -> AbstractContextManager[bytes]:
         seen.append(uri)
         time.sleep(0.02)  # long enough for other threads to arrive
         return read(uri)
 
-    monkeypatch.setattr(fitted_images, "read_image", counted)
+    monkeypatch.setattr(fitted_images, "image_file", counted)
     return seen
 
 
@@ -97,7 +98,7 @@ def test_a_transient_problem_is_tried_again(tmp_path: Path, monkeypatch: pytest.
         def fail(uri: str, **_: object) -> bytes:
             raise ImageError("the server is busy", transient=True)
 
-        broken.setattr(fitted_images, "read_image", fail)
+        broken.setattr(fitted_images, "image_file", fail)
         with pytest.raises(ImageError) as caught:
             images.get(uri, SIZE, ImageFit.ERROR)
         assert caught.value.transient
@@ -107,14 +108,14 @@ def test_a_transient_problem_is_tried_again(tmp_path: Path, monkeypatch: pytest.
 
 def test_a_slow_image_does_not_hold_up_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     images, slow, quick = FittedImages(), image(tmp_path, "slow.png"), image(tmp_path, "quick.png")
-    release, read = threading.Event(), fitted_images.read_image
+    release, read = threading.Event(), fitted_images.image_file
 
-    def waiting(uri: str, **_: object) -> bytes:
+    def waiting(uri: str, **_: object) -> AbstractContextManager[bytes]:
         if uri == slow:
             assert release.wait(10)
         return read(uri)
 
-    monkeypatch.setattr(fitted_images, "read_image", waiting)
+    monkeypatch.setattr(fitted_images, "image_file", waiting)
     with ThreadPoolExecutor(2) as threads:
         held_up = threads.submit(images.get, slow, SIZE, ImageFit.ERROR)
         assert images.get(quick, SIZE, ImageFit.ERROR).content

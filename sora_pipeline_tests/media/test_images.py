@@ -3,10 +3,11 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import fsspec
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from sora_pipeline.media.images import ImageError, display_name, read_image
 
@@ -59,10 +60,16 @@ def test_a_local_path_is_read(tmp_path: Path):
     assert read_image(f"file://{path}") == b"picture"
 
 
-def test_any_fsspec_uri_is_read():
-    fsspec.filesystem("memory").pipe_file("/images/cup.png", b"picture")
+def test_a_uri_of_a_listed_scheme_is_read_by_its_driver():
+    class InMemory(MemoryFileSystem):
+        protocol = "gs"
+        store: ClassVar[dict[str, Any]] = {}
 
-    assert read_image("memory://images/cup.png") == b"picture"
+    fsspec.register_implementation("gs", InMemory, clobber=True)
+    InMemory().pipe_file("gs://images/cup.png", b"picture")
+
+    assert read_image("gs://images/cup.png") == b"picture"
+    assert read_image("GS://images/cup.png") == b"picture"
 
 
 def test_a_url_is_read_with_one_plain_get(site: str):
@@ -130,18 +137,17 @@ def test_a_path_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert "permission denied" in problem("/images/cup.png").message
 
 
-def test_a_missing_driver_is_named(monkeypatch: pytest.MonkeyPatch):
-    def no_driver(uri: str) -> None:
-        raise ImportError("Install s3fs to access S3")
+def test_a_missing_driver_is_named():
+    found = problem("abfs://container/cup.png")
 
-    monkeypatch.setattr("sora_pipeline.media.images.url_to_fs", no_driver)
-    assert "Install s3fs to access S3. Install that package" in problem("s3://bucket/cup.png").message
+    assert "adlfs" in found.message
+    assert "Install that package" in found.message
 
 
 def test_an_unknown_protocol_is_a_problem_for_good():
     found = problem("floppy://a/cup.png")
 
-    assert "Protocol not known: floppy" in found.message
+    assert "floppy:// is not allowed; allowed are a path, and URIs that begin with file://, http" in found.message
     assert not found.transient
 
 
