@@ -7,7 +7,6 @@ import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 _C2PA = uuid.UUID("d8fec3d6-1b0e-483c-9297-5828877ec481").bytes
 MOST_BOXES = 20_000
@@ -126,7 +125,11 @@ def _count(content: bytes, start: int, end: int, depth: int, found: Tables) -> N
         found.readable = False
         return
     while start + 8 <= end:
-        size, kind, body = int.from_bytes(content[start : start + 4]), content[start + 4 : start + 8], start + 8
+        size, kind, body = (
+            int.from_bytes(content[start : start + 4]),
+            content[start + 4 : start + 8],
+            start + 8,
+        )
         if size == 1:
             size, body = int.from_bytes(content[body : body + 8]), body + 8
         # As demuxers do: a box ends where the one around it ends.

@@ -28,7 +28,10 @@ class MemoryBudget:
     def reserve(self, wanted_bytes: int) -> Iterator[None]:
         """Wait until there is room, and hold it while the body runs."""
         held_bytes = min(wanted_bytes, self.limit_bytes)
-        with self._next, self._released:  # one waits at a time, so that small ones never keep a large one waiting
+        with (
+            self._next,
+            self._released,
+        ):  # one waits at a time, so that small ones never keep a large one waiting
             self._released.wait_for(lambda: self._reserved_bytes + held_bytes <= self.limit_bytes)
             self._reserved_bytes += held_bytes
         try:

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, cast
 
 from sora_pipeline.errors import SoraPipelineError
 from sora_pipeline.media.memory import DECODING
-from sora_pipeline.media.probe import HELD_BYTES_PER_PIXEL, VideoError, check_structure, opened, picture_stream
+from sora_pipeline.media.probe import (
+    HELD_BYTES_PER_PIXEL,
+    VideoError,
+    check_structure,
+    opened,
+    picture_stream,
+)
 
 if TYPE_CHECKING:
     from PIL.Image import Image

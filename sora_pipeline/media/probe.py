@@ -124,7 +124,9 @@ def _far_off(picture: "_Picture", file_bytes: int, *, size: Size, duration: floa
         message = f"The video is {width}x{height}, {size} was asked for; it was not decoded."
         return VideoError(VideoErrorKind.WRONG_SIZE, message)
     if picture.duration_s > MOST_TIMES * duration:
-        message = f"The video lasts {picture.duration_s:g} s, {duration:g} s were asked for; it was not decoded."
+        message = (
+            f"The video lasts {picture.duration_s:g} s, {duration:g} s were asked for; it was not decoded."
+        )
         return VideoError(VideoErrorKind.WRONG_DURATION, message)
     if picture.frames > _most_frames(duration):
         message = f"The video has {picture.frames} frames, {duration:g} s were asked for; it was not decoded."

@@ -49,7 +49,9 @@ def cut_out(content: bytearray, rng: random.Random, seeds: Seeds) -> None:
 def blank(content: bytearray, rng: random.Random, seeds: Seeds) -> None:
     start = _position(content, rng)
     stop = min(len(content), start + rng.choice((1, 8, 64, 4096)))
-    content[start:stop] = rng.choice((bytes(stop - start), b"\xff" * (stop - start), rng.randbytes(stop - start)))
+    content[start:stop] = rng.choice(
+        (bytes(stop - start), b"\xff" * (stop - start), rng.randbytes(stop - start))
+    )
 
 
 def splice(content: bytearray, rng: random.Random, seeds: Seeds) -> None:
@@ -72,7 +74,7 @@ def set_number(content: bytearray, rng: random.Random, seeds: Seeds) -> None:
     at = rng.choice(names) + rng.choice((-4, 4, 8, 12, 16, 20, 24))
     width = rng.choice((1, 2, 4, 4, 4))
     value = rng.choice((rng.choice(_NUMBERS), rng.getrandbits(32))) & (2 ** (8 * width) - 1)
-    if 0 <= at and at + width <= len(content):
+    if at >= 0 and at + width <= len(content):
         content[at : at + width] = value.to_bytes(width, rng.choice(("big", "little")))
 
 
@@ -91,4 +93,16 @@ def _position(content: bytearray, rng: random.Random) -> int:
     return rng.choice((rng.randrange(size), rng.randrange(near), size - 1 - rng.randrange(near)))
 
 
-_WAYS = (flip_bits, flip_bits, cut, cut_out, blank, splice, repeat, set_number, set_number, set_number, rename)
+_WAYS = (
+    flip_bits,
+    flip_bits,
+    cut,
+    cut_out,
+    blank,
+    splice,
+    repeat,
+    set_number,
+    set_number,
+    set_number,
+    rename,
+)

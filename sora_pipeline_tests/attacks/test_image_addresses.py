@@ -140,7 +140,12 @@ def test_no_spelling_of_a_private_host_is_connected_to(uri: str, private: int):
 
 @pytest.mark.parametrize(
     "target",
-    ["http://127.0.0.1:{port}/x", "http://[::1]:{port}/x", "file:///etc/hostname", "ftp://127.0.0.1:{port}/x"],
+    [
+        "http://127.0.0.1:{port}/x",
+        "http://[::1]:{port}/x",
+        "file:///etc/hostname",
+        "ftp://127.0.0.1:{port}/x",
+    ],
 )
 def test_a_redirect_leads_nowhere_that_the_address_itself_could_not(target: str, private: int):
     first: list[str] = []
@@ -158,7 +163,9 @@ def test_a_redirect_leads_nowhere_that_the_address_itself_could_not(target: str,
     assert [path for path in Private.reached if not path.startswith("/redirect-to/")] == []
 
 
-@pytest.mark.parametrize("uri", ["file:{path}", "file:/{path}x", "data:image/png;base64,cHJpdmF0ZQ==", "zip:{path}"])
+@pytest.mark.parametrize(
+    "uri", ["file:{path}", "file:/{path}x", "data:image/png;base64,cHJpdmF0ZQ==", "zip:{path}"]
+)
 def test_what_has_no_slashes_is_a_path_that_is_not_there(uri: str, tmp_path: Path):
     secret = tmp_path / "secret"
     secret.write_bytes(b"private")

@@ -147,7 +147,10 @@ def test_a_missing_driver_is_named():
 def test_an_unknown_protocol_is_a_problem_for_good():
     found = problem("floppy://a/cup.png")
 
-    assert "floppy:// is not allowed; allowed are a path, and URIs that begin with file://, http" in found.message
+    assert (
+        "floppy:// is not allowed; allowed are a path, and URIs that begin with file://, http"
+        in found.message
+    )
     assert not found.transient
 
 
