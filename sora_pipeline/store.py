@@ -70,7 +70,8 @@ class OutputStore:
             self.uri = str(self._root)
             return
         self.uri = uri.rstrip("/")
-        if "::" in uri:  # fsspec would write to a copy, or into an archive that is whole only when it is closed
+        if "::" in uri:
+            # fsspec would write to a copy, or into an archive that is whole only when it is closed.
             raise StoreError(f"The output {self.uri} is behind another address (::).", "store_unknown")
         try:
             self._fs, path = url_to_fs(uri)

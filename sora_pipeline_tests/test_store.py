@@ -101,6 +101,18 @@ def test_a_secret_in_the_uri_is_refused_since_every_row_and_event_would_have_it(
     assert OutputStore("memory://me@host/output").uri == "memory://me@host/output"
 
 
+@pytest.mark.parametrize(
+    "uri", ["simplecache::s3://bucket/output", "zip://output::/tmp/a.zip", "dir://a::memory://b"]
+)
+def test_an_output_behind_another_address_is_refused(uri: str):
+    with pytest.raises(StoreError, match="behind another address"):
+        OutputStore(uri)
+
+
+def test_a_folder_may_have_any_name(tmp_path: Path):
+    assert OutputStore(f"{tmp_path}/a::b").uri == f"{tmp_path}/a::b"
+
+
 def test_the_staging_folder_is_in_the_file_system_of_a_local_store(local_store: OutputStore):
     root = local_store.local_path("x").parent
 

@@ -3,13 +3,12 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
-import fsspec
 import pytest
-from fsspec.implementations.memory import MemoryFileSystem
 
 from sora_pipeline.media.images import ImageError, display_name, read_image
+from sora_pipeline_tests.remote import put
 
 
 class Site(BaseHTTPRequestHandler):
@@ -61,12 +60,7 @@ def test_a_local_path_is_read(tmp_path: Path):
 
 
 def test_a_uri_of_a_listed_scheme_is_read_by_its_driver():
-    class InMemory(MemoryFileSystem):
-        protocol = "gs"
-        store: ClassVar[dict[str, Any]] = {}
-
-    fsspec.register_implementation("gs", InMemory, clobber=True)
-    InMemory().pipe_file("gs://images/cup.png", b"picture")
+    put("gs://images/cup.png", b"picture")
 
     assert read_image("gs://images/cup.png") == b"picture"
     assert read_image("GS://images/cup.png") == b"picture"
