@@ -11,6 +11,7 @@ from sora_pipeline.ledger import Production
 from sora_pipeline.manifest.uris import split_sheet
 from sora_pipeline.names import PRODUCTION_TAG, REQUESTED_BY_TAG, PipelineNames, op_of
 from sora_pipeline.runtime import PipelineRuntime
+from sora_pipeline.schemes import open_uri
 from sora_pipeline.settings import SettingsError
 from sora_pipeline.uris import without_secrets
 
@@ -97,10 +98,8 @@ def _shown(runtime: PipelineRuntime) -> str:
 
 
 def _content_hash(uri: str) -> str:
-    import fsspec
-
     digest = hashlib.sha256()
-    with fsspec.open(uri, "rb") as file:
+    with open_uri(uri) as file:
         while chunk := file.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()

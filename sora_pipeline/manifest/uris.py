@@ -2,11 +2,11 @@
 
 import os
 import posixpath
-from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
 from sora_pipeline.manifest.bounds import require_bytes
 from sora_pipeline.manifest.problems import ManifestError
+from sora_pipeline.schemes import open_uri, why_refused
 from sora_pipeline.uris import absolute_uri, is_http, is_uri
 
 
@@ -42,7 +42,7 @@ def extension(uri: str) -> str:
 
 
 def read_bytes(uri: str, most: int) -> bytes:
-    """Read a whole file from a path or any URI that fsspec knows.
+    """Read a whole file from a path or a URI of one of the schemes of ``schemes``.
 
     Args:
         uri: The file.
@@ -51,6 +51,9 @@ def read_bytes(uri: str, most: int) -> bytes:
     Raises:
         ManifestError: it is larger, or cannot be read, whatever the reason.
     """
+    refused = why_refused(uri)
+    if refused is not None:
+        raise ManifestError(uri, f"it is not read: {refused}.")
     content = _read_bytes(uri, most + 1)
     require_bytes(uri, len(content), "it has")
     return content
@@ -58,12 +61,7 @@ def read_bytes(uri: str, most: int) -> bytes:
 
 def _read_bytes(uri: str, most: int) -> bytes:
     try:
-        if not is_uri(uri):
-            with Path(uri).open("rb") as file:
-                return file.read(most)
-        import fsspec
-
-        with fsspec.open(uri, "rb") as stream:
+        with open_uri(uri) as stream:
             return bytes(stream.read(most))
     except FileNotFoundError:
         raise ManifestError(uri, "there is no such file. Check the path or URI of the manifest.") from None

@@ -4,7 +4,6 @@ import datetime as dt
 from decimal import Decimal
 from pathlib import Path
 
-import fsspec
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,6 +14,7 @@ from hypothesis import strategies as st
 from sora_pipeline.manifest.problems import ManifestError
 from sora_pipeline.manifest.reading import read_manifest
 from sora_pipeline_tests.manifest.conftest import load
+from sora_pipeline_tests.remote import put
 
 
 def problem_of(path: Path, content: bytes) -> str:
@@ -94,11 +94,13 @@ def test_a_file_that_cannot_be_used_is_refused_in_words(
 
 
 def test_a_missing_file_a_folder_and_an_unknown_scheme_are_told_apart(tmp_path: Path) -> None:
+    put("gs://bucket/a.csv", b"")
     for uri, word in [
         (tmp_path / "none.csv", "no such file"),
         (tmp_path, "folder"),
         ("nonsense://host/a.csv", "nonsense"),
-        ("memory://nowhere/none.csv", "no such file"),
+        ("gs://nowhere/none.csv", "no such file"),
+        (f"zip://a.csv::{tmp_path}/a.zip", "one file behind another"),
     ]:
         with pytest.raises(ManifestError, match=word):
             read_manifest(str(uri))
@@ -113,10 +115,9 @@ def test_columns_of_an_output_manifest_are_dropped_and_named(csv_file: Path) -> 
 
 
 def test_a_manifest_is_read_from_a_uri_and_images_are_relative_to_it() -> None:
-    with fsspec.open("memory://bucket/jobs/prompts.csv", "wb") as stream:
-        stream.write(b"prompt,image\na,../img/a.png\nb,https://host/b.png\nc,/abs/c.png\n")
-    images = [clip.image for clip in load("memory://bucket/jobs/prompts.csv").clips]
-    assert images == ["memory://bucket/img/a.png", "https://host/b.png", "/abs/c.png"]
+    put("gs://bucket/jobs/prompts.csv", b"prompt,image\na,../img/a.png\nb,https://host/b.png\nc,/abs/c.png\n")
+    images = [clip.image for clip in load("gs://bucket/jobs/prompts.csv").clips]
+    assert images == ["gs://bucket/img/a.png", "https://host/b.png", "/abs/c.png"]
 
 
 def test_images_are_relative_to_the_manifests_folder(tmp_path: Path) -> None:
