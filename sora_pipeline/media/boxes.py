@@ -16,7 +16,6 @@ MOST_TABLE_BYTES = 16 * 2**20
 _DEEPEST = 16
 # Offset of the count in those boxes whose count, not their length, decides how much memory a demuxer takes.
 _SAMPLES = {b"stsz": 8, b"stz2": 8, b"trun": 4}
-_EDITS = {b"elst": 4}
 _CONTAINERS = frozenset(
     {b"moov", b"trak", b"edts", b"mdia", b"minf", b"stbl", b"udta", b"meta", b"mvex", b"moof", b"traf"}
 )
@@ -86,19 +85,12 @@ class Tables:
     """What the tables of an MP4 promise, over all tracks.
 
     Attributes:
-        samples: Frames of picture and parts of sound.
-        edits: Entries of edit lists, each of which may show every sample once more.
+        entries: Samples of picture and sound, once for each edit of their track: the most that a demuxer makes an index of.
         readable: False where they are compressed, nested without end, or far longer than those of any clip.
     """
 
-    samples: int = 0
-    edits: int = 0
+    entries: int = 0
     readable: bool = True
-
-    @property
-    def index_entries(self) -> int:
-        """The most entries that a demuxer makes of them, each some tens of bytes."""
-        return self.samples * max(1, self.edits)
 
 
 def tables(path: Path, boxes: Iterable[Box]) -> Tables:
@@ -119,11 +111,12 @@ def tables(path: Path, boxes: Iterable[Box]) -> Tables:
     return found
 
 
-def _count(content: bytes, start: int, end: int, depth: int, found: Tables) -> None:
-    """Walk boxes within boxes; bytes that are no boxes end the walk of the box that holds them."""
+def _count(content: bytes, start: int, end: int, depth: int, found: Tables) -> int:
+    """Walk boxes within boxes, and return the edits among them; bytes that are no boxes end the walk of what holds them."""
+    edits = 0
     if depth > _DEEPEST:
         found.readable = False
-        return
+        return edits
     while start + 8 <= end:
         size, kind, body = (
             int.from_bytes(content[start : start + 4]),
@@ -135,15 +128,20 @@ def _count(content: bytes, start: int, end: int, depth: int, found: Tables) -> N
         # As demuxers do: a box ends where the one around it ends.
         stop = end if size == 0 else min(start + size, end)
         if stop < body:
-            return
+            break
         if kind in _SAMPLES:
             at = body + _SAMPLES[kind]
-            found.samples += int.from_bytes(content[at : at + 4])
-        elif kind in _EDITS:
-            at = body + _EDITS[kind]
-            found.edits += int.from_bytes(content[at : at + 4])
+            found.entries += int.from_bytes(content[at : at + 4])
+        elif kind == b"elst":
+            edits += int.from_bytes(content[body + 4 : body + 8])
         elif kind == b"cmov":
             found.readable = False
+        elif kind == b"trak":
+            track = Tables()
+            repeated = _count(content, body, stop, depth + 1, track)
+            found.entries += track.entries * max(1, repeated)
+            found.readable &= track.readable
         elif kind in _CONTAINERS:
-            _count(content, body + (4 if kind == b"meta" else 0), stop, depth + 1, found)
+            edits += _count(content, body + (4 if kind == b"meta" else 0), stop, depth + 1, found)
         start = stop
+    return edits

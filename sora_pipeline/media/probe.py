@@ -184,10 +184,9 @@ def check_structure(path: Path) -> bool:
         raise VideoError(
             VideoErrorKind.TRUNCATED, "The video is damaged: its tables are too long, too deep or compressed."
         )
-    if promised.index_entries > MOST_INDEX_ENTRIES:
+    if promised.entries > MOST_INDEX_ENTRIES:
         raise VideoError(
-            VideoErrorKind.TRUNCATED,
-            f"The video is damaged: its tables promise {promised.samples} samples in {max(1, promised.edits)} edits.",
+            VideoErrorKind.TRUNCATED, f"The video is damaged: its tables promise {promised.entries} samples."
         )
     return any(box.is_c2pa for box in boxes)
 
