@@ -14,7 +14,7 @@ from PIL import Image
 from sora_pipeline.clip import Size
 from sora_pipeline.media.fit import ImageFit, fit_image
 from sora_pipeline.media.images import ImageError
-from sora_pipeline.media.memory import DECODING, MIB, MemoryBudget
+from sora_pipeline.media.memory import DECODING, MIB
 
 WORKERS = 16
 FITTING = """
@@ -168,12 +168,3 @@ def png_of(width: int, height: int, *, twice: bool = False) -> bytes:
 def test_what_a_header_claims_is_known_before_there_is_memory_for_it(content: bytes, said: str):
     with pytest.raises(ImageError, match=said):
         fit_image(content, Size(72, 128), ImageFit.CROP)
-
-
-def test_who_asks_for_all_of_a_budget_gets_it_alone():
-    budget = MemoryBudget(100)
-
-    with budget.reserve(10**9):
-        pass
-    with budget.reserve(60), budget.reserve(40):
-        pass

@@ -213,7 +213,7 @@ def with_parameters(packets: Iterable[av.Packet], video: av.VideoStream) -> Iter
         for filtered in annex_b.filter(packet) if packet.dts is not None else ():
             changed = av.Packet(lengths(bytes(filtered)))
             changed.pts, changed.dts = filtered.pts, filtered.dts
-            changed.time_base, changed.is_keyframe = filtered.time_base, filtered.is_keyframe
+            changed.time_base, changed.is_keyframe = video.time_base, filtered.is_keyframe
             yield changed
 
 
