@@ -13,7 +13,7 @@ class VideoFacts:
         width: Pixels.
         height: Pixels.
         fps: Frames a second, on average.
-        frames: Frames decoded.
+        frames: Frames decoded; where it was too far off to be decoded, what its header says, as all of these.
         duration_s: Seconds of picture.
         video_codec: For example ``h264``.
         has_audio: Whether there is a sound track.
