@@ -5,6 +5,7 @@ import secrets
 import time
 import uuid
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from sora_pipeline.sandbox.catalogue import MODELS
@@ -34,6 +35,7 @@ _OUTAGES = {
 }
 _POLL_ERRORS = (Problem.INTERNAL, Problem.UNAVAILABLE, None)  # None cuts the connection
 _EMPTY_ANSWERS = 2
+_ID_DIGITS = 32
 _HANG_S = 600  # longer than any client waits
 
 
@@ -132,6 +134,9 @@ class Emulator:
             if problem is None:
                 raise DropConnection(reset=True)
             raise Refusal(problem)
+        if job.foreign_polls < max((fault.foreign_ids for fault in job.faults), default=0):
+            job.foreign_polls += 1
+            return replace(job, id=job.id[:-_ID_DIGITS] + job.id[-_ID_DIGITS:][::-1])
         return job
 
     def known(self, job_id: str, wire: str) -> Job:

@@ -10,6 +10,8 @@ from enum import StrEnum
 
 from sora_pipeline.sandbox.refusals import Problem
 
+NEVER_ENDING = 10**9
+
 
 class Drop(StrEnum):
     """When a submit's connection is cut."""
@@ -21,7 +23,8 @@ class Drop(StrEnum):
 class Words(StrEnum):
     """How status words are status_word."""
 
-    ODD = "odd"
+    ODD = "odd"  # while it renders
+    ODD_END = "odd-end"  # where it ends
     UPPERCASE = "uppercase"
 
 
@@ -64,6 +67,7 @@ class Fault:
         model_returned: The model that answers name.
         file: What is wrong with the output.
         poll_errors: So many polls fail (500, 503, a cut connection in turn) before one is answered.
+        foreign_ids: So many polls are answered with the id of another job.
     """
 
     name: str
@@ -80,6 +84,7 @@ class Fault:
     model_returned: str | None = None
     file: File | None = None
     poll_errors: int = 0
+    foreign_ids: int = 0
 
     @property
     def marker(self) -> str:
@@ -103,6 +108,11 @@ _TABLE = (
         "policy",
         "The submit is refused for content policy: HTTP 400 whose body says 503.",
         refuse=Problem.POLICY,
+    ),
+    Fault(
+        "content-403",
+        "The submit is refused for its content with HTTP 403, as others refuse a key.",
+        refuse=Problem.POLICY_FORBIDDEN,
     ),
     Fault("bad-token", "The submit is answered 403, Invalid Token.", refuse=Problem.BAD_TOKEN),
     Fault("no-balance", "The submit is answered 403, Insufficient balance.", refuse=Problem.NO_BALANCE),
@@ -154,6 +164,13 @@ _TABLE = (
         code="moderation_blocked",
     ),
     Fault(
+        "late-wording",
+        "The job fails while rendering, for a reason in words that no list holds.",
+        end=End.FAILED,
+        error="We were not able to turn this scene into a film",
+        code="scene_not_filmed",
+    ),
+    Fault(
         "fail",
         "The job fails with an internal error.",
         end=End.FAILED,
@@ -191,11 +208,24 @@ _TABLE = (
     Fault("stuck", "The job never ends.", end=End.NEVER),
     Fault("slow", "The render takes three times as long.", render_factor=3),
     Fault("unknown-status", "The status is a word nobody documented while rendering.", words=Words.ODD),
+    Fault(
+        "odd-status", "The status is a word nobody documented once the job has ended.", words=Words.ODD_END
+    ),
     Fault("uppercase", "Status words come in capitals.", words=Words.UPPERCASE),
     Fault(
         "poll-errors",
         "The first three polls of the job fail: 500, 503, a cut connection.",
         poll_errors=3,
+    ),
+    Fault(
+        "foreign-id",
+        "Every poll of the job is answered with the id of another one.",
+        foreign_ids=NEVER_ENDING,
+    ),
+    Fault(
+        "foreign-id-once",
+        "The first two polls of the job are answered with the id of another one.",
+        foreign_ids=2,
     ),
     # -- the output
     Fault("empty-output", "The job completes and never names an output.", file=File.EMPTY),

@@ -37,6 +37,7 @@ class Job:
         has_file: Whether its video lies in the output folder.
         empty_answers: Polls that were answered completed with no output.
         failed_polls: Polls that were answered with an error on purpose.
+        foreign_polls: Polls that were answered with another job's id on purpose.
         first_url_used: Whether an output that expires was asked for.
         renewed: Whether it was polled again since.
         empty_contents: Downloads that were answered as if there were no file.
@@ -60,6 +61,7 @@ class Job:
     has_file: bool = False
     empty_answers: int = 0
     failed_polls: int = 0
+    foreign_polls: int = 0
     first_url_used: bool = False
     renewed: bool = False
     empty_contents: int = 0

@@ -13,6 +13,7 @@ class Problem(StrEnum):
     UNKNOWN_MODEL = "unknown-model"
     UNKNOWN_PREDICTION = "unknown-prediction"
     POLICY = "policy"
+    POLICY_FORBIDDEN = "policy-forbidden"
     INVALID = "invalid"
     IMAGE_MISMATCH = "image-mismatch"
     RATE_LIMITED = "rate-limited"
@@ -30,6 +31,7 @@ MESSAGES = {
     Problem.UNKNOWN_MODEL: "unknown video model",
     Problem.UNKNOWN_PREDICTION: "prediction not found",
     Problem.POLICY: "Input may not meet the guidelines. Please adjust it and try again.",
+    Problem.POLICY_FORBIDDEN: "This request was blocked: the prompt or the image may violate our content policy",
     Problem.INVALID: "invalid fields",
     Problem.IMAGE_MISMATCH: "Inpaint image must match the requested width and height",
     Problem.RATE_LIMITED: "Rate limit exceeded, please slow down",

@@ -32,6 +32,14 @@ def test_fault_table_is_served(sandbox: Client) -> None:
             {"message": "Input may not meet the guidelines. Please adjust it and try again.", "type": "503"},
         ),
         ("bad-token", 403, {"message": "Invalid Token", "type": "403"}),
+        (
+            "content-403",
+            403,
+            {
+                "message": "This request was blocked: the prompt or the image may violate our content policy",
+                "type": "403",
+            },
+        ),
         ("no-balance", 403, {"message": "Insufficient balance", "type": "403"}),
         ("error-500", 500, {"message": "Internal server error", "type": "500"}),
         ("error-503", 503, {"message": "Service temporarily unavailable", "type": "503"}),
@@ -91,6 +99,7 @@ def test_slow_answer_takes_its_time(sandbox: Client) -> None:
     ("name", "status", "words"),
     [
         ("policy-late", "failed", "content policy"),
+        ("late-wording", "failed", "not able to turn this scene"),
         ("fail", "failed", "Internal error"),
         ("no-resource", "no_resource", "No resource"),
         ("cancelled", "cancelled", "cancelled"),
@@ -122,6 +131,19 @@ def test_status_words_can_be_odd_or_in_capitals(sandbox: Client) -> None:
     loud = sandbox.accept(marked("uppercase"))
     assert sandbox.poll(loud)["status"] == "CREATED"
     assert sandbox.wait(loud)["status"] == "COMPLETED"
+    odd = sandbox.accept(marked("odd-status"))
+    assert sandbox.poll(odd)["status"] == "created"
+    deadline = time.monotonic() + 20
+    while not (data := sandbox.poll(odd))["outputs"] and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert data["status"] == "wrapped_up"
+
+
+def test_polls_can_be_answered_about_another_job(sandbox: Client) -> None:
+    always, twice = sandbox.accept(marked("foreign-id")), sandbox.accept(marked("foreign-id-once"))
+    assert [sandbox.poll(twice)["id"] == twice for _ in range(3)] == [False, False, True]
+    assert all(sandbox.poll(always)["id"] != always for _ in range(4))
+    assert {len(sandbox.poll(always)["id"])} == {len(always)}
 
 
 def test_model_fallback_shows_in_every_answer(sandbox: Client) -> None:

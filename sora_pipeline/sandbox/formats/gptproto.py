@@ -27,6 +27,7 @@ _STATUS = {
     Problem.MODEL_GONE: (404, "model_not_found"),
     Problem.UNKNOWN_PREDICTION: (404, "404"),
     Problem.POLICY: (400, "503"),  # documented like this: the body says 503, the status is 400
+    Problem.POLICY_FORBIDDEN: (403, "403"),
     Problem.INVALID: (400, "400"),
     Problem.IMAGE_MISMATCH: (400, "invalid_request_error"),
     Problem.RATE_LIMITED: (429, "429"),

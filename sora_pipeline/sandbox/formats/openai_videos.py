@@ -31,6 +31,7 @@ _STATUS: dict[Problem, tuple[int, str, str | None]] = {
     Problem.UNKNOWN_MODEL: (404, _INVALID, "model_not_found"),
     Problem.UNKNOWN_PREDICTION: (404, _INVALID, "not_found"),
     Problem.POLICY: (400, _INVALID, "moderation_blocked"),
+    Problem.POLICY_FORBIDDEN: (403, _INVALID, "content_policy_violation"),
     Problem.INVALID: (400, _INVALID, None),
     Problem.IMAGE_MISMATCH: (400, _INVALID, None),
     Problem.RATE_LIMITED: (429, "requests", "rate_limit_exceeded"),

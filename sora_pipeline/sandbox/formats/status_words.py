@@ -11,6 +11,8 @@ def status_word(word: str, job: Job, state: State) -> str:
     for fault in job.faults:
         if fault.words is Words.ODD:
             word = _ODD.get(state, word)
+        elif fault.words is Words.ODD_END and state is State.ENDED:
+            word = "wrapped_up"
         elif fault.words is Words.UPPERCASE:
             word = word.upper()
     return word

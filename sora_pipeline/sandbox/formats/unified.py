@@ -30,6 +30,7 @@ _STATUS = {
     Problem.UNKNOWN_MODEL: (400, 400),
     Problem.UNKNOWN_PREDICTION: (404, 404),
     Problem.POLICY: (400, 503),
+    Problem.POLICY_FORBIDDEN: (403, 403),
     Problem.INVALID: (400, 400),
     Problem.IMAGE_MISMATCH: (400, 400),
     Problem.RATE_LIMITED: (429, 429),
