@@ -24,6 +24,7 @@ from sora_pipeline.provider.errors import (
     AmbiguousSubmitError,
     BlockedError,
     ErrorKind,
+    ModelGoneError,
     ProviderError,
     RejectedError,
     TransientError,
@@ -147,7 +148,7 @@ class Sender:
             self.results.failed[key] = f"{error.kind}: {error.message}"
             self._probe_another(attempt)
             stop_on_failures(context.ledger, context.settings)
-        except BlockedError as error:
+        except (BlockedError, ModelGoneError) as error:
             self._stop(attempt, error)
         else:
             self.window.accepted()

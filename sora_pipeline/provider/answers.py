@@ -1,7 +1,7 @@
 """Reading a provider's answer: any bytes at all in, a typed view out that never raises.
 
 Vendors differ, and contradict their own pages, in where they put an id, a status, a URL or an error; every place that was
-documented or seen in client code is looked at here. What an answer *means* is decided in ``failures`` and ``polling``.
+documented or seen in client code is looked at here. What an answer *means* is decided in ``failures`` and ``predictions``.
 """
 
 import json
@@ -10,13 +10,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeGuard
 from urllib.parse import unquote, urlsplit
 
 from sora_pipeline.provider.origins import absolute
 
 _MAX_ID_LENGTH = 512
 _ID_IN_PATH = re.compile(r"/(?:predictions/([^/]+)(?:/result)?|tasks/result/([^/]+)|videos/([^/]+))/?$")
+_ID_FIELDS = ("id", "task_id", "taskId", "video_id", "request_id")
 _EMPTY: Mapping[str, Any] = {}
 
 
@@ -66,10 +67,22 @@ class Answer:
 
     @property
     def prediction_id(self) -> str | None:
-        """From ``id``, or parsed out of the poll URL."""
-        named = _identifier(self.job.get("id"))
-        if named is not None:
-            return named
+        """From ``id``, or parsed out of the poll URL, or from ``task_id``."""
+        named = (_identifier(self.job.get(field)) for field in ("task_id", "taskId"))
+        return (
+            _identifier(self.job.get("id"))
+            or self._id_in_poll_url()
+            or next((id for id in named if id), None)
+        )
+
+    @property
+    def prediction_ids(self) -> tuple[str, ...]:
+        """All ids that the job has here, the one above first: gateways show their own beside the upstream's."""
+        first = self.prediction_id
+        others = (_identifier(self.job.get(field)) for field in _ID_FIELDS)
+        return () if first is None else tuple(dict.fromkeys(id for id in (first, *others) if id is not None))
+
+    def _id_in_poll_url(self) -> str | None:
         for reference in self._poll_references():
             match = _ID_IN_PATH.search(_path(reference))
             if match:
@@ -95,8 +108,7 @@ class Answer:
     @property
     def status(self) -> str | None:
         """The provider's status word. An envelope's own ("success") says nothing about the job."""
-        word = self.job.get("status")
-        return word if isinstance(word, str) and word.strip() else None
+        return _first_text(self.job, "status", "task_status", "state") or None
 
     @property
     def native_status(self) -> str | None:
@@ -110,10 +122,26 @@ class Answer:
         name = self.job.get("model")
         return name if isinstance(name, str) and name else None
 
-    def output_urls(self, base_url: str) -> tuple[str, ...]:
+    @property
+    def progress(self) -> float | None:
+        """Per cent done, where the job says so."""
+        value = self.job.get("progress")
+        if isinstance(value, str):
+            value = value.strip().removesuffix("%")
+        try:
+            return None if value is None or isinstance(value, bool) else float(value)
+        except (TypeError, ValueError, OverflowError):
+            return None
+
+    def certain_output_urls(self, base_url: str) -> tuple[str, ...]:
+        """Output URLs that can be nothing else: not a picture, and not where thumbnails, inputs or poll URLs are shown, too."""
+        urls = self.output_urls(base_url, places=_CERTAIN_PLACES)
+        return tuple(url for url in urls if not _path(url).lower().endswith(_PICTURES))
+
+    def output_urls(self, base_url: str, places: tuple[str, ...] | None = None) -> tuple[str, ...]:
         """Output URLs of the first place that holds any."""
         polls = {self.poll_url(base_url)}
-        for place in _OUTPUT_PLACES:
+        for place in places or _OUTPUT_PLACES:
             references = [absolute(base_url + "/", reference) for reference in _urls_in(self.job.get(place))]
             urls = tuple(dict.fromkeys(url for url in references if url is not None and url not in polls))
             if urls:
@@ -124,6 +152,11 @@ class Answer:
     def expires_at(self) -> datetime | None:
         """When the output will be gone."""
         return read_timestamp(self.job.get("expires_at", self.job.get("expiresAt")))
+
+    @property
+    def is_dated_completed(self) -> bool:
+        """Whether the job says when it was completed: OpenAI's video objects name no URL, but that."""
+        return read_timestamp(self.job.get("completed_at")) is not None
 
     @property
     def has_nsfw(self) -> bool:
@@ -140,7 +173,9 @@ class Answer:
             )
             if words.strip():
                 return words
-        return _first_text(self.body, "message", "msg", "detail", "title")
+        return _first_text(self.job, *_FAILURE_FIELDS) or _first_text(
+            self.body, "message", "msg", "detail", "title"
+        )
 
     @cached_property
     def error_codes(self) -> tuple[str, ...]:
@@ -166,27 +201,55 @@ class Answer:
         return next((code for code in refusals if str(code) == envelope), refusals[0] if refusals else None)
 
     @property
+    def envelope_refusal_code(self) -> int | None:
+        """An error code beside the job and not of its error: "completed" in an envelope that says 500."""
+        codes = (str(self.body.get(field)) for field in ("code", "status_code"))
+        numbers = (int(code) for code in codes if code.isascii() and code.isdigit() and len(code) == 3)
+        return next((number for number in numbers if number >= 400), None)
+
+    @property
     def names_error(self) -> bool:
         """Whether the body says that something went wrong, in any of the documented shapes."""
         return self.refusal_code is not None or any(True for _ in self._errors())
+
+    @property
+    def job_names_error(self) -> bool:
+        """Whether the job itself has an error, or says why it failed, whatever stands in an envelope around it."""
+        reason = _first_text(self.job, *_FAILURE_FIELDS)
+        # new-api once kept a finished video's URL in fail_reason.
+        return _is_error(self.job.get("error")) or bool(reason and not reason.startswith("http"))
 
     def _errors(self) -> Iterator[str | Mapping[str, Any]]:
         """``data.error`` first, it is about the job; then the body's own."""
         holders = [self.job] if self.job is self.body else [self.job, self.body]
         for holder in holders:
             error = holder.get("error")
-            if (isinstance(error, str) and error.strip()) or (
-                isinstance(error, dict) and any(value not in (None, "") for value in error.values())
-            ):
+            if _is_error(error):
                 yield error
 
 
 # Where the video's URL was documented or seen, in the order clients look. `soraVideoUrl` is GPTProto's addition to the
-# OpenAI format, `unsigned_urls` the unified format's.
-_OUTPUT_PLACES = (
-    "outputs", "output", "video_url", "soraVideoUrl", "unsigned_urls", "url", "result", "images",
-)  # fmt: skip
+# OpenAI format, `unsigned_urls` the unified format's, `video` xAI's, `creations` Vidu's.
+_CERTAIN_PLACES = (
+    "outputs",
+    "output",
+    "video_url",
+    "soraVideoUrl",
+    "unsigned_urls",
+    "video",
+    "videos",
+    "creations",
+)
+_OUTPUT_PLACES = (*_CERTAIN_PLACES, "url", "result", "images")
+_PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".avif")
+_FAILURE_FIELDS = ("fail_reason", "failure_reason", "failureCode", "failMsg", "err_code", "error_message")
 _URL_KEYS = ("url", "video_url", "soraVideoUrl", "href", "uri")
+
+
+def _is_error(error: object) -> TypeGuard[str | Mapping[str, Any]]:
+    if isinstance(error, str):
+        return bool(error.strip())
+    return isinstance(error, dict) and any(value not in (None, "", 0) for value in error.values())
 
 
 def _urls_in(value: object, depth: int = 0) -> Iterator[str]:

@@ -29,6 +29,8 @@ class ProviderConfig(BaseModel):
         timeouts: Seconds to wait at each point.
         allow_private_outputs: Whether output URLs may lead to addresses that are not public; they may in any case where
             the base URL itself does.
+        server_errors_unbilled: Whether the provider is known never to bill a submit that it answers with 500, 502, 503 or 504, so
+            that such a submit is sent again; otherwise it may have been accepted, and a person decides.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
@@ -43,6 +45,7 @@ class ProviderConfig(BaseModel):
     max_connections: int = Field(default=200, gt=0)
     timeouts: Timeouts = Timeouts()
     allow_private_outputs: bool = False
+    server_errors_unbilled: bool = False
 
     @field_validator("name")
     @classmethod

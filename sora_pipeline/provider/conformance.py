@@ -32,6 +32,7 @@ from sora_pipeline.provider.errors import (
     AmbiguousSubmitError,
     BlockedError,
     ErrorKind,
+    ModelGoneError,
     ProviderError,
     RejectedError,
     TransientError,
@@ -70,6 +71,7 @@ class Scenario(StrEnum):
     LATE_POLICY = "late-policy"  # taken; ends without a video, for what it would show
     JOB_FAILED = "job-failed"  # taken; ends without a video, for reasons of the provider
     BUSY = "busy"  # taken; ends without a video, because the provider was too busy
+    LATE_WORDING = "late-wording"  # taken; ends without a video, for a reason in words that nobody foresaw
 
 
 INDISPENSABLE = frozenset({Scenario.ACCEPTED, Scenario.SLOW, Scenario.LOST_ANSWER})
@@ -106,7 +108,7 @@ REFUSALS: tuple[tuple[Scenario, type[ProviderError], ErrorKind], ...] = (
     (Scenario.INVALID, RejectedError, ErrorKind.INVALID_REQUEST),
     (Scenario.BAD_KEY, BlockedError, ErrorKind.BAD_TOKEN),
     (Scenario.NO_BALANCE, BlockedError, ErrorKind.NO_BALANCE),
-    (Scenario.MODEL_GONE, BlockedError, ErrorKind.MODEL_GONE),
+    (Scenario.MODEL_GONE, ModelGoneError, ErrorKind.MODEL_GONE),
 )
 
 
@@ -250,10 +252,10 @@ class ProviderConformance:
         assert emulator.billed() == 1
 
     @pytest.mark.parametrize(("scenario", "error", "kind"), REFUSALS, ids=str)
-    def test_refusal_says_whether_it_is_about_this_clip_or_the_account(
+    def test_refusal_says_whether_it_is_about_this_clip_a_model_or_the_account(
         self, emulator: Emulator, scenario: Scenario, error: type[ProviderError], kind: ErrorKind
     ) -> None:
-        """Taken for the other, one bad prompt stops a production, or a bad key fails every clip."""
+        """Taken for the other, one bad prompt or one retired model stops an account, or a bad key fails every clip."""
 
         async def refused(provider: Provider) -> None:
             with pytest.raises(error) as caught:
@@ -271,13 +273,14 @@ class ProviderConformance:
             (Scenario.LATE_POLICY, ErrorKind.CONTENT_POLICY, False),
             (Scenario.JOB_FAILED, ErrorKind.PROVIDER_INTERNAL, True),
             (Scenario.BUSY, ErrorKind.NO_RESOURCE, True),
+            (Scenario.LATE_WORDING, ErrorKind.PROVIDER_INTERNAL, False),
         ],
         ids=str,
     )
     def test_job_that_failed_says_whether_to_pay_again(
         self, emulator: Emulator, scenario: Scenario, kind: ErrorKind, retryable: bool
     ) -> None:
-        """What is retryable is bought again."""
+        """What is retryable is bought again: only causes that are known to pass are."""
 
         async def failed(provider: Provider) -> Prediction:
             accepted = await provider.submit(self._play(emulator, scenario))
@@ -353,6 +356,8 @@ class ProviderConformance:
         ("status", "answer"),
         [
             (None, ""),
+            (500, ""),
+            (500, '{"error": {"message": "Internal server error", "code": 500}}'),
             (502, "<html>bad gateway</html>"),
             (504, ""),
             (200, "<html>welcome</html>"),

@@ -7,7 +7,8 @@
     ├── AmbiguousSubmitError  the request left, the answer was lost: it may have been billed; never re-sent alone
     ├── RejectedError         this clip only: content policy, invalid parameters; never re-sent
     ├── GenerationFailedError a job that was accepted ended without a video
-    └── BlockedError          everything stops: bad token, no balance, model gone, wrong address
+    ├── ModelGoneError        clips of one model wait: it is gone, retired or paused
+    └── BlockedError          everything stops: bad token, no balance, account suspended, wrong address
 """
 
 from enum import StrEnum
@@ -20,22 +21,24 @@ class ErrorKind(StrEnum):
 
     CONNECT = "connect"  # nothing was sent: DNS, refused, TLS, connect timeout
     RATE_LIMITED = "rate_limited"  # HTTP 429
-    UNAVAILABLE = "unavailable"  # HTTP 500 or 503 without a policy body
-    AMBIGUOUS_SUBMIT = "ambiguous_submit"  # read timeout, disconnect, HTTP 502/504 on a submit
+    UNAVAILABLE = "unavailable"  # HTTP 503 of a server that took nothing; any 5xx on a poll
+    AMBIGUOUS_SUBMIT = "ambiguous_submit"  # read timeout, disconnect, HTTP 500, 502, 504 on a submit
     CONTENT_POLICY = "content_policy"
     INVALID_REQUEST = "invalid_request"
     IMAGE_MISMATCH = "image_mismatch"
     NO_RESOURCE = "no_resource"  # the provider was too busy for an accepted job
-    PROVIDER_INTERNAL = "provider_internal"  # an accepted job failed for reasons of the provider
+    PROVIDER_INTERNAL = "provider_internal"  # an accepted job failed, and no cause of the clip's was named
     CANCELLED = "cancelled"
     EXPIRED = "expired"  # the prediction or its output is gone
     NO_OUTPUT = "no_output"  # completed, but no output URL came
     BAD_TOKEN = "bad_token"  # noqa: S105
     NO_BALANCE = "no_balance"
+    ACCOUNT_SUSPENDED = "account_suspended"
     MODEL_GONE = "model_gone"
     PRIVATE_ADDRESS = "private_address"  # an output that is not in the public internet
     WRONG_ADDRESS = "wrong_address"  # a redirect or a web page where the API should be
     UNREADABLE_ANSWER = "unreadable_answer"
+    OTHER_PREDICTION = "other_prediction"  # an answer to a poll that is about another prediction
 
 
 class ProviderError(SoraPipelineError):
@@ -89,7 +92,7 @@ class GenerationFailedError(ProviderError):
     Args:
         kind: What happened.
         message: The provider's words.
-        retryable: Whether a new attempt (a new bill) can succeed.
+        retryable: Whether another attempt is bought by itself: only for a cause that is known to pass.
         http_status: The HTTP status of the answer, where there was one.
     """
 
@@ -100,5 +103,9 @@ class GenerationFailedError(ProviderError):
         self.retryable = retryable
 
 
+class ModelGoneError(ProviderError):
+    """Raised where every further submit for this model would fail alike: gone, retired, paused, not open to this account."""
+
+
 class BlockedError(ProviderError):
-    """Raised where every further submit would fail alike: 401, 403, a model that is gone, no API there."""
+    """Raised where every further submit to this account would fail alike: 401, 403 about key or balance, no API there."""

@@ -1,8 +1,8 @@
 """What a refusal or a failure means: from the provider's status and words to our error classes.
 
-The rules are ordered: what is said in words about this clip or this account comes before what the number says, because
-vendors dress one as another (GPTProto: "503 content policy violation (actual HTTP status 400)"; "Insufficient balance"
-and "Invalid Token" are both 403). Where money may have been spent, doubt counts as spent.
+What is said in words about this clip or this account comes before what the number says, because vendors dress one as another
+(GPTProto: "503 content policy violation (actual HTTP status 400)"; "Insufficient balance" and "Invalid Token" are both 403).
+Where money may have been spent, doubt counts as spent; where it would be spent again, doubt counts as no.
 """
 
 import re
@@ -13,52 +13,24 @@ from sora_pipeline.provider.errors import (
     BlockedError,
     ErrorKind,
     GenerationFailedError,
+    ModelGoneError,
     ProviderError,
     RejectedError,
     TransientError,
 )
+from sora_pipeline.provider.failure_words import (
+    ACCOUNT_KINDS,
+    has_code_of,
+    has_unavailable_code,
+    is_neutral,
+    named_kind,
+    passing_kind,
+    says_unavailable,
+)
+from sora_pipeline.provider.reasons import Reasons, read_reasons
 from sora_pipeline.provider.statuses import Meaning, meaning_of
 from sora_pipeline.provider.wording import tidy
 
-# An echoed prompt must not be read as the provider's words; shorter ones are no sentence to stumble over.
-_MIN_ECHO = 20
-
-_WORDS: tuple[tuple[ErrorKind, re.Pattern[str]], ...] = tuple(
-    (kind, re.compile(pattern, re.IGNORECASE | re.DOTALL))
-    for kind, pattern in (
-        (
-            ErrorKind.NO_BALANCE,
-            r"insufficient[ _-]+(user[ _-]+)?(balance|quota|credit|fund)|balance (is )?(too low|not enough)|billing hard limit",
-        ),
-        (
-            ErrorKind.BAD_TOKEN,
-            # LiteLLM without a database says no_db_connection to every key but its master key.
-            r"invalid_api_key|invalid token|invalid signature|token cannot be empty|no_db_connection",
-        ),
-        (
-            ErrorKind.CONTENT_POLICY,
-            r"moderation|content[ _-]?(policy|filter|violation)|guidelines|usage polic(y|ies)|safety (system|filter)|"
-            r"people-in-user-uploads|responsible ai\b|nsfw|sensitive[ _-]content|inappropriate content",
-        ),
-        (
-            ErrorKind.MODEL_GONE,
-            r"\b(unknown|unsupported|retired|deprecated|disabled) (\w+ )?model\b|\binvalid model name\b|"
-            r"model[ _]?(not[ _]found|not[ _]exist)|"
-            r"\bmodels?\b[\s:`'\"]*[\w./-]*[`'\"]*[\s:,]*(is |are |was |has been |have been |does |currently )*"
-            r"(not found|not exist|unknown|unsupported|not supported|unavailable|not available|no longer|retired|"
-            r"deprecated|removed|shut ?down|discontinued|temporarily paused|paused|disabled|offline)|temporarily paused",
-        ),
-        (
-            ErrorKind.IMAGE_MISMATCH,
-            r"(image|input_reference|frame).{0,80}\bmatch.{0,80}(width|height|size|dimension|resolution)|"
-            r"(image|input_reference|frame).{0,40}(width|height|size|dimensions?|resolution).{0,40}(match|mismatch)",
-        ),
-        (
-            ErrorKind.NO_RESOURCE,
-            r"no[ _]resources?\b|server (is )?busy|too many running tasks|(over|out of) capacity",
-        ),
-    )
-)
 # What a gateway says with a 500 or 503 of its own where the answer behind it did not come: accepted or not, it does not
 # know. An address that cannot be connected to is not among them: there, nothing was sent.
 _LOST_BEHIND = re.compile(
@@ -68,17 +40,16 @@ _LOST_BEHIND = re.compile(
     r"\b(read|remote ?protocol) ?error\b|\bdo request failed\b",
     re.IGNORECASE,
 )
-_NO_RETRY_KINDS = frozenset(
-    {
-        ErrorKind.CONTENT_POLICY,
-        ErrorKind.IMAGE_MISMATCH,
-        ErrorKind.MODEL_GONE,
-        ErrorKind.NO_BALANCE,
-        ErrorKind.BAD_TOKEN,
-        ErrorKind.INVALID_REQUEST,
-    }
+# A check that was passed, or could not be made, has refused nothing.
+_NOT_REFUSED = re.compile(
+    r"\bpassed\b|\bno (\w+ ){0,3}(violations?|issues?|problems?)\b|\bnot (been )?(flagged|blocked|moderated|filtered|violat\w+)|"
+    r"n['o]t violate|\b(unable|failed|could ?n[o']t) (to )?(be )?(check|verif|reach|run|complete|screen)|"
+    r"\b(service|system|check|checker|server|api|filter|review) (is |was )?(currently |temporarily )?(un\w+able|failed|down|offline)",
+    re.IGNORECASE,
 )
-_TELLING_FAILURES = frozenset({ErrorKind.CANCELLED, ErrorKind.NO_RESOURCE})
+_CLIP_KINDS = frozenset({ErrorKind.CONTENT_POLICY, ErrorKind.IMAGE_MISMATCH, ErrorKind.INVALID_REQUEST})
+_SERVER_ERRORS = frozenset({500, 502, 503, 504})
+_TELLING_FAILURES = frozenset({ErrorKind.CANCELLED, ErrorKind.CONTENT_POLICY})
 
 
 def classify_submit_failure(
@@ -88,8 +59,16 @@ def classify_submit_failure(
     retry_after_s: float | None = None,
     secret: str = "",
     prompt: str = "",
+    server_errors_unbilled: bool = False,
 ) -> ProviderError:
     """What it means that an answer to a submit did not accept it.
+
+    A 4xx proves that it was refused; the words say whether this clip, a model or the account is meant. A 403 is the account's
+    unless its words are about this clip: without words, or as a page of HTML, it may come from a firewall that would turn every
+    clip away.
+
+    A 5xx proves nothing by itself. It is a refusal where its words name one (policy, a parameter, a model, the balance), and
+    a 503 is "not now" where it says so: in words, with ``Retry-After``, or as a bare page of a gateway that reached nobody.
 
     Args:
         http_status: The HTTP status.
@@ -97,42 +76,47 @@ def classify_submit_failure(
         retry_after_s: What ``Retry-After`` asked for.
         secret: The key, to be redacted where it is echoed.
         prompt: What was asked for, so that an echo of it is not mistaken for the provider's words.
+        server_errors_unbilled: Whether the account is known never to be billed for 500, 502, 503 and 504.
     """
     answer = read_answer(content)
     # A non-200 code inside HTTP 200 is a refusal like any other (seen in GPTProto's own app).
     refused = answer.refusal_code if 200 <= http_status < 300 else None
     status = refused or http_status
     message = _message(answer, http_status, secret)
-    stated_kind = _stated_kind(answer, status, prompt)
+    reasons = read_reasons(answer, prompt=prompt)
 
-    if status in (502, 504, 408) or (200 <= status < 300):
-        why = (
-            "the answer names no prediction"
-            if status < 300
-            else "the request may have been accepted behind a gateway"
-        )
-        return AmbiguousSubmitError(
-            ErrorKind.AMBIGUOUS_SUBMIT, tidy(f"{why}: {message}"), http_status=http_status
-        )
-    if blocked := _blocks_everything(status, stated_kind, answer):
-        return BlockedError(blocked, message, http_status=http_status)
+    def transient(kind: ErrorKind) -> TransientError:
+        return TransientError(kind, message, retry_after_s=retry_after_s, http_status=http_status)
+
+    def ambiguous(why: str = "") -> AmbiguousSubmitError:
+        sentence = tidy(f"{why}: {message}") if why else message
+        return AmbiguousSubmitError(ErrorKind.AMBIGUOUS_SUBMIT, sentence, http_status=http_status)
+
+    if status < 300:
+        return ambiguous("the answer names no prediction")
+    if status >= 500 or status == 408:
+        kind = _refusal_in_words(answer, status, reasons, prompt)
+        if kind is not None:
+            return _refusal(kind, message, http_status)
+        if status in _SERVER_ERRORS and server_errors_unbilled:
+            return transient(ErrorKind.UNAVAILABLE)
+        if status in (502, 504, 408) or _lost_behind(answer, reasons):
+            return ambiguous("the request may have been accepted behind a gateway")
+        if status == 503 and _refused_for_now(answer, reasons, retry_after_s):
+            return transient(ErrorKind.UNAVAILABLE)
+        return ambiguous()
+    stated_kind = _stated_kind(answer, status, reasons, prompt)
     if status == 429:
-        return TransientError(
-            ErrorKind.RATE_LIMITED, message, retry_after_s=retry_after_s, http_status=http_status
+        blocked = stated_kind in (ErrorKind.NO_BALANCE, ErrorKind.ACCOUNT_SUSPENDED)
+        return (
+            BlockedError(stated_kind, message, http_status=http_status)
+            if blocked and stated_kind
+            else transient(ErrorKind.RATE_LIMITED)
         )
-    if rejected := _rejects_this_clip(status, stated_kind):
-        return RejectedError(rejected, message, http_status=http_status)
-    if status in (500, 503) and _lost_behind(answer, prompt):
-        return AmbiguousSubmitError(
-            ErrorKind.AMBIGUOUS_SUBMIT,
-            tidy(f"the request may have been accepted behind a gateway: {message}"),
-            http_status=http_status,
-        )
-    if status in (425, 500, 503):
-        return TransientError(
-            ErrorKind.UNAVAILABLE, message, retry_after_s=retry_after_s, http_status=http_status
-        )
-    return AmbiguousSubmitError(ErrorKind.AMBIGUOUS_SUBMIT, message, http_status=http_status)
+    if status == 425 or (status == 400 and has_unavailable_code(reasons)):
+        return transient(ErrorKind.UNAVAILABLE)
+    kind = _kind_of_client_error(answer, status, stated_kind)
+    return ambiguous() if kind is None else _refusal(kind, message, http_status)
 
 
 def classify_poll_failure(
@@ -150,12 +134,15 @@ def classify_poll_failure(
     refused = answer.refusal_code if 200 <= http_status < 300 else None
     status = refused or http_status
     message = _message(answer, http_status, secret)
-    stated_kind = _stated_kind(answer, status, "")
-    if stated_kind is ErrorKind.CONTENT_POLICY and status in (400, 403, 422, 451, 503):
-        return GenerationFailedError(stated_kind, message, retryable=False, http_status=http_status)
+    reasons = read_reasons(answer)
+    stated_kind = _stated_kind(answer, status, reasons)
+    if status in (400, 403, 422, 451, 503) and _is_late_policy(answer, status, reasons):
+        return GenerationFailedError(
+            ErrorKind.CONTENT_POLICY, message, retryable=False, http_status=http_status
+        )
     if status in (401, 403) or (stated_kind is ErrorKind.BAD_TOKEN and status == 400):
-        no_balance = stated_kind is ErrorKind.NO_BALANCE and status == 403
-        kind = ErrorKind.NO_BALANCE if no_balance else ErrorKind.BAD_TOKEN
+        of_the_account = stated_kind in ACCOUNT_KINDS and status != 401
+        kind = stated_kind if of_the_account and stated_kind else ErrorKind.BAD_TOKEN
         return BlockedError(kind, message, http_status=http_status)
     if status == 410:
         return GenerationFailedError(ErrorKind.EXPIRED, message, retryable=False, http_status=http_status)
@@ -166,21 +153,31 @@ def classify_poll_failure(
 
 
 def classify_job_failure(answer: Answer, meaning: Meaning, *, secret: str = "") -> GenerationFailedError:
-    """Why an accepted job ended without a video: the status word, refined by what ``error`` says."""
+    """Why an accepted job ended without a video, and whether another attempt may be bought by itself.
+
+    It may where the status word, the codes and the words all name causes that are known to pass, and nothing else is said
+    (``failure_words.passing_kind``). A clip's own cause beside them, words that nobody knows, or no words at all: a person decides.
+    """
     message = _message(answer, None, secret)
+    reasons = read_reasons(answer)
     meaning = _in_other_words(answer, meaning)
-    if meaning.failure is not ErrorKind.PROVIDER_INTERNAL:
-        return GenerationFailedError(meaning.failure, message, retryable=meaning.retryable)
-    stated_kind = _stated_kind(answer, 400, "")
-    if stated_kind is None and answer.has_nsfw:
-        stated_kind = ErrorKind.CONTENT_POLICY
-    if stated_kind is None and (
-        {400, 422} & set(answer.numeric_codes) or "invalid_request_error" in answer.error_codes
-    ):
-        stated_kind = ErrorKind.INVALID_REQUEST
-    if stated_kind is None:
-        return GenerationFailedError(meaning.failure, message, retryable=meaning.retryable)
-    return GenerationFailedError(stated_kind, message, retryable=stated_kind not in _NO_RETRY_KINDS)
+    if meaning.failure in (ErrorKind.CANCELLED, ErrorKind.EXPIRED):
+        return GenerationFailedError(meaning.failure, message, retryable=False)
+    passing = passing_kind(reasons, meaning.failure if meaning.passes else None)
+    kind = _stated_kind(answer, 400, reasons)
+    if kind is ErrorKind.CONTENT_POLICY and passing is not None and not _is_policy_in_words(reasons):
+        kind = None  # only the number, and the words are those of an outage
+    if kind is None and answer.has_nsfw:
+        kind = ErrorKind.CONTENT_POLICY
+    if kind is None and meaning.failure in _CLIP_KINDS:
+        kind = meaning.failure
+    if kind is None and {400, 422} & set(answer.numeric_codes):
+        kind = ErrorKind.INVALID_REQUEST
+    if kind is not None:
+        return GenerationFailedError(kind, message, retryable=False)
+    if passing is not None and meaning.known:
+        return GenerationFailedError(passing, message, retryable=True)
+    return GenerationFailedError(meaning.failure, message, retryable=False)
 
 
 def _in_other_words(answer: Answer, meaning: Meaning) -> Meaning:
@@ -191,57 +188,82 @@ def _in_other_words(answer: Answer, meaning: Meaning) -> Meaning:
     return next((other for other in closer if other.failure in _TELLING_FAILURES), meaning)
 
 
-def _blocks_everything(status: int, stated_kind: ErrorKind | None, answer: Answer) -> ErrorKind | None:
-    if stated_kind is ErrorKind.NO_BALANCE and status in (400, 402, 403, 429):
-        return stated_kind
-    if stated_kind is ErrorKind.CONTENT_POLICY:
-        return None if status != 401 else ErrorKind.BAD_TOKEN
-    if status in (401, 403) or (stated_kind is ErrorKind.BAD_TOKEN and status == 400):
-        return ErrorKind.BAD_TOKEN
-    if status == 402:
-        return ErrorKind.NO_BALANCE
-    if stated_kind is ErrorKind.MODEL_GONE and status in (400, 404, 410, 422, 500):
-        return stated_kind
+def _refusal(kind: ErrorKind, message: str, http_status: int) -> ProviderError:
+    if kind is ErrorKind.MODEL_GONE:
+        return ModelGoneError(kind, message, http_status=http_status)
+    error = RejectedError if kind in _CLIP_KINDS else BlockedError
+    return error(kind, message, http_status=http_status)
+
+
+def _kind_of_client_error(answer: Answer, status: int, stated_kind: ErrorKind | None) -> ErrorKind | None:
+    """What a 3xx or 4xx is about; None: what it is cannot be said."""
     if 300 <= status < 400 or (status in (404, 405) and not answer.is_json):
         # A redirect, or a page instead of an API answer: every clip would meet the same.
         return ErrorKind.WRONG_ADDRESS
-    return None
-
-
-def _rejects_this_clip(status: int, stated_kind: ErrorKind | None) -> ErrorKind | None:
-    if stated_kind is ErrorKind.CONTENT_POLICY and (status < 500 or status in (500, 503)):
+    if status == 401:
+        return stated_kind if stated_kind is ErrorKind.ACCOUNT_SUSPENDED else ErrorKind.BAD_TOKEN
+    if status == 402:
+        return ErrorKind.NO_BALANCE
+    if status == 403:
+        return stated_kind or ErrorKind.BAD_TOKEN
+    if stated_kind is not None and not (stated_kind is ErrorKind.BAD_TOKEN and status != 400):
         return stated_kind
-    if stated_kind is ErrorKind.IMAGE_MISMATCH and status in (400, 422):
-        return stated_kind
-    return ErrorKind.INVALID_REQUEST if 400 <= status < 500 and status != 425 else None
+    return ErrorKind.INVALID_REQUEST if 400 <= status < 500 else None
 
 
-def _stated_kind(answer: Answer, status: int, prompt: str) -> ErrorKind | None:
-    """What the provider's words say, if anything; pages of HTML are no words."""
+def _refusal_in_words(answer: Answer, status: int, reasons: Reasons, prompt: str) -> ErrorKind | None:
+    """What a 5xx says it refused, where its words leave no doubt."""
+    if status not in (500, 503) or _lost_behind(answer, reasons):
+        return None
+    kind = named_kind(reasons, as_proof=True, prompt=prompt)
+    if kind in (None, ErrorKind.BAD_TOKEN) or (kind in _CLIP_KINDS and not _is_refused(kind, reasons)):
+        return None
+    # "the model is temporarily unavailable" with a 503 is an outage, unless a code says that there is no such model.
+    outage = status == 503 and kind is ErrorKind.MODEL_GONE and not has_code_of(kind, reasons)
+    return None if outage else kind
+
+
+def _is_refused(kind: ErrorKind, reasons: Reasons) -> bool:
+    """Whether words about a clip say that it was refused, and not that a check was passed or could not be made."""
+    return has_code_of(kind, reasons) or not _NOT_REFUSED.search(reasons.text)
+
+
+def _refused_for_now(answer: Answer, reasons: Reasons, retry_after_s: float | None) -> bool:
+    """Whether a 503 says that no server took the request."""
+    says_nothing = not answer.body and not any(re.search(r"[^\W\d]", text) for text in reasons.texts)
+    return retry_after_s is not None or says_nothing or says_unavailable(reasons)
+
+
+def _stated_kind(answer: Answer, status: int, reasons: Reasons, prompt: str = "") -> ErrorKind | None:
+    """What the provider's codes and words say, if anything; pages of HTML are no words."""
     if status == 400 and 503 in answer.numeric_codes:
         return ErrorKind.CONTENT_POLICY
-    words = _words(answer, prompt)
-    return next((kind for kind, pattern in _WORDS if pattern.search(words)), None)
+    return named_kind(reasons, prompt=prompt)
 
 
-def _lost_behind(answer: Answer, prompt: str) -> bool:
-    return _LOST_BEHIND.search(_words(answer, prompt)) is not None
+def _is_late_policy(answer: Answer, status: int, reasons: Reasons) -> bool:
+    """Whether a poll that failed speaks of the clip's content, and not of a check that is out of order: the clip is paid for."""
+    if status == 400 and 503 in answer.numeric_codes:
+        return True
+    named = named_kind(reasons, as_proof=True) is ErrorKind.CONTENT_POLICY
+    return named and _is_refused(ErrorKind.CONTENT_POLICY, reasons) and not _lost_behind(answer, reasons)
 
 
-def _words(answer: Answer, prompt: str) -> str:
-    """Without an echo of the prompt, and bounded, so that no answer can make patterns slow."""
-    words = " ".join((*answer.error_codes, answer.error_message))
-    if len(prompt) >= _MIN_ECHO:
-        words = words.replace(prompt, "")
-    return words[:4000]
+def _is_policy_in_words(reasons: Reasons) -> bool:
+    return named_kind(reasons) is ErrorKind.CONTENT_POLICY
+
+
+def _lost_behind(answer: Answer, reasons: Reasons) -> bool:
+    return _LOST_BEHIND.search(f"{reasons.text} {answer.text[:4000]}") is not None
 
 
 def _message(answer: Answer, http_status: int | None, secret: str) -> str:
     words = answer.error_message or " ".join(answer.text.split())[:200]
-    if not words and http_status is None:
-        words = f"the provider gave no reason (status {answer.status!r})"
     if http_status is None:
-        return tidy(words, secret=secret)
+        if not words or is_neutral(words):
+            codes = ", ".join(code for code in answer.error_codes if not code.isdigit())
+            words = words if words and not answer.is_json else codes
+        return tidy(words or f"the provider gave no reason (status {answer.status!r})", secret=secret)
     return tidy(
         f"HTTP {http_status}: {words}" if words else f"HTTP {http_status} without a reason", secret=secret
     )

@@ -1,9 +1,11 @@
-"""The one table of status words, whichever provider says them.
+"""What status words mean, whichever provider says them: ``status_words.toml``, read once."""
 
-Sources: the documented samples of the v3, unified and OpenAI formats, and the words public clients handle.
-"""
-
-from dataclasses import dataclass
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib.resources import files
 
 from sora_pipeline.provider.errors import ErrorKind
 from sora_pipeline.provider.protocol import PredictionState
@@ -16,56 +18,54 @@ class Meaning:
     Attributes:
         state: Where the prediction stands.
         failure: Why it has no video, where it failed.
-        retryable: Whether a new attempt, and so a new bill, can help.
+        passes: Whether the word itself names a cause that is known to pass.
         known: False for a word that is not in the table.
     """
 
     state: PredictionState
     failure: ErrorKind = ErrorKind.PROVIDER_INTERNAL
-    retryable: bool = False
+    passes: bool = False
     known: bool = True
 
 
-_WAITING = Meaning(PredictionState.WAITING)
-_RUNNING = Meaning(PredictionState.RUNNING)
-_SUCCEEDED = Meaning(PredictionState.SUCCEEDED)
-_FAILED = Meaning(PredictionState.FAILED, ErrorKind.PROVIDER_INTERNAL, retryable=True)
+_FAILED = Meaning(PredictionState.FAILED)
 # Nobody here cancels: somebody did it on purpose, or the provider for reasons it does not tell. Paying again is a
 # person's decision, and so it is for a prediction that expired, which may have been rendered and billed.
-_CANCELLED = Meaning(PredictionState.FAILED, ErrorKind.CANCELLED, retryable=False)
-_EXPIRED = Meaning(PredictionState.FAILED, ErrorKind.EXPIRED, retryable=False)
-# GPTProto's own app reads it as "the server is busy, try later".
-_NO_RESOURCE = Meaning(PredictionState.FAILED, ErrorKind.NO_RESOURCE, retryable=True)
-
-_MEANINGS = {
-    "created": _WAITING,
-    "pending": _WAITING,
-    "queued": _WAITING,
-    "in_queue": _WAITING,
-    "submitted": _WAITING,
-    "starting": _WAITING,
-    "processing": _RUNNING,
-    "running": _RUNNING,
-    "in_progress": _RUNNING,
-    "completed": _SUCCEEDED,
-    "complete": _SUCCEEDED,
-    "succeeded": _SUCCEEDED,
-    "success": _SUCCEEDED,
+_TABLES: Mapping[str, Meaning] = {
+    "waiting": Meaning(PredictionState.WAITING),
+    "running": Meaning(PredictionState.RUNNING),
+    "succeeded": Meaning(PredictionState.SUCCEEDED),
     "failed": _FAILED,
-    "failure": _FAILED,
-    "error": _FAILED,
-    "cancelled": _CANCELLED,
-    "canceled": _CANCELLED,
-    "aborted": _CANCELLED,
-    "expired": _EXPIRED,
-    "timeout": _EXPIRED,
-    "no_resource": _NO_RESOURCE,
+    "content_policy": replace(_FAILED, failure=ErrorKind.CONTENT_POLICY),
+    "invalid_request": replace(_FAILED, failure=ErrorKind.INVALID_REQUEST),
+    "cancelled": replace(_FAILED, failure=ErrorKind.CANCELLED),
+    "expired": replace(_FAILED, failure=ErrorKind.EXPIRED),
+    "no_resource": replace(_FAILED, failure=ErrorKind.NO_RESOURCE, passes=True),
+    "timeout": replace(_FAILED, passes=True),
 }
-
 # A word nobody has seen yet is no reason to give up a render that is paid for; the clip's deadline bounds it.
 _UNKNOWN = Meaning(PredictionState.RUNNING, known=False)
+_BEFORE = re.compile(r"^(task|job)?(state|status)(?=.)")
 
 
 def meaning_of(word: str) -> Meaning:
     """What a status word means, whatever its case and separators; unknown words count as running."""
-    return _MEANINGS.get(word.strip().lower().replace("-", "_").replace(" ", "_"), _UNKNOWN)
+    compact = _compact(word)
+    words = _words()
+    return words.get(compact) or words.get(_BEFORE.sub("", compact), _UNKNOWN)
+
+
+@cache
+def _words() -> Mapping[str, Meaning]:
+    with (files("sora_pipeline.provider") / "status_words.toml").open("rb") as file:
+        tables = tomllib.load(file)
+    return {
+        _compact(word): meaning
+        for name, meaning in _TABLES.items()
+        for entry in tables[name]
+        for word in entry["words"]
+    }
+
+
+def _compact(word: str) -> str:
+    return re.sub(r"[\W_]+", "", word.casefold())

@@ -94,6 +94,7 @@ class WireFormat(ABC):
                 retry_after_s=raw.retry_after_s,
                 secret=self._secret,
                 prompt=request.prompt,
+                server_errors_unbilled=self._config.server_errors_unbilled,
             )
         poll_url, warning = self._own_poll_url(answer.poll_url(self.base_url))
         model = tidy(answer.model, secret=self._secret) if answer.model else None

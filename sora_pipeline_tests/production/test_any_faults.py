@@ -44,6 +44,11 @@ FAULTS = [
     "empty-output",
     "poll-errors",
     "unknown-status",
+    "odd-status",
+    "foreign-id-once",
+    "late-wording",
+    "content-403",
+    "error-500",
     "uppercase",
     "cancelled",
 ]

@@ -53,6 +53,7 @@ async def test_rendered_clips_get_an_output_url(run_context: RunContext, product
         ("fail", "provider_internal", True),
         ("no-resource", "no_resource", True),
         ("cancelled", "cancelled", False),
+        ("late-wording", "provider_internal", False),
     ],
 )
 async def test_failed_render_says_whether_another_attempt_can_succeed(
@@ -65,6 +66,18 @@ async def test_failed_render_says_whether_another_attempt_can_succeed(
     assert (attempt.state, failure_of(attempt).kind) == (AttemptState.FAILED, kind)
     assert bool(failure_of(attempt).retryable) == retryable == bool(run_context.ledger.clips.pending(3))
     assert sandbox.billed == 1
+
+
+async def test_odd_words_and_answers_about_others_lose_no_video(
+    contexts: RunContexts, run_context: RunContext, production: Producer
+) -> None:
+    production(rows_of(odd="[sandbox:odd-status] a fox", foreign="[sandbox:foreign-id-once] an owl"))
+    await submit(run_context, "odd", "foreign")
+    await sweep_until_nothing_is_in_flight(run_context)
+    for clip_id in ("odd", "foreign"):
+        assert latest(run_context.ledger, clip_id).state is AttemptState.SUCCEEDED
+    assert any("unknown status 'wrapped_up' counts as a success" in sentence for sentence in contexts.said)
+    assert any("(other_prediction)" in sentence for sentence in contexts.said)
 
 
 async def test_failing_polls_never_fail_a_clip(

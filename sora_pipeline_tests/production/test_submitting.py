@@ -115,7 +115,7 @@ async def test_lost_answer_is_parked_not_resent(
     assert run_context.ledger.clips.pending(3) == []
 
 
-@pytest.mark.parametrize("fault", ["html-502", "reset"])
+@pytest.mark.parametrize("fault", ["html-502", "error-500", "reset"])
 async def test_submit_that_may_have_been_accepted_is_parked(
     run_context: RunContext, sandbox: Sandbox, production: Producer, fault: str
 ) -> None:

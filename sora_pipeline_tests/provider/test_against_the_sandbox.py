@@ -8,15 +8,18 @@ import time
 import pytest
 
 from sora_pipeline.media.boxes import looks_like_mp4
+from sora_pipeline.provider.config import ProviderConfig
 from sora_pipeline.provider.errors import (
     AmbiguousSubmitError,
     BlockedError,
     ErrorKind,
+    ModelGoneError,
     ProviderError,
     RejectedError,
     TransientError,
 )
 from sora_pipeline.provider.protocol import Accepted, InputImage, Prediction, PredictionState, Provider
+from sora_pipeline.provider.registry import make_provider
 from sora_pipeline_tests.conftest import Sandbox
 from sora_pipeline_tests.provider.conftest import asking_for
 
@@ -118,8 +121,9 @@ async def test_key_and_models_can_be_asked_for_without_a_bill(provider: Provider
         ("policy", RejectedError, ErrorKind.CONTENT_POLICY),
         ("bad-token", BlockedError, ErrorKind.BAD_TOKEN),
         ("no-balance", BlockedError, ErrorKind.NO_BALANCE),
-        ("model-gone", BlockedError, ErrorKind.MODEL_GONE),
-        ("error-500", TransientError, ErrorKind.UNAVAILABLE),
+        ("model-gone", ModelGoneError, ErrorKind.MODEL_GONE),
+        ("content-403", RejectedError, ErrorKind.CONTENT_POLICY),
+        ("error-500", AmbiguousSubmitError, ErrorKind.AMBIGUOUS_SUBMIT),
         ("error-503", TransientError, ErrorKind.UNAVAILABLE),
         ("error-503-once", TransientError, ErrorKind.UNAVAILABLE),
         ("rate-limit-once", TransientError, ErrorKind.RATE_LIMITED),
@@ -148,7 +152,7 @@ async def test_lost_answer_is_ambiguous_and_billed(provider: Provider, sandbox: 
 
 
 async def test_other_submits_that_are_not_accepted(provider: Provider, sandbox: Sandbox) -> None:
-    with pytest.raises(BlockedError) as unknown:
+    with pytest.raises(ModelGoneError) as unknown:
         await provider.submit(asking_for(model="sora-9"))
     assert unknown.value.kind is ErrorKind.MODEL_GONE
     sandbox.change(max_running=1, render_s=60)
@@ -193,6 +197,7 @@ async def test_slow_answer_is_waited_for_and_other_model_is_said(provider: Provi
         ("no-resource", ErrorKind.NO_RESOURCE, True),
         ("no-resource-once", ErrorKind.NO_RESOURCE, True),
         ("cancelled", ErrorKind.CANCELLED, False),
+        ("late-wording", ErrorKind.PROVIDER_INTERNAL, False),
     ],
 )
 async def test_job_that_fails_means_the_same_in_every_format(
@@ -216,6 +221,32 @@ async def test_status_words_are_understood_in_any_case_and_unknown_ones_run_on(
     done = await until_settled(provider, loud)
     assert (done.state, done.provider_status) == (PredictionState.SUCCEEDED, "COMPLETED")
     assert (await provider.poll(stuck.prediction_id, stuck.poll_url)).state is PredictionState.RUNNING
+
+
+async def test_unknown_word_at_the_end_is_understood_by_what_came_with_it(provider: Provider) -> None:
+    done = await until_settled(provider, await submit(provider, "odd-status"))
+    assert (done.state, done.provider_status) == (PredictionState.SUCCEEDED, "wrapped_up")
+    assert looks_like_mp4((await download(provider, done))[1])
+
+
+async def test_answers_about_another_job_say_nothing_about_this_one(provider: Provider) -> None:
+    accepted = await submit(provider, "foreign-id-once")
+    for _ in range(2):
+        with pytest.raises(TransientError) as caught:
+            await provider.poll(accepted.prediction_id, accepted.poll_url)
+        assert caught.value.kind is ErrorKind.OTHER_PREDICTION
+    assert (await until_settled(provider, accepted)).state is PredictionState.SUCCEEDED
+
+
+async def test_account_whose_server_errors_are_not_billed(sandbox: Sandbox) -> None:
+    config = ProviderConfig(
+        name="gptproto", base_url=sandbox.url, api_key=sandbox.endpoint.api_key, server_errors_unbilled=True
+    )
+    async with make_provider(config) as provider:
+        for fault in ("error-500", "html-502"):
+            with pytest.raises(TransientError):
+                await submit(provider, fault)
+    assert sandbox.billed == 0
 
 
 async def test_failing_polls_say_nothing_about_the_job(provider: Provider) -> None:

@@ -35,6 +35,7 @@ FAULTS = {
     Scenario.LATE_POLICY: "policy-late",
     Scenario.JOB_FAILED: "fail",
     Scenario.BUSY: "no-resource",
+    Scenario.LATE_WORDING: "late-wording",
 }
 
 

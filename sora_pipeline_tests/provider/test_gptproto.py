@@ -8,6 +8,7 @@ from sora_pipeline.provider.errors import (
     AmbiguousSubmitError,
     BlockedError,
     ErrorKind,
+    ModelGoneError,
     RejectedError,
     TransientError,
 )
@@ -136,7 +137,7 @@ async def test_path_and_separator_are_settings() -> None:
         (
             200,
             {"id": "req", "code": 400, "message": "unknown video model"},
-            BlockedError,
+            ModelGoneError,
             ErrorKind.MODEL_GONE,
         ),
     ],
@@ -227,7 +228,7 @@ async def test_poll_url_on_a_foreign_origin_is_never_requested() -> None:
 
 
 async def test_built_poll_url_encodes_the_id() -> None:
-    _, server = await poll(result(), prediction_id="sora-2:task/../x?y")
+    _, server = await poll(result(id="sora-2:task/../x?y"), prediction_id="sora-2:task/../x?y")
     assert server.received[0].path == "/api/v3/predictions/sora-2%3Atask%2F..%2Fx%3Fy/result"
 
 
@@ -272,7 +273,8 @@ async def test_right_prediction_is_picked_from_a_list() -> None:
     assert (prediction.output_urls, prediction.warning) == ((CLIP,), None)
 
 
-async def test_answer_about_another_prediction_is_said() -> None:
-    prediction, _ = await poll(result(id="other", status="processing"))
-    assert prediction.warning is not None
-    assert "'other'" in prediction.warning
+@pytest.mark.parametrize("status", ["processing", "completed", "failed"])
+async def test_answer_about_another_prediction_is_never_taken(status: str) -> None:
+    with pytest.raises(TransientError, match="about the prediction 'other', not about 'abc'") as caught:
+        await poll(result(id="other", status=status))
+    assert caught.value.kind is ErrorKind.OTHER_PREDICTION

@@ -65,7 +65,7 @@ async def submit(
 
 @pytest.mark.usefixtures("instant_back_off")
 async def test_transient_refusals_are_tried_again(gate: SubmitGate) -> None:
-    async with RawServer([answer(503, {}), answer(500, {}), TAKEN]) as server:
+    async with RawServer([answer(503, {}), answer(503, {}), TAKEN]) as server:
         accepted, told = await submit(server, gate)
     assert accepted.prediction_id == "abc"
     assert [each.partition(" follows")[0] for each in told] == [

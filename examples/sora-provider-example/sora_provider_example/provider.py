@@ -14,6 +14,7 @@ from sora_pipeline.provider.errors import (
     BlockedError,
     ErrorKind,
     GenerationFailedError,
+    ModelGoneError,
     ProviderError,
     RejectedError,
     TransientError,
@@ -23,9 +24,10 @@ from sora_pipeline.provider.images import image_reference
 from sora_pipeline.provider.protocol import Accepted, KeyCheck, Prediction, PredictionState, SubmitRequest
 from sora_pipeline.provider.wording import tidy
 
-# What the API calls a problem, and whether it is this clip's or the account's.
+# What the API calls a problem, and whether it is this clip's, a model's or the account's.
 REJECTED = {"moderated": ErrorKind.CONTENT_POLICY, "invalid": ErrorKind.INVALID_REQUEST}
-BLOCKED = {"key": ErrorKind.BAD_TOKEN, "credit": ErrorKind.NO_BALANCE, "model": ErrorKind.MODEL_GONE}
+BLOCKED = {"key": ErrorKind.BAD_TOKEN, "credit": ErrorKind.NO_BALANCE}
+# Only what is known to pass is bought again.
 FAILED = {
     "moderated": (ErrorKind.CONTENT_POLICY, False),
     "busy": (ErrorKind.NO_RESOURCE, True),
@@ -77,6 +79,8 @@ class ExampleProvider:
         problem, message = self._words(_object(raw))
         if problem in REJECTED:
             return RejectedError(REJECTED[problem], message, http_status=raw.status)
+        if problem == "model":
+            return ModelGoneError(ErrorKind.MODEL_GONE, message, http_status=raw.status)
         if problem in BLOCKED:
             return BlockedError(BLOCKED[problem], message, http_status=raw.status)
         if raw.status in (429, 503):

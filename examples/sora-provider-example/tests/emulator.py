@@ -22,7 +22,12 @@ REFUSALS = {
     Scenario.MODEL_GONE: (410, "model"),
 }
 FIRST_REFUSALS = {Scenario.RATE_LIMITED: 429, Scenario.UNAVAILABLE: 503}
-FAILURES = {Scenario.LATE_POLICY: "moderated", Scenario.JOB_FAILED: "internal", Scenario.BUSY: "busy"}
+FAILURES = {
+    Scenario.LATE_POLICY: "moderated",
+    Scenario.JOB_FAILED: "internal",
+    Scenario.BUSY: "busy",
+    Scenario.LATE_WORDING: "unheard-of",
+}
 
 
 class ExampleEmulator:
