@@ -217,7 +217,12 @@ class Answer:
         """Whether the job itself has an error, or says why it failed, whatever stands in an envelope around it."""
         reason = _first_text(self.job, *_FAILURE_FIELDS)
         # new-api once kept a finished video's URL in fail_reason.
-        return _is_error(self.job.get("error")) or bool(reason and not reason.startswith("http"))
+        error = self.job.get("error")
+        return (
+            _is_error(error)
+            or (isinstance(error, list) and error != [])
+            or bool(reason and not reason.startswith("http"))
+        )
 
     def _errors(self) -> Iterator[str | Mapping[str, Any]]:
         """``data.error`` first, it is about the job; then the body's own."""

@@ -36,6 +36,7 @@ _IDENTIFIER = re.compile(r"\b(request|trace|task|log)[ _-]?id\b\W*[\w-]+", re.IG
 _SMALL_WORDS = frozenset(
     {"the", "a", "an", "our", "is", "are", "was", "been", "currently", "please", "sorry"}
 )
+_LONGEST_SENTENCES = 500
 _HTTP_LIKE = re.compile(r"[0-9]{3}", re.ASCII)
 
 
@@ -127,6 +128,8 @@ def passing_kind(reasons: Reasons, status_kind: ErrorKind | None = None) -> Erro
         elif not (compact in vocabulary.neutral_codes or _is_neutral_number(compact)):
             return None
     for text in reasons.texts:
+        if len(text) > _LONGEST_SENTENCES:
+            return None
         for sentence in _sentences(text):
             if sentence in vocabulary.passing_sentences:
                 found.append(vocabulary.passing_sentences[sentence])

@@ -158,8 +158,8 @@ def classify_job_failure(answer: Answer, meaning: Meaning, *, secret: str = "") 
     It may where the status word, the codes and the words all name causes that are known to pass, and nothing else is said
     (``failure_words.passing_kind``). A clip's own cause beside them, words that nobody knows, or no words at all: a person decides.
     """
-    message = _message(answer, None, secret)
     reasons = read_reasons(answer)
+    message = _job_message(answer, reasons, secret)
     meaning = _in_other_words(answer, meaning)
     if meaning.failure in (ErrorKind.CANCELLED, ErrorKind.EXPIRED):
         return GenerationFailedError(meaning.failure, message, retryable=False)
@@ -257,13 +257,17 @@ def _lost_behind(answer: Answer, reasons: Reasons) -> bool:
     return _LOST_BEHIND.search(f"{reasons.text} {answer.text[:4000]}") is not None
 
 
-def _message(answer: Answer, http_status: int | None, secret: str) -> str:
+def _message(answer: Answer, http_status: int, secret: str) -> str:
     words = answer.error_message or " ".join(answer.text.split())[:200]
-    if http_status is None:
-        if not words or is_neutral(words):
-            codes = ", ".join(code for code in answer.error_codes if not code.isdigit())
-            words = words if words and not answer.is_json else codes
-        return tidy(words or f"the provider gave no reason (status {answer.status!r})", secret=secret)
     return tidy(
         f"HTTP {http_status}: {words}" if words else f"HTTP {http_status} without a reason", secret=secret
     )
+
+
+def _job_message(answer: Answer, reasons: Reasons, secret: str) -> str:
+    """The error's own words, else any that say something, else its code."""
+    codes = (code for code in reasons.codes if not code.isdigit())
+    said = (
+        words for words in (answer.error_message, *reasons.texts, *codes) if words and not is_neutral(words)
+    )
+    return tidy(next(said, f"the provider gave no reason (status {answer.status!r})"), secret=secret)

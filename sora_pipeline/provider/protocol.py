@@ -110,8 +110,9 @@ class Provider(Protocol):
 
         Raises:
             TransientError: certainly not accepted.
-            AmbiguousSubmitError: perhaps accepted and billed.
+            AmbiguousSubmitError: perhaps accepted and billed: whatever proves no refusal.
             RejectedError: never acceptable.
+            ModelGoneError: nothing of this model is accepted at the moment.
             BlockedError: nothing is accepted at the moment.
         """
         ...
@@ -123,7 +124,8 @@ class Provider(Protocol):
 
         Raises:
             TransientError: no usable answer this time; says nothing about the prediction. ``EXPIRED`` (HTTP 404) means
-                that the provider does not know the prediction: believe it only after several in a row.
+                that the provider does not know the prediction: believe it only after several in a row. ``OTHER_PREDICTION``
+                means that the answer was about another one.
             BlockedError: the key is no longer accepted.
         """
         ...

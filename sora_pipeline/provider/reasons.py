@@ -1,5 +1,6 @@
 """What an answer says about why something failed: every code and every text, wherever vendors put them."""
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,11 +13,11 @@ _LONGEST = 4000
 """Characters read at most, so that no answer can make patterns slow."""
 _DEEPEST = 6
 
-_ERROR_FIELDS = ("error", "errors", "detail", "details", "base_resp", "failure", "failed_reason")
-_TEXT_FIELDS = (
-    "fail_reason", "failure_reason", "failure_message", "failMsg", "err_msg", "error_message", "error_msg", "status_msg", "task_status_msg",
-    "message", "msg", "reason", "native_status",
-)  # fmt: skip
+# Fields beside a job that may say why it failed, under whatever name: error, fail_reason, failureMessage, rejectReason, base_resp …
+_SAYS_WHY = re.compile(
+    r"err|fail|reason|reject|refus|moderat|safety|blocked|violat|flagged|^(detail|details|base_resp|message|msg|status_msg|task_status_msg|native_status)$",
+    re.IGNORECASE,
+)
 _CODE_FIELDS = frozenset(
     {
         "code", "type", "status_code", "error_code", "error_type", "err_code", "failure_code", "failurecode", "failcode",
@@ -58,7 +59,7 @@ def read_reasons(answer: Answer, *, prompt: str = "") -> Reasons:
     texts: dict[str, None] = {}
     for key, value in _said(answer):
         words = value.replace(prompt, "") if len(prompt) >= _MIN_ECHO else value
-        (codes if key.lower() in _CODE_FIELDS and len(value) <= 100 else texts)[words[:_LONGEST]] = None
+        (codes if key.lower() in _CODE_FIELDS and len(value) <= 100 else texts)[words] = None
     if not answer.is_json and not answer.text.lstrip().startswith("<"):
         texts[answer.text] = None
     return Reasons(
@@ -69,29 +70,31 @@ def read_reasons(answer: Answer, *, prompt: str = "") -> Reasons:
 def _said(answer: Answer) -> Iterator[tuple[str, str]]:
     holders = [answer.job] if answer.job is answer.body else [answer.job, answer.body]
     for holder in holders:
-        for field in _ERROR_FIELDS:
-            yield from _leaves(field, holder.get(field))
-        for field in _TEXT_FIELDS:
-            yield from _leaves(field, holder.get(field))
         # A job has a status, which says where it stands, and perhaps a type and a title, which say nothing of an error.
         about_a_job = _ABOUT_A_JOB if "status" in holder else _STATUS
-        if "title" not in about_a_job:
-            yield from _leaves("title", holder.get("title"))
         for field, value in holder.items():
-            if field.lower() in _CODE_FIELDS - about_a_job and field not in _TEXT_FIELDS:
-                yield from _leaves(field, value)
+            name = str(field).lower()
+            if name in about_a_job:
+                continue
+            if name in _CODE_FIELDS or name == "title" or _SAYS_WHY.search(name):
+                yield from _leaves(str(field), value)
 
 
 def _leaves(key: str, value: object, depth: int = 0) -> Iterator[tuple[str, str]]:
     if isinstance(value, str):
         yield key, value
-    elif isinstance(value, int) and not isinstance(value, bool):
-        if abs(value) < 10**9:
+    elif isinstance(value, bool):
+        if value and _SAYS_WHY.search(key):  # "moderated": true
+            yield key, key
+    elif isinstance(value, int):
+        if abs(value) < 10**9 and key.lower() in _CODE_FIELDS:
             yield key, str(value)
-    elif depth < _DEEPEST and isinstance(value, list):
+    elif depth >= _DEEPEST and value:
+        yield key, "more is said than is read"
+    elif isinstance(value, list):
         for item in value:
             yield from _leaves(key, item, depth + 1)
-    elif depth < _DEEPEST and isinstance(value, Mapping):
+    elif isinstance(value, Mapping):
         inner: Mapping[Any, Any] = value
         for name, item in inner.items():
             if str(name).lower() not in _SILENT_FIELDS:

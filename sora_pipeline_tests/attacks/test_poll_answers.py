@@ -154,6 +154,7 @@ ERROR = {"message": "the scene was too wild", "code": 400}
         ({"outputs": [], "error": ERROR}, F),
         ({"error": "the scene was too wild", "progress": 0}, F),
         ({"fail_reason": "the scene was too wild"}, F),
+        ({"error": [{"message": "the scene was too wild"}]}, F),
         ({}, R),
         ({"outputs": [], "error": None, "fail_reason": ""}, R),
         ({"error": {"code": 0, "message": ""}}, R),

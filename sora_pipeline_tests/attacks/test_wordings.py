@@ -41,6 +41,8 @@ def shapes(words: str) -> Iterator[dict[str, Any]]:
     yield {"status": "timeout", "fail_reason": words}
     yield {"status": "failed", "error": {"message": "Internal error", "details": [{"reason": words}]}}
     yield {"status": "failed", "error": "Internal error", "failure_reason": words}
+    yield {"status": "failed", "error": "Internal error", "rejectReason": words}
+    yield {"data": {"status": "failed", "error": "server is busy", "moderation": {"result": [words]}}}
 
 
 def failure(body: dict[str, Any]) -> GenerationFailedError:
@@ -119,6 +121,23 @@ def test_echo_of_a_prompt_made_of_listed_words_is_not_bought_again(prompt: str) 
     ):
         for body in shapes(words):
             assert not failure({**body, "prompt": prompt}).retryable, body
+
+
+@pytest.mark.parametrize("flag", ["moderated", "is_flagged", "blocked", "content_violation"])
+def test_flag_beside_a_cause_that_passes_is_a_word_more(flag: str) -> None:
+    body = {"status": "failed", "error": {"code": "internal_error", "message": "Internal error"}}
+    assert failure({**body, flag: False}).retryable
+    assert not failure({**body, flag: True}).retryable
+    assert failure({**body, "retry_count": 0, "progress": 0, "prompt": "a fox", "model": "sora-2"}).retryable
+
+
+def test_words_that_are_hidden_deep_or_far_behind_are_words_more() -> None:
+    hidden: Any = "the prompt was not to our taste"
+    for _ in range(10):
+        hidden = {"reason": [hidden]}
+    far = "Internal error. " * 500 + "The prompt was not to our taste"
+    for error in ({"message": "Internal error", "cause": hidden}, far, ["Internal error", hidden]):
+        assert not failure({"status": "failed", "error": error}).retryable
 
 
 def test_kinds_of_accounts_and_models_are_no_reason_to_pay_again() -> None:

@@ -15,6 +15,7 @@ from sora_pipeline.provider.errors import (
     AmbiguousSubmitError,
     BlockedError,
     ErrorKind,
+    ModelGoneError,
     ProviderError,
     RejectedError,
     TransientError,
@@ -82,7 +83,9 @@ def test_no_submit_is_accepted_by_accident_and_none_that_may_be_billed_is_sent_a
     if isinstance(accepted, ProviderError):
         assert len(accepted.message) <= 500
         assert is_storable(accepted.message or None)
-        assert isinstance(accepted, AmbiguousSubmitError | TransientError | RejectedError | BlockedError)
+        assert isinstance(
+            accepted, AmbiguousSubmitError | TransientError | RejectedError | ModelGoneError | BlockedError
+        )
         # Within a 2xx only the body's own word for it says that nothing was bought.
         said = answer.refusal_code is not None
         assert said or not 200 <= status < 300 or isinstance(accepted, AmbiguousSubmitError)

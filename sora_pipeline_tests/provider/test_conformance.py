@@ -135,6 +135,14 @@ class GivesUpOnOnePoll(GptProto):
             return Prediction(prediction_id, PredictionState.FAILED, "", error=failed)
 
 
+class BuysEveryFailureAgain(GptProto):
+    def understood(self, prediction: Prediction) -> Prediction:
+        if prediction.error is None:
+            return prediction
+        error = GenerationFailedError(prediction.error.kind, prediction.error.message, retryable=True)
+        return replace(prediction, error=error)
+
+
 class ShowsTheKey(GptProto):
     def __repr__(self) -> str:
         return f"<ShowsTheKey {self._secret}>"
@@ -159,6 +167,18 @@ class ShowsTheKey(GptProto):
         (
             GivesUpOnOnePoll,
             lambda kit, _: kit.test_poll_that_goes_wrong_says_nothing_about_the_prediction(502, ""),
+        ),
+        (
+            BuysEveryFailureAgain,
+            lambda kit, emulator: kit.test_job_that_failed_says_whether_to_pay_again(
+                emulator, Scenario.LATE_WORDING, ErrorKind.PROVIDER_INTERNAL, False
+            ),
+        ),
+        (
+            TakesDoubtForRefusal,
+            lambda kit, emulator: kit.test_submit_without_proof_of_refusal_is_ambiguous_and_sent_once(
+                emulator, 500, ""
+            ),
         ),
         (ShowsTheKey, lambda kit, emulator: kit.test_key_that_a_server_repeats_is_not_shown(emulator)),
     ],

@@ -221,6 +221,23 @@ def test_job_failure(job: dict[str, Any], kind: ErrorKind, retryable: bool) -> N
     assert found.message
 
 
+@pytest.mark.parametrize(
+    ("job", "message"),
+    [
+        ({"error": "the words"}, "the words"),
+        ({"error": {"code": "E1", "message": "the words"}}, "the words"),
+        ({"error": {"code": "content_moderated", "message": ""}}, "content_moderated"),
+        ({"error": None, "fail_reason": "the words"}, "the words"),
+        ({"error": [{"message": "the words"}]}, "the words"),
+        ({"error": "task failed", "rejectReason": "the words"}, "the words"),
+        ({"error": None}, "the provider gave no reason (status 'failed')"),
+    ],
+)
+def test_failure_is_told_in_the_providers_words(job: dict[str, Any], message: str) -> None:
+    body = {"data": {"status": "failed", **job}, "code": 200, "message": "success"}
+    assert classify_job_failure(read_answer(as_bytes(body)), meaning_of("failed")).message == message
+
+
 def test_echoed_prompt_is_not_the_providers_opinion() -> None:
     prompt = "A judge explains the content policy of a library"
     body = said(f"bad duration for prompt {prompt!r}")
