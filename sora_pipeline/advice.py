@@ -86,6 +86,7 @@ ADVICE = {
     ),
     "stopped": f"To go on, look at the provider's status, {_GO_ON}",
     "stopped_key": f"To go on, put a valid key into SORA_API_KEY, {_GO_ON}",
+    "stopped_suspended": f"To go on, have the provider open the account again, or use another key, {_GO_ON}",
     "stopped_balance": f"To go on, top the account up, {_GO_ON}",
     "stopped_model": f"To go on, choose another model (SORA_MODEL, or the manifest's model column), {_GO_ON}",
     "stopped_content": (

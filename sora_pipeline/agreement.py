@@ -32,6 +32,7 @@ FIELDS = (
     "image_fit",
     "image_transport",
     "ambiguous_submit",
+    "server_errors_unbilled",
     "allow_private_hosts",
 )
 """What decides who pays how much for what. A manifest, an output and a budget travel with each request."""

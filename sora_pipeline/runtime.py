@@ -121,6 +121,7 @@ def provider_config(settings: Settings) -> "ProviderConfig":
             api_key=SecretStr(key),
             image_transport=ImageTransport(settings.image_transport),
             submit_path=settings.submit_path,
+            server_errors_unbilled=settings.server_errors_unbilled,
             allow_private_outputs=settings.allow_private_hosts,
         )
     except ValidationError as error:

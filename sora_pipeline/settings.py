@@ -254,6 +254,11 @@ class Settings(BaseSettings):
     ambiguous_submit: Literal["hold", "resubmit"] = Field(
         "hold", description="What becomes of a clip whose submit lost its answer: it may have been billed."
     )
+    server_errors_unbilled: bool = Field(
+        False,
+        description="Whether the provider is known never to bill a submit that it answers with HTTP 500, 502, 503 or 504: it is "
+        "sent again then, and not held as perhaps billed.",
+    )
     allow_private_hosts: bool = Field(
         False,
         description="Whether output and image URLs may lead to private addresses; to the provider's own they may.",

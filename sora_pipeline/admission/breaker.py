@@ -14,6 +14,7 @@ UNANSWERED_IN_A_ROW = 3
 _CODES = {
     ErrorKind.BAD_TOKEN: "stopped_key",
     ErrorKind.NO_BALANCE: "stopped_balance",
+    ErrorKind.ACCOUNT_SUSPENDED: "stopped_suspended",
     ErrorKind.MODEL_GONE: "stopped_model",
     ErrorKind.CONTENT_POLICY: "stopped_content",
     ErrorKind.INVALID_REQUEST: "stopped_content",
