@@ -63,7 +63,7 @@ def sheet_of(uri: str, content: bytes, name: str | None) -> Sheet:
         if len({each.lower() for each in parts}) < len(parts):
             raise ValueError("two of its parts share a name")
         require_bytes(uri, sum(info.file_size for info in parts.values()), "its content unpacks to")
-        unpacked = {each: workbook.read(info) for each, info in parts.items()}
+        unpacked = {each: _unpacked(workbook, info) for each, info in parts.items()}
     texts = _SharedTexts()
     for each in unpacked:
         if each.lower() == _TEXTS.lower():
@@ -104,7 +104,13 @@ def _elements(uri: str, workbook: zipfile.ZipFile, part: str) -> list[ET.Element
     info = workbook.getinfo(part)
     if info.file_size > _MAX_INDEX_BYTES:
         raise ManifestError(uri, f"{part} in it is too large. Write a workbook with fewer sheets and names.")
-    return list(ET.fromstring(workbook.read(info)).iter())  # noqa: S314 - expat bounds entities
+    return list(ET.fromstring(_unpacked(workbook, info)).iter())  # noqa: S314 - expat bounds entities
+
+
+def _unpacked(workbook: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+    """A part of a workbook, no more of it than the zip directory says: reading without a size unpacks all there is."""
+    with workbook.open(info) as part:
+        return part.read(info.file_size)
 
 
 def _local(tag: str) -> str:

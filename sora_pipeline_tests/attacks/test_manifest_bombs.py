@@ -17,7 +17,7 @@ from sora_pipeline.manifest.problems import ManifestError
 from sora_pipeline.manifest.reading import read_manifest
 from sora_pipeline_tests.manifest.conftest import load
 
-MOST_MIB = 1536
+MOST_MIB = 640
 """Of memory, the program itself and its libraries (some 150 MiB) included; before there were bounds, 5.8 GB and more."""
 
 Bomb = Callable[[Path], None]
