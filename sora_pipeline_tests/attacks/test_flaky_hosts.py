@@ -23,6 +23,7 @@ from sora_pipeline.production.context import RunContext
 from sora_pipeline.production.health import SPEND, examine
 from sora_pipeline.production.publishing import publish
 from sora_pipeline.production.submitting import ensure_predictions
+from sora_pipeline.uris import Uri
 from sora_pipeline_tests.assets.conftest import Studio, sentence_of, studio
 from sora_pipeline_tests.attacks.file_host import CUT, FileHost, running_file_host
 from sora_pipeline_tests.conftest import (
@@ -311,7 +312,7 @@ def test_a_dead_host_with_ten_thousand_images_is_asked_a_few_times() -> None:
         asked.append(image)
         return ImageFinding(problem="timed out", passing=True)
 
-    wanted = [(f"https://dead.example/{number}.png", TALL) for number in range(10_000)]
+    wanted = [(Uri(f"https://dead.example/{number}.png"), TALL) for number in range(10_000)]
     findings = check_images(wanted, down, 16, waits_s=(0, 0))
     assert len(findings) == len(wanted)
     assert all(finding.passing for finding in findings.values())
@@ -325,7 +326,9 @@ def test_a_dead_host_keeps_no_other_from_being_read() -> None:
         return ImageFinding(sha256="0" * 64)
 
     wanted = [
-        (f"https://{name}.example/{number}.png", TALL) for number in range(500) for name in ("dead", "well")
+        (Uri(f"https://{name}.example/{number}.png"), TALL)
+        for number in range(500)
+        for name in ("dead", "well")
     ]
     findings = check_images(wanted, half, 16, waits_s=(0, 0))
     assert {image.split(".")[0]: finding.passing for (image, _), finding in findings.items()} == {
@@ -342,7 +345,7 @@ def test_what_fails_for_good_is_asked_for_once() -> None:
         return ImageFinding(problem="does not exist")
 
     check_images(
-        [(f"https://well.example/{number}.png", TALL) for number in range(50)], gone, 16, waits_s=(0, 0)
+        [(Uri(f"https://well.example/{number}.png"), TALL) for number in range(50)], gone, 16, waits_s=(0, 0)
     )
     assert len(asked) == 50
 
@@ -371,9 +374,9 @@ def test_many_dead_hosts_take_no_hours(monkeypatch: pytest.MonkeyPatch) -> None:
         now += timedelta(seconds=50)
         return ImageFinding(problem="timed out", passing=True)
 
-    wanted = [("https://well.example/0.png", TALL)]
-    wanted += [(f"https://dead-{number}.example/a.png", TALL) for number in range(10_000)]
-    wanted += [("https://well.example/1.png", TALL)]
+    wanted = [(Uri("https://well.example/0.png"), TALL)]
+    wanted += [(Uri(f"https://dead-{number}.example/a.png"), TALL) for number in range(10_000)]
+    wanted += [(Uri("https://well.example/1.png"), TALL)]
     findings = check_images(wanted, slow, 1)
     assert findings[wanted[-1]].sha256, "a host that answered is asked all the same"
     assert len(asked) < 100
