@@ -9,7 +9,7 @@ from pathlib import Path
 from sora_pipeline.clip import Clip
 from sora_pipeline.ledger import Attempt, AttemptState, ClipStanding
 from sora_pipeline.ledger.clocks import is_over
-from sora_pipeline.media.probe import VideoError, VideoErrorKind, verify_video
+from sora_pipeline.media.probe import VideoError, VideoErrorKind, most_bytes, verify_video
 from sora_pipeline.production.context import RunContext
 from sora_pipeline.production.downloading import Download, DownloadError
 from sora_pipeline.production.polling import poll_one
@@ -22,6 +22,7 @@ from sora_pipeline.video import VideoFacts
 CONCURRENT_DOWNLOADS = 8
 DOWNLOAD_WAITS_S = (0.5, 1.0, 2.0, 4.0, 8.0)
 WAIT_S = 1.0
+KEPT_TIMES = 4
 _DAMAGED = (VideoErrorKind.NOT_A_VIDEO, VideoErrorKind.TRUNCATED)
 
 
@@ -191,7 +192,9 @@ class _Collector:
         self, store: OutputStore, clip: Clip, attempt: Attempt, staged: Path
     ) -> VideoFacts:
         """Download until the file decodes to its end: a damaged copy says nothing about the original."""
-        download = Download(self.context.provider, staged)
+        # Some times what is plausible: a paid file that is only too large is kept, and not refused on its way.
+        most = KEPT_TIMES * most_bytes(clip.size, clip.duration)
+        download = Download(self.context.provider, staged, most)
         for tries_left in reversed(range(len(DOWNLOAD_WAITS_S) + 1)):
             try:
                 await download.fetch(attempt.result.output_url or "")

@@ -36,11 +36,13 @@ class Download:
     Args:
         provider: Whose ``open_output`` keeps the key at home.
         staged: Where the bytes go. It is not the video before it has been checked.
+        most_bytes: How large it may be; a larger one is not stored.
     """
 
-    def __init__(self, provider: Provider, staged: Path) -> None:
+    def __init__(self, provider: Provider, staged: Path, most_bytes: int = MAX_BYTES) -> None:
         self._provider = provider
         self._staged = staged
+        self._most_bytes = min(most_bytes, MAX_BYTES)
         self._validator: str | None = None  # what the server calls this version of the file
         self._written = 0
         self._total: int | None = None  # bytes of the whole file, where the server said so
@@ -97,8 +99,8 @@ class Download:
             async for chunk in response.aiter_bytes():
                 if self._written == 0 and len(chunk) >= _HEAD and not looks_like_mp4(chunk):
                     raise DownloadError(f"{shown} is not an MP4 file: it begins with {chunk[:12]!r}")
-                if self._written + len(chunk) > MAX_BYTES:
-                    raise DownloadError(f"{shown} is larger than {MAX_BYTES} bytes")
+                if self._written + len(chunk) > self._most_bytes:
+                    raise DownloadError(f"{shown} is larger than {self._most_bytes} bytes")
                 file.write(chunk)
                 self._written += len(chunk)
         if end is not None and self._written != end:

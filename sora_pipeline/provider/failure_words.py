@@ -32,7 +32,7 @@ _APOSTROPHE = re.compile(r"(?<=\w)['\u2019](?=\w)")
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _NO_WORD = re.compile(r"[\W_]+")
 _SENTENCE_END = re.compile(r"[.,;:!?()\[\]{}<>|\n\"'`\u2018-\u201d\u2013\u2014\u3001\u3002]+")
-_IDENTIFIER = re.compile(r"\b(request|trace|task|log)[ _-]?id\b\W*[\w-]+", re.IGNORECASE)
+_IDENTIFIER = re.compile(r"\b(request|trace|task|log)[ _-]?id\b\W*[\w-]*[0-9][\w-]*", re.IGNORECASE)
 _SMALL_WORDS = frozenset(
     {"the", "a", "an", "our", "is", "are", "was", "been", "currently", "please", "sorry"}
 )

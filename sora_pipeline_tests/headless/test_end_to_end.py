@@ -95,7 +95,7 @@ def test_run_delivers_what_it_can_and_says_what_it_could_not(
 
     retried = command("retry")
     assert retried.returncode == 0, retried.stderr
-    assert "submitted again, each at its price: " in retried.stdout
+    assert "submitted again, for 2.40 USD: " in retried.stdout
     ledger = Ledger(url_of_ledger(home))
     assert sorted(ledger.clips.pending(3)) == keys("blocked", "refused")
     ledger.close()

@@ -1,4 +1,4 @@
-"""Kills at random for as long as asked: ``python -m sora_pipeline_tests.killing.soak --minutes N [--seed S]``.
+"""Kills at random for as long as asked: ``python -m sora_pipeline_tests.killing.soak --minutes N [--seed S] [--postgresql]``.
 
 Each round is three random productions that number their clips alike, of two pipelines with an account each, on one real
 daemon: some prompts ask for faults, fault points fire, and workers, code servers, daemons and the providers are killed
@@ -21,6 +21,7 @@ from pathlib import Path
 
 from sora_pipeline.clip import clip_key
 from sora_pipeline_tests.conftest import QUICK, write_manifest
+from sora_pipeline_tests.databases import POSTGRES_URL, Server
 from sora_pipeline_tests.killing import points
 from sora_pipeline_tests.killing.referee import violations
 from sora_pipeline_tests.killing.second_pipeline import ACME, BUILT_IN
@@ -41,6 +42,8 @@ HARMLESS = (
     "short-body",
     "expired",
     "lost-answer-once",
+    "foreign-id-once",
+    "odd-status",
 )
 LASTING = (
     "policy",
@@ -53,6 +56,8 @@ LASTING = (
     "wrong-size",
     "truncated",
     "empty-output",
+    "late-wording",
+    "content-403",
 )
 PRODUCTIONS = {"monday": BUILT_IN, "tuesday": BUILT_IN, "acme-autumn": ACME}
 """By name: which pipeline makes it."""
@@ -157,8 +162,8 @@ class Round:
         self.killed.update(points.fired(world.markers))
 
 
-def play(one: Round, folder: Path) -> str:
-    """Play a round; returns what to print of it.
+def play(one: Round, folder: Path, database: str = "") -> str:
+    """Play a round, in files or in an empty database; returns what to print of it.
 
     Raises:
         AssertionError: a violation, or productions that do not come to their end.
@@ -170,7 +175,7 @@ def play(one: Round, folder: Path) -> str:
         "SORA_MAX_IN_FLIGHT": str(one.dice.choice([6, 20])),
     }
     supervised = one.dice.random() < 0.5
-    with stage(folder, sandbox, one.plan, settings, supervised=supervised) as world:
+    with stage(folder, sandbox, one.plan, settings, supervised=supervised, database=database) as world:
         for production, pipeline in PRODUCTIONS.items():
             world.request(
                 write_manifest(folder / f"{production.removeprefix('acme-')}.csv", one.rows[production]),
@@ -229,7 +234,11 @@ def main() -> int:
     )
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--seed", type=int, default=None, help="of the first round; the next ones count up")
+    parser.add_argument(
+        "--postgresql", action="store_true", help="ledger and Dagster's storage on TEST_POSTGRES_URL"
+    )
     asked = parser.parse_args()
+    server = Server(POSTGRES_URL) if asked.postgresql else None
     seed = random.randrange(1_000_000) if asked.seed is None else asked.seed
     end = time.monotonic() + asked.minutes * 60
     rounds = 0
@@ -238,7 +247,10 @@ def main() -> int:
     while time.monotonic() < end:
         one, folder = Round(seed), Path(tempfile.mkdtemp(prefix=f"soak-{seed}-"))
         try:
-            print(f"seed {seed}: {play(one, folder)}", flush=True)
+            database = server.create() if server else ""
+            print(f"seed {seed}: {play(one, folder, database)}", flush=True)
+            if server:
+                server.drop(database)
         except Exception:
             traceback.print_exc()
             print(

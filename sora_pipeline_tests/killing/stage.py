@@ -32,6 +32,7 @@ from sora_pipeline.provider.catalogue import load_catalogue
 from sora_pipeline.sandbox.embedded import SandboxEndpoint, running_sandbox
 from sora_pipeline.sandbox.settings import SandboxSettings
 from sora_pipeline.settings import Settings
+from sora_pipeline_tests.databases import dagster_yaml
 from sora_pipeline_tests.killing import points, second_pipeline
 from sora_pipeline_tests.killing.second_pipeline import ACCOUNTS, ACME, BUILT_IN, pipeline_of
 
@@ -291,8 +292,12 @@ def stage(
     settings: Mapping[str, str],
     *,
     supervised: bool,
+    database: str = "",
 ) -> Iterator[Stage]:
-    """Set a stage up in an empty folder, in this process's environment too, and clear it in the end."""
+    """Set a stage up in an empty folder, in this process's environment too, and clear it in the end.
+
+    Ledger and Dagster's storage are in an empty PostgreSQL ``database``, or in files of the home.
+    """
     markers = folder / "markers"
     folder.mkdir(parents=True, exist_ok=True)
     daemon = MortalDaemon(folder / "daemon.log", supervised)
@@ -314,6 +319,7 @@ def stage(
             second_pipeline.KEY: acme.api_key,
             **settings,
             **points.environment(markers, plan),
+            **({"SORA_LEDGER_URL": database} if database else {}),
         }
         closing.callback(_put_back, kept)
         _change_environment(environment)
@@ -325,8 +331,8 @@ def stage(
         for usual, hasty in HASTE.items():
             assert usual in text
             text = text.replace(usual, hasty)
-        config.write_text(text)
-        ledger = Ledger(f"sqlite:///{home / 'ledger.db'}")
+        config.write_text(f"{text}\n{dagster_yaml()}" if database else text)
+        ledger = Ledger(database or f"sqlite:///{home / 'ledger.db'}")
         closing.callback(ledger.close)
         by_pipeline = {pipeline: pipeline_of(pipeline).settings for pipeline in ACCOUNTS}
         with dg.DagsterInstance.get() as instance:
