@@ -11,6 +11,7 @@ import threading
 
 from sora_pipeline.advice import explained
 from sora_pipeline.ledger import AttemptState, Ledger
+from sora_pipeline.production import submit_window
 from sora_pipeline.production.collecting import Collected, collect_videos
 from sora_pipeline.production.context import RunContext
 from sora_pipeline.production.polling import sweep
@@ -52,7 +53,7 @@ async def main(url: str, sandbox_url: str, api_key: str, *keys: str) -> None:
         submitting = asyncio.create_task(
             ensure_predictions(run_context, keys[first_few:], batch_id="second", may_begin=True)
         )
-        while len(ledger.attempts.live(AttemptState.SUBMITTING)) < len(keys) - first_few:  # noqa: ASYNC110
+        while len(ledger.attempts.live(AttemptState.SUBMITTING)) < submit_window.FIRST:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         may_write(NO_ROOM)
         threading.Timer(3.0, may_write, [resource.RLIM_INFINITY]).start()
