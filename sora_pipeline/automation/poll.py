@@ -25,6 +25,8 @@ from sora_pipeline.runtime import PipelineRuntime
 NAME = "poll_sensor"
 TICK_BUDGET_S = 35.0
 """Seconds of polling in one tick; Dagster ends a tick after 60."""
+SETTLE_BUDGET_S = 10.0
+"""Seconds for asking about what is stuck; all of it at once."""
 MOST_POLLS = 5_000
 MOST_TRIES = 5
 MOST_RUNS = 500
@@ -114,7 +116,7 @@ async def _settle(
     runtime: PipelineRuntime, superseded: Sequence[Attempt], context: dg.SensorEvaluationContext
 ) -> int:
     async with runtime.open(runtime.names.of(NAME), context.log.info) as run_context:
-        return await settle_superseded(run_context, superseded)
+        return await settle_superseded(run_context, superseded, patience_s=SETTLE_BUDGET_S)
 
 
 def _without_waiting(

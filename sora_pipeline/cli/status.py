@@ -87,6 +87,7 @@ def _print_json(
             "breakers": [
                 {
                     "account": breaker.account,
+                    "model": breaker.model or None,
                     "kind": breaker.kind,
                     "message": breaker.message,
                     "opened_at": breaker.opened_at.isoformat(),

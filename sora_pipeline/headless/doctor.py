@@ -133,7 +133,8 @@ def _missing(instance: "dg.DagsterInstance") -> Iterator[str]:
 def _ledger(settings: Settings, home: Path) -> Finding:
     try:
         ledger = Ledger(ledger_url(settings, home))
-        breaker = ledger.breakers.get(settings.account_name)
+        opened = (each for each in ledger.breakers.all_open() if each.account == settings.account_name)
+        breaker = next(opened, None)
         productions = len(ledger.productions.all())
         elsewhere = {
             account: count

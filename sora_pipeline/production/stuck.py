@@ -22,12 +22,15 @@ PATIENCE_S = 30.0
 _GONE = (401, 403, 404, 410)
 
 
-async def ask_again(context: RunContext, attempts: Iterable[Attempt]) -> dict[int, Said]:
+async def ask_again(
+    context: RunContext, attempts: Iterable[Attempt], *, patience_s: float = PATIENCE_S
+) -> dict[int, Said]:
     """Ask for each once more, and write down what is new; those of another account are left out.
 
     Args:
         context: What the run or command works with.
         attempts: Stuck ones.
+        patience_s: Seconds to wait for the answer about each.
 
     Returns:
         What was said, by attempt id.
@@ -38,7 +41,7 @@ async def ask_again(context: RunContext, attempts: Iterable[Attempt]) -> dict[in
     async def one(attempt: Attempt) -> None:
         said[attempt.attempt_id] = Said.NO_ANSWER
         try:
-            async with gate, asyncio.timeout(PATIENCE_S):
+            async with gate, asyncio.timeout(patience_s):
                 said[attempt.attempt_id] = await _ask(context, attempt)
         except (ProviderError, TimeoutError) as error:
             context.say(f"{attempt.clip_key}: no usable answer to a poll: {error or 'too slow'}")
@@ -94,12 +97,14 @@ def give_up(ledger: Ledger, attempt: Attempt, why: str) -> None:
     ledger.attempts.fail(attempt.attempt_id, failure.kind, message, retryable=False, reported=True)
 
 
-async def settle_superseded(context: RunContext, attempts: Sequence[Attempt]) -> int:
+async def settle_superseded(
+    context: RunContext, attempts: Sequence[Attempt], *, patience_s: float = PATIENCE_S
+) -> int:
     """Give up what is stuck although its row asks for another video by now; how many those were.
 
     What has been rendered after all is fetched, and kept as a file.
     """
-    said = await ask_again(context, attempts)
+    said = await ask_again(context, attempts, patience_s=patience_s)
     given_up = 0
     for attempt in attempts:
         match said.get(attempt.attempt_id):
