@@ -162,6 +162,15 @@ def claim(store: OutputStore, ledger: Ledger, production: Plan | Production) -> 
         StoreError: it cannot be written.
     """
     require_free(production.output_uri, ledger, production.production_id)
+    return own(store, ledger, production)
+
+
+def own(store: OutputStore, ledger: Ledger, production: Plan | Production) -> Ownership:
+    """Write into an output that it is this production's, whoever's it was.
+
+    Raises:
+        StoreError: it cannot be written.
+    """
     previous = read_ownership(store)
     wanted = Ownership(
         production=production.production_id,

@@ -15,7 +15,7 @@ from sora_pipeline.ledger.restore import LedgerContents, RestoredClip
 from sora_pipeline.ledger.types import MICROS
 from sora_pipeline.production.intake import snapshot_path
 from sora_pipeline.production.naming import default_output, name_of_file
-from sora_pipeline.production.ownership import Ownership, read_ownership, write_ownership
+from sora_pipeline.production.ownership import own
 from sora_pipeline.production.publishing import CSV
 from sora_pipeline.provider.catalogue import Catalogue, UnknownModelError
 from sora_pipeline.recovery.assignment import by_clip_key
@@ -140,7 +140,7 @@ def restore(ledger: Ledger, recovered: Recovered) -> None:
         LedgerError: the ledger has one of the productions already; nothing is in the ledger.
     """
     for production in recovered.contents.productions:
-        _own(ledger, production)
+        own(OutputStore(production.output_uri), ledger, production)
     ledger.restore.insert(recovered.contents)
     for production in recovered.contents.productions:
         for rows in recovered.mended.get(production.production_id, ()):
@@ -157,22 +157,6 @@ def restore(ledger: Ledger, recovered: Recovered) -> None:
                 invalid=recovered.invalid.get(production.production_id, {}),
                 began_at=production.read_at or LONG_AGO,
             )
-
-
-def _own(ledger: Ledger, production: Production) -> None:
-    store = OutputStore(production.output_uri)
-    was = read_ownership(store)
-    ownership = Ownership(
-        production=production.production_id,
-        pipeline=production.pipeline,
-        ledger_id=ledger.ledger_id,
-        ledger=ledger.database.shown_url,
-        manifest=production.manifest_uri,
-        published_at=was.published_at if was else None,
-        written=was.written if was else {},
-    )
-    if was != ownership:
-        write_ownership(store, ownership)
 
 
 # ---- which readings there were
