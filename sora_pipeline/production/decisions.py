@@ -111,7 +111,8 @@ def retry_of(
         file_lost: Whether the file of a delivered clip is gone, or is not what was stored.
         max_attempts: Attempts a clip may have by itself.
         said: What the provider said of its prediction just now, where no run waits for that any more.
-        give_up: Whether the person would rather pay for another than wait for such a prediction.
+        give_up: Whether the person would rather pay for another than wait for a prediction, once the provider has said that
+            there is no video of it so far.
     """
     latest = standing.latest
     if latest is None or not latest.live:
@@ -120,11 +121,14 @@ def retry_of(
         return Retry.NOTHING if standing.pending(max_attempts) else Retry.ANEW
     if latest.state is AttemptState.AMBIGUOUS:
         return Retry.GIVE_UP_AND_ANEW if named else Retry.HOLD
+    given_up = give_up and named and said is not Said.NO_ANSWER
+    if latest.state is AttemptState.IN_FLIGHT:
+        return Retry.GIVE_UP_AND_ANEW if given_up and said is not Said.RENDERED else Retry.NOTHING
     if not is_stuck(latest):
         return Retry.NOTHING
     timed_out = latest.state is AttemptState.TIMED_OUT
     if timed_out and account not in (None, latest.account.name):
         return Retry.GIVE_UP_AND_ANEW if named else Retry.HOLD_ELSEWHERE
-    if said is Said.LOST or (give_up and named):
+    if said is Said.LOST or given_up:
         return Retry.GIVE_UP_AND_ANEW
     return Retry.RESUME if timed_out else Retry.FETCH

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from sora_pipeline.clip import clip_key, split_clip_key
 from sora_pipeline.errors import SoraPipelineError
-from sora_pipeline.ledger import Attempt, ClipStanding, Ledger
+from sora_pipeline.ledger import Attempt, AttemptState, ClipStanding, Ledger
 from sora_pipeline.production.decisions import Retry, Said, is_stuck, retry_of
 from sora_pipeline.production.stuck import give_up as give_up_attempt
 from sora_pipeline.settings import Settings
@@ -86,8 +86,13 @@ def retry_clips(
         standings = {}
         for production_id in productions:
             standings |= ledger.clips.unsettled(production_id)
-    latest = (standing.latest for standing in standings.values())
-    said = ask([attempt for attempt in latest if attempt is not None and is_stuck(attempt)])
+    said = ask(
+        [
+            standing.latest
+            for key, standing in standings.items()
+            if standing.latest and _is_to_be_asked(standing.latest, give_up=give_up and key in keys)
+        ]
+    )
     if said:
         standings = ledger.clips.standings(standings)
     accounts = {name: ledger.productions.get(name).account for name in productions}
@@ -107,6 +112,11 @@ def retry_clips(
         _do(ledger, settings, key, standing, retry, retried)
     ledger.clips.new_round(retried.anew)
     return retried
+
+
+def _is_to_be_asked(attempt: Attempt, *, give_up: bool) -> bool:
+    """Whether what becomes of a clip hangs on what the provider says of its prediction now."""
+    return is_stuck(attempt) or (give_up and attempt.state is AttemptState.IN_FLIGHT)
 
 
 def _said_of(standing: ClipStanding, said: Mapping[int, Said]) -> Said:

@@ -76,8 +76,11 @@ async def test_a_prediction_that_still_renders_is_waited_for_until_a_person_give
     await sweep(run_context, [latest(ledger, "a")], budget_s=20)
     unnamed = retry_clips(ledger, settings, [PROMPTS], [], ask=answers(said), give_up=True)
     assert unnamed.anew == [], "only a clip that is named is given up"
-    clock.turn(TIMEOUT_S + 1)
-    await sweep(run_context, [latest(ledger, "a")], budget_s=20)
+    assert latest(ledger, "a").state is AttemptState.IN_FLIGHT, (
+        "the command before has said how to give it up"
+    )
+    silent = retry_clips(ledger, settings, [PROMPTS], ["a"], ask=answers({}), give_up=True)
+    assert silent.anew == [], "not before the provider has said how it stands"
     named = retry_clips(ledger, settings, [PROMPTS], ["a"], ask=answers(said), give_up=True)
     assert (named.anew, list(named.given_up)) == (keys("a"), keys("a"))
     assert ledger.clips.pending(3) == keys("a")
