@@ -10,11 +10,6 @@ from sora_pipeline.names import PipelineNames
 
 AssetDecorator = Callable[[Callable[..., Any]], dg.AssetsDefinition]
 
-retry_policy = dg.RetryPolicy(
-    max_retries=3, delay=10, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS
-)
-"""For what hits a whole run: a ledger that is locked, a network that is down. Clips have rules of their own."""
-
 
 def clip_partitions(names: PipelineNames) -> dg.DynamicPartitionsDefinition:
     """The partitions of a pipeline's clips; those of equal names are the same for Dagster."""
@@ -23,6 +18,9 @@ def clip_partitions(names: PipelineNames) -> dg.DynamicPartitionsDefinition:
 
 def clip_asset(names: PipelineNames, key: dg.AssetKey, *, options: Mapping[str, Any]) -> AssetDecorator:
     """Decorate an asset that has a partition for every clip, serves ranges in one run, and succeeds in part.
+
+    It has no retry policy: Dagster would start a step over that a person terminates. A request that is refused is tried again
+    by the run that sends it, and a run that breaks is requested again by the sensors.
 
     Args:
         names: Of the pipeline.
@@ -38,7 +36,6 @@ def clip_asset(names: PipelineNames, key: dg.AssetKey, *, options: Mapping[str, 
             required_resource_keys={names.run_lock},
             backfill_policy=dg.BackfillPolicy.single_run(),
             output_required=False,
-            retry_policy=retry_policy,
             **options,
         )
     return decorate
