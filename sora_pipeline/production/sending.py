@@ -178,6 +178,11 @@ class Sender:
         except TransientError as error:
             await asyncio.to_thread(ledger.withdraw, attempt.attempt_id, error.kind, error.message)
             raise
+        except ProviderError:
+            raise
+        except Exception as error:
+            # Sent or not, nobody knows: an answer lost like any other, and three in a row stop the rest.
+            raise AmbiguousSubmitError(ErrorKind.AMBIGUOUS_SUBMIT, described(error)) from error
 
     def _stop(self, attempt: Attempt, error: ProviderError) -> None:
         """Nothing more is sent to the account, or nothing of this model; this clip was not accepted, and waits as well."""

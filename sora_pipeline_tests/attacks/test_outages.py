@@ -103,3 +103,15 @@ async def test_a_provider_that_hangs_takes_no_longer_than_the_sweep_may(
         # A poll may wait for its answer for as long as twice thirty seconds; that it came back at all says that none did.
         assert swept.counts["still rendering"] + swept.left_for_next_time == len(NAMES)
         assert latest(ledger, NAMES[0]).state is AttemptState.IN_FLIGHT
+
+
+async def test_what_no_provider_should_raise_parks_three_clips_and_not_all(
+    contexts: RunContexts, many: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def submit(_: object) -> None:
+        raise ValueError("an answer that nobody foresaw")
+
+    async with contexts.open(max_in_flight=100) as run_context:
+        monkeypatch.setattr(run_context.provider, "submit", submit)
+        await ensure_predictions(run_context, keys(*NAMES), batch_id="1", may_begin=True)
+        assert len(run_context.ledger.attempts.live(AttemptState.AMBIGUOUS)) == FIRST
