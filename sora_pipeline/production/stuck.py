@@ -13,10 +13,10 @@ from sora_pipeline.production.decisions import Said
 from sora_pipeline.production.polling import ask, record
 from sora_pipeline.production.unexpected import described, to_the_end
 from sora_pipeline.provider.errors import ErrorKind, ProviderError
-from sora_pipeline.provider.protocol import Prediction, PredictionState
+from sora_pipeline.provider.protocol import PredictionState
 
 ASK_TIMES = 3
-"""How often a prediction is asked for that the provider says it does not know: not each of its servers may know it yet."""
+"""How often a prediction is asked for that is said to be unknown, or without a video: not each server may know better yet."""
 ASK_AGAIN_S = 1.0
 PATIENCE_S = 30.0
 _GONE = (401, 403, 404, 410)
@@ -53,8 +53,22 @@ async def ask_again(
 
 
 async def _ask(context: RunContext, attempt: Attempt) -> Said:
-    prediction = await _known(context, attempt)
-    if prediction is None:
+    """What the provider says; that it is lost only where it says so several times."""
+    said = Said.LOST
+    for number in range(ASK_TIMES):
+        if number:
+            await asyncio.sleep(ASK_AGAIN_S)
+        if (said := await _ask_once(context, attempt)) is not Said.LOST:
+            break
+    return said
+
+
+async def _ask_once(context: RunContext, attempt: Attempt) -> Said:
+    try:
+        prediction = await ask(context, attempt)
+    except ProviderError as error:
+        if error.kind is not ErrorKind.EXPIRED:
+            raise
         return Said.LOST
     match prediction.state:
         case PredictionState.FAILED:
@@ -69,19 +83,6 @@ async def _ask(context: RunContext, attempt: Attempt) -> Said:
             return Said.RENDERED
         case _:
             return Said.RUNNING
-
-
-async def _known(context: RunContext, attempt: Attempt) -> Prediction | None:
-    """What is known of it; None: the provider says several times that it knows nothing."""
-    for number in range(ASK_TIMES):
-        if number:
-            await asyncio.sleep(ASK_AGAIN_S)
-        try:
-            return await ask(context, attempt)
-        except ProviderError as error:
-            if error.kind is not ErrorKind.EXPIRED:
-                raise
-    return None
 
 
 async def _is_there(context: RunContext, url: str) -> bool:

@@ -34,7 +34,7 @@ async def ensure_predictions(
     undecided = list(keys)
     async with context.alive():
         if may_begin:
-            await _ask_again(context, undecided, force=force)
+            await _ask_again(context, undecided, batch_id=batch_id, force=force)
         while undecided:
             standings = await asyncio.to_thread(context.ledger.clips.standings, undecided)
             for key in (candidate for candidate in undecided if candidate not in standings):
@@ -59,7 +59,7 @@ async def ensure_predictions(
     return results
 
 
-async def _ask_again(context: RunContext, keys: Sequence[str], *, force: bool) -> None:
+async def _ask_again(context: RunContext, keys: Sequence[str], *, batch_id: str, force: bool) -> None:
     """Ask once more for what no run waits for any more, and give up what the provider has lost; forced, what it still renders."""
     standings = await asyncio.to_thread(context.ledger.clips.standings, keys)
     stuck = [s.latest for s in standings.values() if s.latest is not None and is_stuck(s.latest)]
@@ -68,7 +68,9 @@ async def _ask_again(context: RunContext, keys: Sequence[str], *, force: bool) -
     said = await ask_again(context, stuck)
     for attempt in stuck:
         now = said.get(attempt.attempt_id)
-        if now is Said.LOST or (force and now is Said.RUNNING):
+        # Not the forced run's own, where that is executed again: it is worth one attempt, and this is it.
+        forced = force and attempt.batch_id != batch_id
+        if now is Said.LOST or (forced and now is Said.RUNNING):
             give_up(context.ledger, attempt, "a person had it made once more")
         elif now is Said.RENDERED and attempt.state is AttemptState.SUCCEEDED:
             context.ledger.attempts.fetch_again(attempt.attempt_id)

@@ -1,6 +1,7 @@
 """What a person asks for anew is begun anew, once the old prediction was asked for and is lost, stuck or given up."""
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -183,3 +184,46 @@ async def test_a_provider_that_does_not_answer_changes_nothing(
     assert await settle_superseded(run_context, [attempt]) == 0
     assert latest(ledger, "a").state is AttemptState.TIMED_OUT
     assert latest(ledger, "a").clip_key == key("a")
+
+
+async def test_a_forced_run_that_is_executed_again_keeps_the_prediction_that_it_made(
+    run_context: RunContext, sandbox: Sandbox, production: Producer, clock: Clock
+) -> None:
+    production(rows_of(a="[sandbox:stuck] a fox"))
+    attempt = await late(run_context, clock)
+    await ensure_predictions(
+        other_run(run_context), keys("a"), batch_id=attempt.batch_id, may_begin=True, force=True
+    )
+    assert (latest(run_context.ledger, "a").state, sandbox.billed) == (AttemptState.TIMED_OUT, 1)
+
+
+class OddProvider:
+    """A provider some of whose first answers to polls are changed."""
+
+    def __init__(self, provider: Any, change: Callable[[Any, int], Any]) -> None:
+        self._provider, self._change = provider, change
+        self._polls = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._provider, name)
+
+    async def poll(self, prediction_id: str, poll_url: str | None) -> Any:
+        answer = await self._provider.poll(prediction_id, poll_url)
+        self._polls += 1
+        return self._change(answer, self._polls)
+
+
+async def test_a_video_that_is_missing_from_one_answer_is_not_lost(
+    run_context: RunContext, production: Producer
+) -> None:
+    production(rows_of(a="[sandbox:truncated] a fox"))
+    await submit(run_context)
+    await collect_videos(run_context, keys("a"), resume_timed_out=False)
+    attempt = latest(run_context.ledger, "a")
+    run_context.ledger.attempts.report([attempt.attempt_id])
+
+    def empty_at_first(answer: Any, polls: int) -> Any:
+        return replace(answer, output_urls=()) if polls == 1 else answer
+
+    odd = replace(run_context, provider=OddProvider(run_context.provider, empty_at_first))
+    assert await ask_again(odd, [attempt]) == {attempt.attempt_id: Said.RENDERED}
