@@ -175,9 +175,13 @@ def _probe(
 
     Each time another one: that a clip is refused for itself must not keep all others waiting.
     """
-    breakers = runtime.ledger.breakers
-    if not breakers.may_probe(breaker):
+    breakers, settings = runtime.ledger.breakers, runtime.settings
+    free = settings.max_in_flight - runtime.ledger.attempts.slots_taken(breaker.account)
+    if free <= 0 or not breakers.may_probe(breaker):
         return []
+    if not breaker.model:
+        stopped = breakers.of_models(breaker.account)
+        pending = [clip for clip in pending if clip.model not in stopped]
     keys = [clip.key for clip in pending]
     start = keys.index(breaker.probe_key) + 1 if breaker.probe_key in keys else 0
     turned = [*pending[start:], *pending[:start]][:MOST_PROBED]

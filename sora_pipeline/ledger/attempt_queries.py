@@ -74,7 +74,8 @@ class AttemptQueries:
             .join(clips, clips.c.clip_key == attempts.c.clip_key)
             .where(LIVE, stuck, among_live(attempts.c.account) == account)
             .where(clips.c.active, clips.c.fingerprint != attempts.c.fingerprint)
-            .order_by(attempts.c.attempt_id)
+            # In no order: some of which nothing is ever said must not keep others from being asked for.
+            .order_by(func.random())
             .limit(limit)
         )
         return self._fetch(_of(query, pipeline))

@@ -171,9 +171,18 @@ class Attempts(AttemptQueries):
             run_id=owner,
         )
 
-    def withdraw(self, attempt_id: int, kind: str, message: str) -> bool:
-        """The request was certainly not accepted: the attempt is as if it had not been sent, but says why."""
-        return self._move(attempt_id, [SUBMITTING], RESERVED, error_kind=kind, error_message=message)
+    def withdraw(self, attempt_id: int, kind: str, message: str, *, counts: bool = True) -> bool:
+        """The request was certainly not accepted: the attempt is as if it had not been sent, but says why.
+
+        Args:
+            attempt_id: The attempt.
+            kind: The error kind, one word.
+            message: For people.
+            counts: Whether it is one of the few times that a clip's request may be refused; not where the account was.
+        """
+        return self._move(
+            attempt_id, [SUBMITTING], RESERVED, refused=counts, error_kind=kind, error_message=message
+        )
 
     @patient
     def release(self, attempt_id: int) -> bool:
@@ -496,6 +505,7 @@ class Attempts(AttemptQueries):
         leaving: Iterable[AttemptState],
         entering: AttemptState,
         *conditions: ColumnElement[bool],
+        refused: bool = False,
         **values: Any,
     ) -> bool:
         """One transition; whether it happened. Outlasts an outage of the database: an accepted submit is paid for."""
@@ -513,7 +523,7 @@ class Attempts(AttemptQueries):
                 if moved is not None:
                     # Production before clip, as whoever reads a manifest does: two orders could lock each other out.
                     mark_changed(connection, moved.production_id, self._now())
-                    if entering == RESERVED:
+                    if refused:
                         count_refusal(connection, moved.clip_key)
                     if entering == IN_FLIGHT:
                         self._retire_earlier(connection, moved.clip_key, moved.number)

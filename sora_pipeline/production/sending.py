@@ -191,7 +191,7 @@ class Sender:
         context.ledger.breakers.open(context.account.name, error.kind, error.message, model=model)
         if not model:
             self.gate.close()
-        ledger.withdraw(attempt.attempt_id, error.kind, error.message)
+        ledger.withdraw(attempt.attempt_id, error.kind, error.message, counts=False)
         against = context.ledger.breakers.against(context.account.name, attempt.model)
         opened = next((breaker for breaker in against if breaker.model == model), None)
         self._give_back(attempt, opened)

@@ -140,6 +140,8 @@ def command(*arguments: str) -> "subprocess.CompletedProcess[str]":
     )
 
 
+# What is in a PostgreSQL server is not among the files that are searched.
+@pytest.mark.parametrize("postgres_url", ["sqlite"], indirect=True)
 @pytest.mark.timeout(700)
 def test_a_whole_production_shows_no_secret_of_manifest_and_images(
     home: Path, sandbox: Sandbox, host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -302,6 +304,7 @@ def test_an_output_with_a_password_is_refused_before_anything_is_kept(
         assert "FSSPEC_SFTP_PASSWORD" in refused.stderr
 
 
+@pytest.mark.parametrize("postgres_url", ["sqlite"], indirect=True)
 def test_an_output_that_an_earlier_version_kept_with_its_password_is_read_without(
     ledger: Ledger, production: Any, home: Path
 ) -> None:

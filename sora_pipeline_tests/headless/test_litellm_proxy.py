@@ -178,13 +178,15 @@ async def test_an_answer_that_is_lost_behind_the_proxy_may_have_been_billed(
 
 
 @pytest.mark.anyio
-async def test_a_wrong_key_and_an_unknown_model_block_everything(proxy: str, sandbox: Sandbox) -> None:
+async def test_a_wrong_key_blocks_everything_and_an_unknown_model_its_own_clips(
+    proxy: str, sandbox: Sandbox
+) -> None:
     async with provider_at(proxy, key="sk-not-the-key") as provider:
         with pytest.raises(BlockedError) as wrong_key:
             await provider.submit(asking("a fox"))
         check = await provider.check_key()
     async with provider_at(proxy) as provider:
-        with pytest.raises(BlockedError) as unknown:
+        with pytest.raises(ModelGoneError) as unknown:
             await provider.submit(asking("a fox", model="no-such-model"))
         exist = [await provider.model_exists(name) for name in ("sora-2", "no-such-model")]
     assert (wrong_key.value.kind, unknown.value.kind) == (K.BAD_TOKEN, K.MODEL_GONE)

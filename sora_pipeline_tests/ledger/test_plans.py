@@ -160,6 +160,7 @@ class Calls:
             "batches.next_try": lambda: self.ledger.batches.next_try("batch-1"),
             "breakers.open": lambda: self.ledger.breakers.open(ACCOUNT.name, "k", "m"),
             "breakers.begin_probe": lambda: self.ledger.breakers.begin_probe(ACCOUNT.name, "batch-1"),
+            "breakers.probe_another": lambda: self.ledger.breakers.probe_another(ACCOUNT.name),
             "breakers.close": lambda: self.ledger.breakers.close(ACCOUNT.name),
             "pauses.pause": lambda: self.ledger.pauses.pause(ACCOUNT.name, 10),
             "productions.request": lambda: self.ledger.productions.request(NEW),
@@ -183,7 +184,7 @@ class Calls:
         ledger, attempts, old = self.ledger, self.attempts, self.old
         batches = [f"batch-{self.sizes.settled // BATCH + number}" for number in range(60)]
         productions = ledger.productions
-        (wanted,) = ledger.clips.specs(old)
+        wanted = [standing.clip for standing in ledger.clips.standings(old).values()]
         return {
             "attempts.due": lambda: attempts.due(5000, account=ACCOUNT.name, pipeline=""),
             "attempts.get": lambda: attempts.get(1),
@@ -198,18 +199,27 @@ class Calls:
             "attempts.open_accounts of a production": lambda: attempts.open_accounts(
                 production_id=self.production
             ),
+            "attempts.superseded": lambda: attempts.superseded(ACCOUNT.name, "", limit=20),
+            "attempts.last_submits": lambda: attempts.last_submits(ACCOUNT.name, 3, since=None),
             "attempts.last_ends": lambda: attempts.last_ends(ACCOUNT.name, 10, since=None),
             "attempts.of_batches": lambda: attempts.of_batches(batches),
             "attempts.of_clips": lambda: attempts.of_clips(old),
             "attempts.slots_taken": lambda: attempts.slots_taken(ACCOUNT.name),
             "attempts.trouble": lambda: attempts.trouble(self.production),
             "clips.standings": lambda: ledger.clips.standings(old),
-            "clips.specs": lambda: list(ledger.clips.specs(old)),
+            "clips.pending_clips": lambda: ledger.clips.pending_clips(3),
+            "clips.pending_clips of an account": lambda: ledger.clips.pending_clips(
+                3, pipeline="", account=ACCOUNT.name
+            ),
+            "clips.pending_clips of a production": lambda: ledger.clips.pending_clips(
+                3, self.production, limit=1
+            ),
             "clips.pending": lambda: ledger.clips.pending(3),
             "clips.pending of an account": lambda: ledger.clips.pending(3, pipeline="", account=ACCOUNT.name),
             "clips.named": lambda: ledger.clips.named("clip-1", ""),
             "clips.made_elsewhere": lambda: ledger.clips.made_elsewhere("new", "", wanted),
             "clips.unsettled": lambda: ledger.clips.unsettled(self.production),
+            "clips.ever_wanted": lambda: ledger.clips.ever_wanted(self.production),
             "clips.of_production": lambda: ledger.clips.of_production(self.production),
             "clips.pending of a production": lambda: ledger.clips.pending(3, self.production),
             "clips.counts": lambda: ledger.clips.counts(self.production, 3),
@@ -217,6 +227,11 @@ class Calls:
             "money.of_today": lambda: ledger.money.of_today(ACCOUNT.name),
             "batches.tries": lambda: ledger.batches.tries("batch-1"),
             "breakers.get": lambda: ledger.breakers.get(ACCOUNT.name),
+            "breakers.may_probe": lambda: [
+                ledger.breakers.may_probe(each) for each in ledger.breakers.all_open()
+            ],
+            "breakers.against": lambda: ledger.breakers.against(ACCOUNT.name, "sora-2-pro"),
+            "breakers.of_models": lambda: ledger.breakers.of_models(ACCOUNT.name),
             "breakers.all_open": lambda: ledger.breakers.all_open(),
             "breakers.closed_at": lambda: ledger.breakers.closed_at(ACCOUNT.name),
             "pauses.left_s": lambda: ledger.pauses.left_s(ACCOUNT.name),
