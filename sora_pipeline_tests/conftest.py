@@ -3,6 +3,8 @@
 import csv
 import os
 import re
+import subprocess
+import sys
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
@@ -401,6 +403,21 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(submit_gate, "FIRST_WAIT_S", 0.1)
     monkeypatch.setattr(stuck, "ASK_AGAIN_S", 0.1)
     monkeypatch.setattr(images, "WAITS_S", (0.1, 0.2))
+
+
+# ---- the command line
+
+
+def command(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    """Run ``sora-pipeline`` with the environment of this moment."""
+    return subprocess.run(
+        [sys.executable, "-m", "sora_pipeline", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=330,
+        check=False,
+        env=dict(os.environ),
+    )
 
 
 # ---- questions

@@ -1,5 +1,6 @@
 """What a clip costs by the catalogue: in dollars for people, in millionths of a dollar for the ledger."""
 
+from collections.abc import Iterable
 from decimal import Decimal
 from typing import Protocol
 
@@ -34,6 +35,12 @@ def cost_usd(clip: Priced, catalogue: Catalogue) -> Decimal:
         UnknownModelError: the catalogue has no such model.
     """
     return catalogue.model(clip.model).cost(clip.duration, clip.size)
+
+
+def known_cost_usd(clips: Iterable[Priced], catalogue: Catalogue) -> Decimal:
+    """US dollars that clips cost together; those of a model that the catalogue has no more count for nothing."""
+    known = (clip for clip in clips if catalogue.find(clip.model) is not None)
+    return sum((cost_usd(clip, catalogue) for clip in known), Decimal(0))
 
 
 def cost_micros(clip: Priced, catalogue: Catalogue) -> int:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from sora_pipeline.admission.breaker import why_stopped
-from sora_pipeline.admission.costs import Priced, cost_usd
+from sora_pipeline.admission.costs import Priced, cost_usd, known_cost_usd
 from sora_pipeline.admission.limits import account_of
 from sora_pipeline.errors import Reason
 from sora_pipeline.ledger import Account, Ledger, Production
@@ -124,5 +124,4 @@ def still_to_pay_usd(
 ) -> Decimal:
     """What the production's pending clips will cost; those of a model that the catalogue has no more count for nothing."""
     pending = ledger.clips.pending_clips(settings.max_attempts, production.production_id)
-    known = (clip for clip in pending if catalogue.find(clip.model) is not None)
-    return sum((cost_usd(clip, catalogue) for clip in known), Decimal(0))
+    return known_cost_usd(pending, catalogue)

@@ -114,15 +114,11 @@ def _ask(settings: "Settings", attempts: "Sequence[Attempt]") -> "Mapping[int, S
 
 def _price(ledger: "Ledger", settings: "Settings", keys: list[str]) -> str:
     """What clips cost together."""
-    from decimal import Decimal
-
-    from sora_pipeline.admission.costs import cost_usd
+    from sora_pipeline.admission.costs import known_cost_usd
     from sora_pipeline.provider.catalogue import load_catalogue
 
-    catalogue = load_catalogue(settings.catalogue)
-    clips = [standing.clip for standing in ledger.clips.standings(keys).values()]
-    costs = [cost_usd(clip, catalogue) for clip in clips if catalogue.find(clip.model) is not None]
-    return f"{sum(costs, Decimal(0)):.2f} USD"
+    clips = (standing.clip for standing in ledger.clips.standings(keys).values())
+    return f"{known_cost_usd(clips, load_catalogue(settings.catalogue)):.2f} USD"
 
 
 def _clip(key: str) -> dict[str, str]:

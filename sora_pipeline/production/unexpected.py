@@ -1,21 +1,21 @@
 """Errors of one clip that nothing here foresees: what is said of them, and that they stay with their clip."""
 
 import asyncio
-import re
 import traceback
 from collections.abc import Awaitable, Iterable
 from pathlib import Path
 
+from sora_pipeline.uris import without_secrets
+
 UNEXPECTED = "unexpected"
 """The error kind of what nothing foresees."""
-_QUERY = re.compile(r"(\b[a-z][a-z0-9+.-]*://[^\s?#'\"]*)[?#][^\s'\"]*", re.IGNORECASE)
 
 
 def described(error: Exception) -> str:
-    """An unexpected error in a sentence: its type, its text without the queries of URLs, and where it was raised."""
+    """An unexpected error in a sentence: its type, its text without what may be secret in addresses, and where it was raised."""
     frames = traceback.extract_tb(error.__traceback__)
     where = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
-    text = " ".join(_QUERY.sub(r"\1", str(error)).split())[:300]
+    text = " ".join(without_secrets(str(error)).split())[:300]
     return f"unexpected {type(error).__name__}{where}{f': {text}' if text else ''}"
 
 

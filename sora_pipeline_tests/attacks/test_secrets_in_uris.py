@@ -1,10 +1,7 @@
 """Passwords and signatures in the addresses of manifests, outputs, images, ledgers and providers: who gets to see them."""
 
 import io
-import os
 import sqlite3
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -30,7 +27,7 @@ from sora_pipeline.settings import Settings, SettingsError
 from sora_pipeline.uris import Uri
 from sora_pipeline_tests.assets.conftest import Studio, sentence_of
 from sora_pipeline_tests.automation.conftest import Daemon
-from sora_pipeline_tests.conftest import Sandbox, lose_ledger, write_manifest
+from sora_pipeline_tests.conftest import Sandbox, command, lose_ledger, write_manifest
 
 SECRET = "s3cr3t"
 
@@ -127,17 +124,6 @@ def columns_with_secrets(ledger: Path) -> set[str]:
                     f"{table}.{name}" for name, cell in zip(names, row, strict=True) if SECRET in str(cell)
                 }
     return found
-
-
-def command(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "sora_pipeline", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=330,
-        check=False,
-        env=dict(os.environ),
-    )
 
 
 # What is in a PostgreSQL server is not among the files that are searched.

@@ -1,9 +1,6 @@
 """The promise as a whole: one command, the real daemon, real processes, real files."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +13,7 @@ from sora_pipeline.names import CLIPS
 from sora_pipeline.pipeline import VideoPipeline
 from sora_pipeline_tests.conftest import (
     Sandbox,
+    command,
     key,
     keys,
     lose_ledger,
@@ -26,17 +24,6 @@ from sora_pipeline_tests.conftest import (
 from sora_pipeline_tests.webhook import SECRET_PATH, Webhook
 
 GREEN, RED = "MATERIALIZED", "FAILED"
-
-
-def command(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "sora_pipeline", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=330,
-        check=False,
-        env=dict(os.environ),
-    )
 
 
 def colours(asset: str) -> dict[str, str]:
