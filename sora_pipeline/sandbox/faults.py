@@ -44,6 +44,8 @@ class File(StrEnum):
     EMPTY_ONCE = "empty-once"  # no URL in the first two polls
     LATE = "late"
     TRUNCATED = "truncated"
+    DAMAGED = "damaged"
+    ODD_METADATA = "odd-metadata"
     SHORT_BODY = "short-body"
     WRONG_TYPE = "wrong-type"
     WRONG_SIZE = "wrong-size"
@@ -239,6 +241,16 @@ _TABLE = (
         "truncated",
         "The file is cut in half; its Content-Length is that of the half.",
         file=File.TRUNCATED,
+    ),
+    Fault(
+        "damaged",
+        "The file has its full length, and other bytes where frames should be.",
+        file=File.DAMAGED,
+    ),
+    Fault(
+        "odd-metadata",
+        "The video is good, but names inside the file are not UTF-8.",
+        file=File.ODD_METADATA,
     ),
     Fault(
         "short-body",

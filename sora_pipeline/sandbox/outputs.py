@@ -74,20 +74,40 @@ async def serve_video(
         case File.WRONG_TYPE:
             return JSONResponse({"error": {"message": "the file is not accessible", "type": "500"}})
         case File.TRUNCATED:
-            return FileResponse(await asyncio.to_thread(_half, path), media_type=_MP4)
+            return await _changed(path, "half", lambda content: content[: len(content) // 2])
+        case File.DAMAGED:
+            return await _changed(path, "damaged", _damaged)
+        case File.ODD_METADATA:
+            return await _changed(path, "odd", _odd_names)
         case File.SHORT_BODY if "range" not in request.headers:
             return _CutFileResponse(path)
         case _:
             return FileResponse(path, media_type=_MP4)
 
 
-def _half(path: Path) -> Path:
-    """A copy that ends in the middle."""
-    half = path.with_name(f".half-{path.name}")
-    if not half.exists():
-        content = path.read_bytes()
-        half.write_bytes(content[: len(content) // 2])
-    return half
+async def _changed(path: Path, what: str, change: Callable[[bytes], bytes]) -> Response:
+    """A copy of the file that is changed in one way."""
+    copy = path.with_name(f".{what}-{path.name}")
+
+    def write() -> None:
+        if not copy.exists():
+            copy.write_bytes(change(path.read_bytes()))
+
+    await asyncio.to_thread(write)
+    return FileResponse(copy, media_type=_MP4)
+
+
+def _damaged(content: bytes) -> bytes:
+    """The middle third is noise."""
+    third = len(content) // 3
+    return content[:third] + bytes(number * 151 % 251 for number in range(third)) + content[2 * third :]
+
+
+def _odd_names(content: bytes) -> bytes:
+    """The encoder's name and the track's are no UTF-8."""
+    for name in (b"Lavf", b"VideoHandler"):
+        content = content.replace(name, b"\xff\xc3\x28\xed" + name[4:])
+    return content
 
 
 class _CutFileResponse(Response):

@@ -44,6 +44,7 @@ HARMLESS = (
     "lost-answer-once",
     "foreign-id-once",
     "odd-status",
+    "odd-metadata",
 )
 LASTING = (
     "policy",
@@ -55,6 +56,7 @@ LASTING = (
     "cancelled",
     "wrong-size",
     "truncated",
+    "damaged",
     "empty-output",
     "late-wording",
     "content-403",

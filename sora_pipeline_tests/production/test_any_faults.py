@@ -39,6 +39,8 @@ FAULTS = [
     "expired",
     "short-body",
     "truncated",
+    "damaged",
+    "odd-metadata",
     "wrong-size",
     "wrong-type",
     "empty-output",

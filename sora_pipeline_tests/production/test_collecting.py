@@ -112,7 +112,10 @@ async def test_output_that_is_late_or_moved_is_fetched_in_the_end(
     assert sandbox.billed == 1
 
 
-@pytest.mark.parametrize(("fault", "kind"), [("truncated", "truncated"), ("wrong-type", "download")])
+@pytest.mark.parametrize(
+    ("fault", "kind"),
+    [("truncated", "truncated"), ("damaged", "truncated"), ("wrong-type", "download")],
+)
 async def test_damaged_download_leaves_the_attempt_collectable(
     run_context: RunContext, sandbox: Sandbox, production: Producer, tmp_path: Path, fault: str, kind: str
 ) -> None:
@@ -125,6 +128,13 @@ async def test_damaged_download_leaves_the_attempt_collectable(
     assert run_context.ledger.clips.pending(3) == [], "it is paid for and not paid again"
     assert not (tmp_path / "out" / PROMPTS / "videos" / "a").exists()
     assert sandbox.billed == 2
+
+
+async def test_a_video_whose_metadata_are_no_utf_8_is_delivered(
+    run_context: RunContext, production: Producer
+) -> None:
+    production(rows_of(a="[sandbox:odd-metadata] a fox", b="an owl"))
+    assert set(ids((await make(run_context, "a", "b")).delivered)) == {"a", "b"}
 
 
 async def test_video_of_another_size_is_kept_and_flagged_but_not_delivered(

@@ -181,6 +181,20 @@ def test_truncated_file_has_a_good_header_and_cannot_be_decoded(sandbox: Client)
     assert decodable_frames(answer.content) < FRAMES
 
 
+def test_damaged_file_has_its_full_length_and_cannot_be_decoded(sandbox: Client) -> None:
+    content = httpx.get(sandbox.wait(sandbox.accept(marked("damaged")))["outputs"][0]).content
+    with opened(content) as video:
+        assert video.streams.video[0].frames == FRAMES
+    assert decodable_frames(content) < FRAMES
+
+
+def test_odd_metadata_are_no_utf_8_in_a_good_video(sandbox: Client) -> None:
+    content = sandbox.video(marked("odd-metadata"))
+    assert content.count(b"\xff\xc3\x28\xed") >= 2
+    with pytest.raises(UnicodeDecodeError):
+        opened(content)
+
+
 def test_short_body_breaks_off_and_can_be_resumed(sandbox: Client) -> None:
     url = sandbox.wait(sandbox.accept(marked("short-body")))["outputs"][0]
     with httpx.stream("GET", url) as answer:
