@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import (
     ColumnElement,
@@ -28,6 +28,7 @@ from sora_pipeline.ledger.schema import DELIVERED, LIVE, OPEN, among_live, attem
 from sora_pipeline.ledger.types import Attempt, AttemptState, ClipCounts, ClipStanding, PendingClip
 from sora_pipeline.status import ClipStatus
 
+Item = TypeVar("Item")
 _CHUNK = 500  # parameters of one IN list; every database takes that many
 
 
@@ -135,6 +136,27 @@ class Clips:
             PendingClip(row.clip_key, row.production_id, row.model, row.duration, sizes[row.size])
             for row in rows
         ]
+
+    @patient
+    def pending_among(self, keys: Iterable[str], max_attempts: int) -> list[str]:
+        """Those of these clips that may begin an attempt now."""
+        found: list[str] = []
+        with self._database.read() as connection:
+            for chunk in chunks(list(keys)):
+                found += connection.scalars(_pending(max_attempts).where(clips.c.clip_key.in_(chunk)))
+        return found
+
+    @patient
+    def productions_with_open_clips(self, pipeline: str, account: str) -> list[str]:
+        """Productions that may have pending clips for an account: with any that are neither delivered nor failed for good."""
+        query = (
+            select(clips.c.production_id)
+            .where(OPEN, clips.c.production_id.in_(productions_of(pipeline, account)))
+            .distinct()
+            .order_by(clips.c.production_id)
+        )
+        with self._database.read() as connection:
+            return list(connection.scalars(query))
 
     @patient
     def made_elsewhere(self, production_id: str, pipeline: str, wanted: Sequence[Clip]) -> dict[str, int]:
@@ -415,7 +437,7 @@ def count_refusal(connection: Connection, key: str) -> None:
     connection.execute(update(clips).where(clips.c.clip_key == key).values(refusals=clips.c.refusals + 1))
 
 
-def chunks(items: list[str]) -> Iterator[list[str]]:
+def chunks(items: list[Item]) -> Iterator[list[Item]]:
     """Slices short enough for one IN list."""
     for start in range(0, len(items), _CHUNK):
         yield items[start : start + _CHUNK]

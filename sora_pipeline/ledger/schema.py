@@ -20,6 +20,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    false,
     text,
 )
 
@@ -303,6 +304,23 @@ batches = Table(
     Column("created_at", UtcDateTime, nullable=False),
     Column("submit_tries", Integer, nullable=False, default=0),
     Column("submit_requested_at", UtcDateTime),
+    # Null in batches of earlier versions, and where a reservation knows no more of its batch than the name.
+    Column("pipeline", String(64)),
+    Column("account", String(64)),
+    Column("asset", String(16)),
+    Column("keys", JSON),
+    Column("wanted", JSON),
+    Column("run_id", String(64)),
+    Column("begun_at", UtcDateTime),
+    Column("lease_until", UtcDateTime),
+    Column("told_to_leave", Boolean, nullable=False, default=False, server_default=false()),
+    Column("ended_at", UtcDateTime),
+    Index(
+        "unfinished_batches",
+        "pipeline",
+        sqlite_where=text("ended_at IS NULL"),
+        postgresql_where=text("ended_at IS NULL"),
+    ),
 )
 
 breakers = Table(

@@ -1,6 +1,7 @@
 """Everything one run or tick needs at hand to work on clips."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -45,6 +46,7 @@ class RunContext:
         explained: How people are told of an error or a reason: the ledger and the run keep that for them.
         images: Fitted images of this run.
         pipeline: The pipeline that it works for.
+        leave: Set where the run is to end as soon as it can: nothing further is begun, and answers under way are heard.
     """
 
     ledger: Ledger
@@ -56,6 +58,7 @@ class RunContext:
     explained: Explain
     images: FittedImages = field(default_factory=FittedImages)
     pipeline: str = ""
+    leave: threading.Event = field(default_factory=threading.Event)
 
     @property
     def account(self) -> Account:

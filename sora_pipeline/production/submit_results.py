@@ -8,6 +8,9 @@ from sora_pipeline.ledger import Attempt
 from sora_pipeline.ledger.breakers import Breaker
 from sora_pipeline.production.context import RunContext
 
+UNWANTED = "its manifest names it no longer, or asks for something else by now"
+LEFT = "the run that was to submit it ended before its turn came; the dispatch sensor plans it again"
+
 
 def why_ambiguous(attempt: Attempt, message: str) -> Reason:
     """Why a submit that lost its answer is not sent again."""
