@@ -3,6 +3,7 @@
 Every process builds it anew by importing the code location. Nothing of it is written into Dagster's storage.
 """
 
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import lru_cache
@@ -75,12 +76,15 @@ class PipelineRuntime:
         return provider_config(self.settings)
 
     @asynccontextmanager
-    async def open(self, owner: str, say: Callable[[str], None]) -> AsyncIterator[RunContext]:
+    async def open(
+        self, owner: str, say: Callable[[str], None], *, leave: threading.Event | None = None
+    ) -> AsyncIterator[RunContext]:
         """A run context with a connected provider.
 
         Args:
             owner: Name under which attempts are claimed: a Dagster run's id.
             say: Takes sentences for the log.
+            leave: Set where the run is to end as soon as it can.
         """
         from sora_pipeline.provider.registry import make_provider
 
@@ -97,6 +101,7 @@ class PipelineRuntime:
                 explained=explained,
                 images=image_cache(self.settings),
                 pipeline=self.names.name,
+                leave=leave or threading.Event(),
             )
 
 

@@ -130,7 +130,7 @@ class AttemptQueries:
         return self._fetch(_of(query, pipeline).order_by(attempts.c.attempt_id))
 
     def unshown_submits(self, pipeline: str) -> list[Attempt]:
-        """Submits that were refused, or lost their answer, and that no run has shown so far; oldest first."""
+        """Submits that were refused, or lost their answer, that no run has shown and for which none is on its way."""
         later = attempts.alias("later")
         followed = (
             select(1)
@@ -142,6 +142,7 @@ class AttemptQueries:
             attempts.c.reported_at.is_(None),
             attempts.c.state.in_([FAILED, AMBIGUOUS]),
             attempts.c.prediction_id.is_(None),
+            or_(attempts.c.lease_until.is_(None), over(attempts.c.lease_until, self._now())),
         )
         return self._fetch(_of(query, pipeline).order_by(attempts.c.attempt_id))
 
@@ -155,6 +156,19 @@ class AttemptQueries:
         )
         with self._database.read() as connection:
             return {row.attempt_id: row.clip_key for row in connection.execute(_of(query, pipeline))}
+
+    @patient
+    def rendering(self, pipeline: str) -> list[str]:
+        """Keys of clips that are, or soon will be, with a provider, or that are rendered and not given up."""
+        query = select(attempts.c.clip_key).where(
+            LIVE,
+            or_(
+                attempts.c.state.in_(SLOT_STATES),
+                and_(attempts.c.state == SUCCEEDED, attempts.c.reported_at.is_(None)),
+            ),
+        )
+        with self._database.read() as connection:
+            return list(connection.scalars(_of(query, pipeline)))
 
     def of_ids(self, attempt_ids: Sequence[int]) -> list[Attempt]:
         """These attempts, as they stand now."""

@@ -43,6 +43,13 @@ class SubmitResults:
         """Whether it is settled for this run what becomes of a clip."""
         return any(key in ended for ended in (self.ready, self.failed, self.waiting))
 
+    def waiting_by_reason(self) -> dict[str, list[str]]:
+        """Keys of the clips that wait, by why they do."""
+        by_reason: dict[str, list[str]] = {}
+        for key, reason in self.waiting.items():
+            by_reason.setdefault(reason, []).append(key)
+        return by_reason
+
     def hold_back(self, key: str, context: RunContext, breaker: Breaker | None) -> None:
         """Leave a clip to a later run, with the reason: the breaker that stops submits, or only stopped them just now."""
         if breaker is None:

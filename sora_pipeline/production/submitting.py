@@ -30,6 +30,7 @@ async def ensure_predictions(
     batch_id: str,
     may_begin: bool,
     force: bool = False,
+    results: SubmitResults | None = None,
     settled: Callable[[str], None] = lambda key: None,
 ) -> SubmitResults:
     """Bring every clip to an accepted prediction, a video, or a reason why not, as slots come free.
@@ -41,9 +42,11 @@ async def ensure_predictions(
         may_begin: Whether this run may begin attempts that nobody planned: a person asked for it. Else it begins those of its
             batch that are pending by themselves, and leaves when it has found nothing to do for ``idle_s``.
         force: Begin one although the clip is delivered with the same fingerprint.
+        results: Where it is noted how each ends.
         settled: Called with the key of each clip as soon as it is known what becomes of it in this run.
     """
-    submits = await _Submits.begin(context, keys, batch_id, may_begin, force, settled)
+    results = SubmitResults() if results is None else results
+    submits = await _Submits.begin(context, keys, batch_id, may_begin, force, results, settled)
     try:
         async with context.alive(), polling(context, submits.woken):
             if may_begin:
@@ -51,7 +54,7 @@ async def ensure_predictions(
             await submits.go_on()
     finally:
         await asyncio.to_thread(context.ledger.batches.end, batch_id, context.owner)
-    return submits.results
+    return results
 
 
 class _Submits:
@@ -64,9 +67,10 @@ class _Submits:
         batch_id: str,
         planned: Container[str] | None,
         force: bool,
+        results: SubmitResults,
         settled: Callable[[str], None],
     ) -> None:
-        self.results = SubmitResults()
+        self.results = results
         self.woken = asyncio.Event()
         self._context = context
         self._keys = keys
@@ -89,6 +93,7 @@ class _Submits:
         batch_id: str,
         may_begin: bool,
         force: bool,
+        results: SubmitResults,
         settled: Callable[[str], None],
     ) -> "_Submits":
         """Take a batch over, with what was planned to be begun in it."""
@@ -105,7 +110,7 @@ class _Submits:
             keys=keys,
             lease_s=context.lease_s,
         )
-        return cls(context, keys, batch_id, None if may_begin else planned, force, settled)
+        return cls(context, keys, batch_id, None if may_begin else planned, force, results, settled)
 
     async def go_on(self) -> None:
         """Submit whenever a slot is free, until all is settled or the run is to leave."""
