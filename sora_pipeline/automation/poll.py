@@ -10,7 +10,7 @@ import dagster as dg
 from sora_pipeline.advice import explained
 from sora_pipeline.automation.at_work import batches_at_work, have_one_leave, make_way, most_runs, of_asset
 from sora_pipeline.automation.jobs import Job
-from sora_pipeline.automation.planning import plan_fetching
+from sora_pipeline.automation.planning import PartitionRange, plan_fetching
 from sora_pipeline.automation.requests import (
     clips_of,
     partition_order,
@@ -105,28 +105,40 @@ def _requests(
     } - covered
     ranges = plan_fetching(by_clip, neighbours, order, longest=settings.batch_size)
     for partitions in sorted(ranges, key=lambda each: len(each.keys), reverse=True)[:room]:
-        attempts = [by_clip[key] for key in partitions.keys if key in by_clip]
-        batch_id = uuid.uuid4().hex[:12]
-        ledger.batches.plan(
-            batch_id,
-            pipeline=names.name,
-            account=runtime.account.name,
-            asset=VIDEOS,
-            keys=partitions.keys,
-            lease_s=requested_lease_s(settings),
+        yield request_fetching(
+            runtime, partitions, [by_clip[key] for key in partitions.keys if key in by_clip]
         )
-        ledger.attempts.expect_collect(
-            [attempt.attempt_id for attempt in attempts], requested_lease_s(settings)
-        )
-        # Never the same again: Dagster takes a key for done for ever, and whether a run is wanted is the ledger's to say.
-        run_key = f"collect:{attempts[0].attempt_id}-{attempts[-1].attempt_id}:{batch_id}"
-        yield range_request(
-            partitions,
-            job_name=names.videos_job,
-            run_key=run_key,
-            sensor=names.of(NAME),
-            tags={BATCH_TAG: batch_id},
-        )
+
+
+def request_fetching(
+    runtime: PipelineRuntime, partitions: PartitionRange, ended: Sequence[Attempt] = ()
+) -> dg.RunRequest:
+    """A run that fetches clips of a range as they are rendered; nobody else plans them until it is over.
+
+    Args:
+        runtime: Of the pipeline.
+        partitions: The clips.
+        ended: Those of their attempts that are to be fetched, or shown as failed, at once.
+    """
+    ledger, names, lease_s = runtime.ledger, runtime.names, requested_lease_s(runtime.settings)
+    # Never the same again: Dagster takes a run key for done for ever, and whether a run is wanted is the ledger's to say.
+    batch_id = uuid.uuid4().hex[:12]
+    ledger.batches.plan(
+        batch_id,
+        pipeline=names.name,
+        account=runtime.account.name,
+        asset=VIDEOS,
+        keys=partitions.keys,
+        lease_s=lease_s,
+    )
+    ledger.attempts.expect_collect([attempt.attempt_id for attempt in ended], lease_s)
+    return range_request(
+        partitions,
+        job_name=names.videos_job,
+        run_key=f"collect:{batch_id}",
+        sensor=names.of(NAME),
+        tags={BATCH_TAG: batch_id},
+    )
 
 
 def _shown_now(runtime: PipelineRuntime, ended: Sequence[Attempt]) -> list[Attempt]:

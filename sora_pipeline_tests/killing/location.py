@@ -58,7 +58,7 @@ before(
 )
 before(Attempts, "collect", point("before_collect"))
 before(Attempts, "begin_submit", point("before_intent"))
-before(dispatch, "_batch_requests", point("after_reserve"))
+before(dispatch, "_request", point("after_reserve"))
 before(prompt_manifest_module, "register", point("before_register"))
 
 _begin_submit = Attempts.begin_submit
