@@ -30,9 +30,8 @@ MOST_TIMES = 4
 MOST_FPS = 120
 MOST_INDEX_ENTRIES = 4_000_000
 """Entries of the index that FFmpeg makes of a file's tables when it opens it, some tens of bytes each."""
-# What a decoder holds at a time: 16 reference frames, one more for each thread, and those on their way, at 3 bytes a pixel
+# What a decoder holds at a time: 16 reference frames, the one being decoded, and those on their way, at 3 bytes a pixel
 # (4:2:0 with 10 bits, or 4:4:4 with 8).
-_THREADS = 4
 HELD_BYTES_PER_PIXEL = 24 * 3
 _ALIGNMENT_PIXELS = 64 * 8192  # FFmpeg counts rows in multiples of 64 pixels
 
@@ -268,7 +267,9 @@ def picture_stream(container: "InputContainer") -> "VideoStream":
     context = cast("VideoStream", stream).codec_context
     if context is None:
         raise VideoError(VideoErrorKind.NOT_A_VIDEO, "The video's picture is in a format that is not known.")
-    context.thread_type, context.thread_count = "AUTO", _THREADS
+    # One thread: with more, a frame may be handed out before the thread that decodes it has marked it as broken, and slice
+    # threads do not look for missing parts of a frame at all (benchmarks/verification.py).
+    context.thread_type, context.thread_count = "NONE", 1
     context.options = container.options
     return cast("VideoStream", stream)
 

@@ -6,6 +6,7 @@ import time
 import uuid
 from pathlib import Path
 
+import av
 import pytest
 
 from sora_pipeline.clip import Size
@@ -109,6 +110,37 @@ def test_no_damage_gets_past_as_anything_but_a_video_problem(video: Path, tmp_pa
             verify(bytes(damaged), tmp_path)
 
 
+def test_a_broken_picture_is_found_each_time_or_never(tmp_path: Path):
+    # Decoders with several threads may hand out a picture before the thread that decodes it has marked it as broken.
+    path = write_video(tmp_path / "clip.mp4", width=160, height=96, seconds=1, preset="faster")
+    content, found = path.read_bytes(), 0
+    for start, size in pictures(path):
+        for share in (0.3, 0.9):
+            damaged = bytearray(content)
+            hole = range(start + int(size * share), start + size)
+            damaged[hole.start : hole.stop] = bytes(len(hole))
+            path.write_bytes(damaged)
+            verdicts = {verdict(path) for _ in range(4)}
+            assert len(verdicts) == 1, hole
+            found += verdicts != {"whole"}
+
+    assert found > 30, "of 48: a short hole may be a picture, too"
+
+
+def verdict(path: Path) -> str:
+    try:
+        verify_video(path, size=Size(160, 96), duration=1)
+    except VideoError as error:
+        return error.message
+    return "whole"
+
+
+def pictures(path: Path) -> list[tuple[int, int]]:
+    """Where the coded pictures lie, and how long they are."""
+    with av.open(str(path)) as container:
+        return [(int(packet.pos or 0), packet.size) for packet in container.demux(video=0) if packet.size]
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
@@ -129,7 +161,6 @@ def test_other_bytes_are_not_a_video_and_are_named(content: bytes, said: str, tm
 
 
 def test_sound_alone_is_not_a_video(tmp_path: Path):
-    import av
     import numpy as np
 
     path = tmp_path / "sound.mp4"
