@@ -5,7 +5,7 @@ memory than a few videos of the size asked for.
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -22,7 +22,10 @@ from sora_pipeline.video import VideoFacts
 
 if TYPE_CHECKING:
     from av.container import InputContainer
+    from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
+
+    FrameWatcher = Callable[[VideoFrame, VideoStream], None]
 
 DURATION_TOLERANCE_S = 0.5
 MOST_TIMES = 4
@@ -71,13 +74,17 @@ def most_bytes(size: Size, duration: float) -> int:
     return int(size.width * size.height * (duration + DURATION_TOLERANCE_S) * 60 * 3 / 8) + 16 * MIB
 
 
-def verify_video(path: Path, *, size: Size, duration: float) -> VideoFacts:
+def verify_video(
+    path: Path, *, size: Size, duration: float, watch: "FrameWatcher | None" = None
+) -> VideoFacts:
     """Decode a video to its end and compare it with what was asked.
 
     Args:
         path: A local file.
         size: Pixels asked for.
         duration: Seconds asked for; half a second more or less is accepted.
+        watch: Is shown each frame in its order, with the stream it is of, while it is there; must not raise. The file may
+            turn out to be damaged afterwards.
 
     Raises:
         VideoError: see ``VideoErrorKind``; whatever the file's bytes are, it is this.
@@ -89,7 +96,7 @@ def verify_video(path: Path, *, size: Size, duration: float) -> VideoFacts:
         with DECODING.reserve(most_pixels * HELD_BYTES_PER_PIXEL), opened(path, most_pixels) as container:
             declared = _declared(container)
             problem = _far_off(declared, file_bytes, size=size, duration=duration)
-            picture = _decode_frames(container, declared, duration) if problem is None else declared
+            picture = _decode_frames(container, declared, duration, watch) if problem is None else declared
     except _OtherVideo as other_video:
         problem, picture = other_video.problem, other_video.picture
     facts = _facts(path, picture, c2pa=c2pa)
@@ -287,7 +294,9 @@ def _declared(container: "InputContainer") -> _Picture:
     )
 
 
-def _decode_frames(container: "InputContainer", declared: _Picture, duration: float) -> _Picture:
+def _decode_frames(
+    container: "InputContainer", declared: _Picture, duration: float, watch: "FrameWatcher | None"
+) -> _Picture:
     stream = picture_stream(container)
     frames = damaged = 0
     size: Size | None = None
@@ -308,6 +317,8 @@ def _decode_frames(container: "InputContainer", declared: _Picture, duration: fl
             if frame.pts is not None:
                 first = frame.pts if first is None else min(first, frame.pts)
                 last_end = max(last_end, frame.pts + (frame.duration or 0))
+            if watch is not None:
+                watch(frame, stream)
     if size is None:
         raise VideoError(VideoErrorKind.TRUNCATED, "The video holds no frame that can be decoded.")
     if first is not None and last_end > first and stream.time_base:
