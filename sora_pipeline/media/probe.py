@@ -6,7 +6,7 @@ memory than a few videos of the size asked for.
 
 import hashlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from fractions import Fraction
@@ -36,7 +36,8 @@ MOST_INDEX_ENTRIES = 4_000_000
 # What a decoder holds at a time: 16 reference frames, the one being decoded, and those on their way, at 3 bytes a pixel
 # (4:2:0 with 10 bits, or 4:4:4 with 8).
 HELD_BYTES_PER_PIXEL = 24 * 3
-_ALIGNMENT_PIXELS = 64 * 8192  # FFmpeg counts rows in multiples of 64 pixels
+_ALIGNMENT = 64  # FFmpeg counts rows in multiples of so many pixels, and decoders columns in less
+_ALIGNMENT_PIXELS = _ALIGNMENT * 8192
 
 
 class VideoErrorKind(StrEnum):
@@ -93,10 +94,19 @@ def verify_video(
     c2pa = check_structure(path)
     most_pixels, file_bytes = MOST_TIMES * size.width * size.height, path.stat().st_size
     try:
-        with DECODING.reserve(most_pixels * HELD_BYTES_PER_PIXEL), opened(path, most_pixels) as container:
-            declared = _declared(container)
+        with ExitStack() as file:
+            with DECODING.reserve(
+                most_pixels * HELD_BYTES_PER_PIXEL
+            ):  # FFmpeg decodes a little when it opens
+                container = file.enter_context(opened(path, most_pixels))
+                declared = _declared(container)
             problem = _far_off(declared, file_bytes, size=size, duration=duration)
-            picture = _decode_frames(container, declared, duration, watch) if problem is None else declared
+            picture = (
+                _decode_as_declared(container, declared, duration, watch) if problem is None else declared
+            )
+        if picture is None:
+            with DECODING.reserve(most_pixels * HELD_BYTES_PER_PIXEL), opened(path, most_pixels) as container:
+                picture, _ = _decode_frames(container, picture_stream(container), declared, duration, watch)
     except _OtherVideo as other_video:
         problem, picture = other_video.problem, other_video.picture
     facts = _facts(path, picture, c2pa=c2pa)
@@ -294,15 +304,42 @@ def _declared(container: "InputContainer") -> _Picture:
     )
 
 
-def _decode_frames(
+def _decode_as_declared(
     container: "InputContainer", declared: _Picture, duration: float, watch: "FrameWatcher | None"
-) -> _Picture:
+) -> _Picture | None:
+    """Decode in the memory that frames of the declared size take: several times less than the largest frames allowed.
+
+    None where that shows no whole video, or some packet no frame: it is damaged, or its frames grow.
+    """
+    width, height = (
+        -(-side // _ALIGNMENT) * _ALIGNMENT for side in (declared.size.width, declared.size.height)
+    )
     stream = picture_stream(container)
-    frames = damaged = 0
+    stream.codec_context.options = {"max_pixels": str(width * height)}
+    try:
+        with DECODING.reserve(width * height * HELD_BYTES_PER_PIXEL):
+            picture, packets = _decode_frames(container, stream, declared, duration, watch)
+    except _OtherVideo:
+        raise
+    except Exception:  # decoding it again says what is wrong
+        return None
+    return picture if picture.frames >= packets else None
+
+
+def _decode_frames(
+    container: "InputContainer",
+    stream: "VideoStream",
+    declared: _Picture,
+    duration: float,
+    watch: "FrameWatcher | None",
+) -> tuple[_Picture, int]:
+    """What the picture track turns out to be, and how many packets it has."""
+    packets = frames = damaged = 0
     size: Size | None = None
     first: int | None = None
     last_end = 0
     for packet in container.demux(stream):
+        packets += packet.size > 0
         damaged += packet.is_corrupt
         for frame in packet.decode():
             frames += 1
@@ -327,7 +364,7 @@ def _decode_frames(
         seconds = float(frames / declared.fps) if declared.fps else 0.0
     picture = replace(declared, size=size, frames=frames, duration_s=seconds)
     _check_whole(picture, declared, damaged=damaged)
-    return picture
+    return picture, packets
 
 
 def _promised_s(stream: "VideoStream", container: "InputContainer") -> float:

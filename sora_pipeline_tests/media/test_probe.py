@@ -2,8 +2,10 @@ import contextlib
 import hashlib
 import random
 import struct
+import threading
 import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import av
@@ -247,6 +249,24 @@ def test_a_download_can_be_told_early(video: Path):
     assert not looks_like_mp4(b"<!DOCTYPE html>")
     assert not looks_like_mp4(b'{"error": 1}')
     assert not looks_like_mp4(b"")
+
+
+def test_videos_of_the_largest_size_are_decoded_several_at_a_time(tmp_path: Path):
+    # Each may have four times the pixels asked for; were memory reserved for that while it is decoded, there would be two.
+    path = write_video(tmp_path / "clip.mp4", width=1792, height=1024, seconds=0.5)
+    together = threading.Barrier(4, timeout=60)
+
+    def verified(_: int) -> int:
+        seen = []
+
+        def watch(*_: object) -> None:
+            if not seen:
+                seen.append(together.wait())
+
+        return verify_video(path, size=Size(1792, 1024), duration=0.5, watch=watch).frames
+
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(verified, range(4))) == [12] * 4
 
 
 def test_a_4_second_720p_clip_is_verified_quickly(tmp_path: Path):
