@@ -10,6 +10,7 @@ from pathlib import Path
 from sora_pipeline.clip import Clip
 from sora_pipeline.ledger import Attempt, AttemptState, ClipStanding
 from sora_pipeline.ledger.batches import GENERATIONS, VIDEOS
+from sora_pipeline.media.poster import Poster
 from sora_pipeline.media.probe import VideoError, VideoErrorKind, most_bytes, verify_video
 from sora_pipeline.production.context import RunContext
 from sora_pipeline.production.downloading import Download, DownloadError
@@ -330,17 +331,18 @@ class _Collector:
         """Deliver the video, or keep one that is not what was asked for: it is paid."""
         attempts, run_id = self.context.ledger.attempts, self.context.owner
         problem: VideoError | None = None
+        poster = Poster()
         try:
-            facts = await self._download_whole(store, clip, attempt, staged)
+            facts = await self._download_whole(store, clip, attempt, staged, poster)
         except VideoError as other_video:
             if other_video.video is None:
                 raise
             problem, facts = other_video, other_video.video
-        video, poster = await asyncio.to_thread(
-            store_video, store, clip, attempt, staged, facts, self.context.say
+        video, jpeg = await asyncio.to_thread(
+            store_video, store, clip, attempt, staged, facts, poster, self.context.say
         )
-        if poster is not None:
-            self.collected.posters[attempt.clip_key] = poster
+        if jpeg is not None:
+            self.collected.posters[attempt.clip_key] = jpeg
         if problem is None:
             await asyncio.to_thread(attempts.collect, attempt.attempt_id, video, run_id=run_id)
             return
@@ -355,7 +357,7 @@ class _Collector:
         )
 
     async def _download_whole(
-        self, store: OutputStore, clip: Clip, attempt: Attempt, staged: Path
+        self, store: OutputStore, clip: Clip, attempt: Attempt, staged: Path, poster: Poster
     ) -> VideoFacts:
         """Download until the file decodes to its end: a damaged copy says nothing about the original."""
         # Some times what is plausible: a paid file that is only too large is kept, and not refused on its way.
@@ -364,13 +366,16 @@ class _Collector:
         for tries_left in reversed(range(len(DOWNLOAD_WAITS_S) + 1)):
             try:
                 await download.fetch(attempt.result.output_url or "")
-                return await asyncio.to_thread(verify_video, staged, size=clip.size, duration=clip.duration)
+                return await asyncio.to_thread(
+                    verify_video, staged, size=clip.size, duration=clip.duration, watch=poster.watch
+                )
             except (DownloadError, VideoError) as problem:
                 lasting = isinstance(problem, VideoError) and problem.kind not in _DAMAGED
                 if lasting or not tries_left:
                     raise
                 if isinstance(problem, VideoError):
                     download.start_over()
+                    poster.start_over()
                 self.context.say(f"{clip.clip_id}: {problem.message}; downloading again")
             except OSError as error:  # of the staged file: a full disk, for one
                 raise store.problem("be written to", error) from error
