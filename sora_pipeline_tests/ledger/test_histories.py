@@ -19,7 +19,7 @@ from sqlalchemy import Connection, insert, update
 
 from sora_pipeline.automation.planning import plan_recovery
 from sora_pipeline.ledger import Account, AttemptState, Ledger, Limits
-from sora_pipeline.ledger.clips import note_settled
+from sora_pipeline.ledger.counters import count_production
 from sora_pipeline.ledger.clocks import FURTHEST_S
 from sora_pipeline.ledger.schema import attempts as attempts_table
 from sora_pipeline.ledger.schema import clips as clips_table
@@ -39,6 +39,7 @@ from sora_pipeline_tests.ledger.world import (
     clip,
 )
 
+SUCCEEDED = AttemptState.SUCCEEDED
 CLIPS = ["a", "b", "c"]
 PROMPTS = ["a cat", "a dog"]
 OWNERS = ["run 1", "run 2"]
@@ -118,7 +119,7 @@ def test_query_and_standing_agree_on_what_is_pending(
         with ledger.database.write() as connection:
             for clip_id, each in zip(ids, mine, strict=True):
                 _write_history(connection, world, clip_id, each)
-            note_settled(connection, clips_table.c.production_id == world.production_id)
+            count_production(connection, world.production_id)
     for world in worlds:
         expected = [
             clip_id for clip_id, standing in world.standings(*ids).items() if standing.pending(max_attempts)
@@ -165,7 +166,7 @@ def counted(world: World) -> ClipCounts:
     assert (said[ClipStatus.DELIVERED], said[ClipStatus.PENDING]) == (delivered, pending)
     return ClipCounts(
         clips=len(standings),
-        live=Counter((each.state, each.reported_at is not None) for each in live),
+        live=Counter((each.state, each.state == SUCCEEDED and each.reported_at is not None) for each in live),
         delivered=delivered,
         pending=pending,
         failed=said[ClipStatus.FAILED],
