@@ -17,6 +17,7 @@ from sqlalchemy import (
     Connection,
     Date,
     Row,
+    RowMapping,
     Select,
     Table,
     and_,
@@ -118,20 +119,20 @@ _CHARGED = (
 # ---- what transitions call, within their transaction
 
 
-def charges_of(connection: Connection, attempt_ids: Iterable[int]) -> Sequence[Row[Any]]:
+def charges_of(connection: Connection, attempt_ids: Iterable[int]) -> list[RowMapping]:
     """What attempts come to, each with its clip; nobody else changes them until the transaction ends.
 
     By a SELECT, and not by what a change returns: SQLite 3.40 took ``accepted_at IS NOT NULL`` for true there where it was null.
     """
-    found: list[Row[Any]] = []
+    found: list[RowMapping] = []
     for chunk in chunks(sorted(attempt_ids)):
         query = select(*_CHARGED).where(attempts.c.attempt_id.in_(chunk)).order_by(attempts.c.attempt_id)
-        found += connection.execute(query.with_for_update(key_share=True))
+        found += connection.execute(query.with_for_update(key_share=True)).mappings()
     return found
 
 
 def count_attempts(
-    connection: Connection, attempt_ids: Iterable[int], before: Sequence[Row[Any]] = ()
+    connection: Connection, attempt_ids: Iterable[int], before: Sequence[RowMapping] = ()
 ) -> None:
     """Count what became of attempts, and how their clips stand now.
 
@@ -141,13 +142,13 @@ def count_attempts(
         before: ``charges_of`` them before that; nothing of those that are new.
     """
     after = charges_of(connection, attempt_ids)
-    count_clips(connection, [row.clip_key for row in (*before, *after)])
+    count_clips(connection, [row["clip_key"] for row in (*before, *after)])
     differences: dict[tuple[Any, ...], Counter[str]] = {}
     for sign, rows in ((-1, before), (1, after)):
         for row in rows:
-            key = (row.production_id, row.account, row.simulated, row.day)
-            amounts = {name: sign * row._mapping[name] for name in _amounts(charges)}
-            differences.setdefault(key, Counter()).update(amounts)
+            place = tuple(row[column.name] for column in charges.primary_key)
+            amounts = {name: sign * row[name] for name in _amounts(charges)}
+            differences.setdefault(place, Counter()).update(amounts)
     _add(connection, charges, differences)
 
 
@@ -172,11 +173,11 @@ def count_clips(connection: Connection, keys: Iterable[str]) -> None:
         _note(connection, moved)
         for row in (row for row in moved if row.active):
             price = (row.model, row.duration, row.size)
-            for count, key in (
+            for count, place in (
                 (-1, (row.production_id, row.standing, row.tries, *price)),
                 (1, (row.production_id, row.standing_now, row.tries_now, *price)),
             ):
-                differences.setdefault(key, Counter()).update(clips=count)
+                differences.setdefault(place, Counter()).update(clips=count)
     _add(connection, clip_counts, differences)
 
 

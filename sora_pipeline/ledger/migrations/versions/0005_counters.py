@@ -95,7 +95,9 @@ def _standing() -> sa.ColumnElement[str]:
 def _count_clips() -> None:
     table = op.create_table(
         "clip_counts",
-        sa.Column("production_id", sa.String(64), sa.ForeignKey("productions.production_id"), primary_key=True),
+        sa.Column(
+            "production_id", sa.String(64), sa.ForeignKey("productions.production_id"), primary_key=True
+        ),
         sa.Column("standing", sa.String(16), primary_key=True),
         sa.Column("tries", sa.Integer(), primary_key=True, autoincrement=False),
         sa.Column("model", sa.String(128), primary_key=True),
@@ -121,7 +123,9 @@ def _count_clips() -> None:
 def _add_up_charges() -> None:
     table = op.create_table(
         "charges",
-        sa.Column("production_id", sa.String(64), sa.ForeignKey("productions.production_id"), primary_key=True),
+        sa.Column(
+            "production_id", sa.String(64), sa.ForeignKey("productions.production_id"), primary_key=True
+        ),
         sa.Column("account", sa.String(64), primary_key=True),
         sa.Column("simulated", sa.Boolean(), primary_key=True),
         sa.Column("day", sa.Date(), primary_key=True),
