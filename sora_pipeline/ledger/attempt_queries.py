@@ -6,9 +6,9 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, RowMapping, and_, func, or_, select
 
-from sora_pipeline.ledger.clips import chunks, productions_of
+from sora_pipeline.ledger.clips import productions_of
 from sora_pipeline.ledger.clocks import over
-from sora_pipeline.ledger.database import Database, patient
+from sora_pipeline.ledger.database import Database, chunks, patient
 from sora_pipeline.ledger.rows import attempt_of
 from sora_pipeline.ledger.schema import LIVE, among_live, attempts, clips
 from sora_pipeline.ledger.types import SLOT_STATES, Account, Attempt, AttemptState, Failure

@@ -13,9 +13,10 @@ from sqlalchemy import ClauseElement, ColumnElement, Connection, case, func, or_
 
 from sora_pipeline.ledger.attempt_queries import AttemptQueries, due_at, slots_by_production
 from sora_pipeline.ledger.batches import wanted_in
-from sora_pipeline.ledger.clips import chunks, count_refusal, note_settled, standings_in
+from sora_pipeline.ledger.clips import count_refusal, standings_in
 from sora_pipeline.ledger.clocks import over
-from sora_pipeline.ledger.database import patient
+from sora_pipeline.ledger.counters import charges_of, count_attempts, count_clips
+from sora_pipeline.ledger.database import chunks, patient
 from sora_pipeline.ledger.productions import mark_changed
 from sora_pipeline.ledger.rows import attempt_of, video_columns
 from sora_pipeline.ledger.schema import LIVE, attempts, clips, productions
@@ -109,11 +110,8 @@ class Attempts(AttemptQueries):
                     free.take(standing.production_id)
                     new = _new_attempt(standing, costs_micros[key], account, batch_id, owner)
                     reservation.reserved.append(self._insert(connection, new, lease_s))
-            if reservation.reserved and force:
-                note_settled(
-                    connection,
-                    clips.c.clip_key.in_([attempt.clip_key for attempt in reservation.reserved]),
-                )
+            if reservation.reserved:
+                count_attempts(connection, [attempt.attempt_id for attempt in reservation.reserved])
         return reservation
 
     def _insert(self, connection: Connection, new: dict[str, Any], lease_s: float) -> Attempt:
@@ -143,7 +141,7 @@ class Attempts(AttemptQueries):
                 new = _new_attempt(standing, costs_micros[standing.key], account, batch_id, None)
                 attempt = self._insert(connection, new, 0)
                 self._ended(connection, attempt.attempt_id, kind, message)
-                note_settled(connection, clips.c.clip_key == standing.key)
+                count_attempts(connection, [attempt.attempt_id])
                 mark_changed(connection, standing.production_id, self._now())
                 stopped += 1
         return stopped
@@ -233,9 +231,11 @@ class Attempts(AttemptQueries):
     def release(self, attempt_id: int) -> bool:
         """Give a reservation up without a trace of failure: the clip is pending again."""
         with self._database.write() as connection:
+            before = charges_of(connection, [attempt_id])
             gone = connection.execute(
                 attempts.delete().where(attempts.c.attempt_id == attempt_id, attempts.c.state == RESERVED)
             )
+            count_attempts(connection, [attempt_id], before)
         return gone.rowcount == 1
 
     def accept(
@@ -533,11 +533,12 @@ class Attempts(AttemptQueries):
                 update(attempts)
                 .where(attempts.c.attempt_id.in_(attempt_ids))
                 .values(reported_at=self._now())
-                .returning(attempts.c.production_id, attempts.c.state)
+                .returning(attempts.c.production_id, attempts.c.clip_key, attempts.c.state)
             ).all()
             # Given up, it has failed as far as the output manifest goes; the others it shows as they are already.
             for production_id in {row.production_id for row in shown if row.state == SUCCEEDED}:
                 mark_changed(connection, production_id, self._now())
+            count_clips(connection, [row.clip_key for row in shown if row.state == SUCCEEDED])
 
     @patient
     def expect_collect(self, attempt_ids: Sequence[int], lease_s: float) -> None:
@@ -589,6 +590,7 @@ class Attempts(AttemptQueries):
 
         def transact() -> bool:
             with self._database.write() as connection:
+                before = charges_of(connection, [attempt_id])
                 moved = connection.execute(
                     update(attempts)
                     .where(
@@ -604,8 +606,7 @@ class Attempts(AttemptQueries):
                         count_refusal(connection, moved.clip_key)
                     if entering == IN_FLIGHT:
                         self._retire_earlier(connection, moved.clip_key, moved.number)
-                    if {COLLECTED, FAILED} & {entering, *leaving}:
-                        note_settled(connection, clips.c.clip_key == moved.clip_key)
+                    count_attempts(connection, [attempt_id], before)
             return moved is not None
 
         def landed() -> bool:
