@@ -3,7 +3,6 @@
 Every process builds it anew by importing the code location. Nothing of it is written into Dagster's storage.
 """
 
-import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import lru_cache
@@ -17,7 +16,7 @@ from sora_pipeline.advice import explained
 from sora_pipeline.agreement import show_settings
 from sora_pipeline.ledger import Account, Ledger
 from sora_pipeline.names import PipelineNames
-from sora_pipeline.production.context import RunContext, image_cache
+from sora_pipeline.production.context import Leave, RunContext, image_cache
 from sora_pipeline.provider.catalogue import Catalogue, load_catalogue
 from sora_pipeline.sandbox.embedded import ensure_sandbox
 from sora_pipeline.settings import Settings, SettingsError, dagster_home, ledger_url, variable
@@ -77,7 +76,7 @@ class PipelineRuntime:
 
     @asynccontextmanager
     async def open(
-        self, owner: str, say: Callable[[str], None], *, leave: threading.Event | None = None
+        self, owner: str, say: Callable[[str], None], *, leave: Leave | None = None
     ) -> AsyncIterator[RunContext]:
         """A run context with a connected provider.
 
@@ -101,7 +100,7 @@ class PipelineRuntime:
                 explained=explained,
                 images=image_cache(self.settings),
                 pipeline=self.names.name,
-                leave=leave or threading.Event(),
+                leave=leave or Leave(),
             )
 
 

@@ -10,6 +10,8 @@ import threading
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, Generic, TypeVar
 
+from sora_pipeline.production.context import Leave
+
 Result = TypeVar("Result")
 
 LAST_ANSWERS_S = 20.0
@@ -29,7 +31,7 @@ class BackgroundWork(Generic[Result]):
         self,
         work: Callable[["BackgroundWork[Result]"], Coroutine[Any, Any, Result]],
         *,
-        leave: threading.Event,
+        leave: Leave,
         log: Callable[[str], None],
     ) -> None:
         self._work = work
@@ -89,9 +91,10 @@ class BackgroundWork(Generic[Result]):
         return await self._task
 
     def _end(self) -> None:
-        """Also where the run is terminated: what is on its way is heard, and nothing further is sent."""
+        """Where the run is terminated, too: what is on its way is heard, and nothing further is sent."""
         if not self._thread.is_alive():
             return
+        self._leave.terminated = True
         self._leave.set()
         self._thread.join(LAST_ANSWERS_S)
         if self._thread.is_alive() and self._task is not None:

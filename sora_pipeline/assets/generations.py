@@ -1,6 +1,5 @@
 """The asset ``generations``: every clip has a prediction at the provider, paid for once."""
 
-import threading
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -22,6 +21,7 @@ from sora_pipeline.assets.clips import (
 from sora_pipeline.assets.decorators import clip_asset
 from sora_pipeline.assets.metadata import Done
 from sora_pipeline.ledger import AttemptState, Ledger
+from sora_pipeline.production.context import Leave
 from sora_pipeline.production.submit_results import SubmitResults
 from sora_pipeline.production.submitting import ensure_predictions
 from sora_pipeline.runtime import PipelineRuntime
@@ -65,7 +65,7 @@ def _submit(
     results: SubmitResults,
 ) -> Iterator[str]:
     """Submit what has no prediction; yields keys as it becomes known what becomes of them."""
-    leave = threading.Event()
+    leave = Leave()
 
     async def submit(work: BackgroundWork[SubmitResults]) -> SubmitResults:
         async with runtime.open(context.run.run_id, work.say, leave=leave) as run_context:

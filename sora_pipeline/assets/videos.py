@@ -1,6 +1,5 @@
 """The asset ``videos``: every clip's video is stored and checked."""
 
-import threading
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -22,6 +21,7 @@ from sora_pipeline.assets.decorators import clip_asset
 from sora_pipeline.assets.metadata import Done
 from sora_pipeline.ledger import AttemptState, Ledger
 from sora_pipeline.production.collecting import Collected, collect_videos
+from sora_pipeline.production.context import Leave
 from sora_pipeline.production.submit_results import SubmitResults
 from sora_pipeline.production.submitting import ensure_predictions
 from sora_pipeline.runtime import PipelineRuntime
@@ -68,7 +68,7 @@ def _fetch(
     collected: Collected,
 ) -> Iterator[str]:
     """Submit first where a person asks for a video that nothing was submitted for, then collect; yields keys as they settle."""
-    leave = threading.Event()
+    leave = Leave()
 
     async def fetch(work: BackgroundWork[Collected]) -> Collected:
         async with runtime.open(context.run.run_id, work.say, leave=leave) as run_context:

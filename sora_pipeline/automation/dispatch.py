@@ -129,7 +129,9 @@ def _pending(runtime: PipelineRuntime, taken: Collection[str]) -> list[PendingCl
     settings, ledger = runtime.settings, runtime.ledger
     of_taken = Counter(split_clip_key(key)[0] for key in taken)
     pending: list[PendingClip] = []
-    for production_id in ledger.clips.productions_with_pending_clips(runtime.names.name, runtime.account.name):
+    for production_id in ledger.clips.productions_with_pending_clips(
+        runtime.names.name, runtime.account.name
+    ):
         clips = ledger.clips.pending_clips(
             settings.max_attempts,
             production_id,

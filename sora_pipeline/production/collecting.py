@@ -129,7 +129,7 @@ class _Collector:
     async def end(self) -> None:
         """Let others plan what is left of the batch."""
         if self._batch_id is not None:
-            await asyncio.to_thread(self.context.ledger.batches.end, self._batch_id, self.context.owner)
+            await asyncio.to_thread(self.context.end_batch, self._batch_id)
 
     async def go_on(self) -> None:
         """Fetch whatever is rendered, until all is settled or the run is to leave."""

@@ -53,7 +53,7 @@ async def ensure_predictions(
                 await _ask_again(context, keys, batch_id=batch_id, force=force)
             await submits.go_on()
     finally:
-        await asyncio.to_thread(context.ledger.batches.end, batch_id, context.owner)
+        await asyncio.to_thread(context.end_batch, batch_id)
     return results
 
 
