@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import ledger_size, makespan
+from benchmarks import ledger_size, makespan, verification
 
 
 def test_the_script_delivers_and_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -24,3 +24,15 @@ def test_a_small_ledger_is_filled_and_measured(tmp_path: Path) -> None:
     assert ledger_size.main(["--attempts", "2000", "--json", str(figures)]) == 0
     timings = json.loads(figures.read_text())["milliseconds"]["SQLite"]
     assert all(taken > 0 for taken in timings.values()), timings
+
+
+def test_verification_is_measured_and_finds_what_other_ways_miss(tmp_path: Path) -> None:
+    figures = tmp_path / "figures.json"
+    small = ["--durations", "1", "--rounds", "1", "--damaged", "20"]
+    assert verification.main([*small, "--json", str(figures)]) == 0
+    measured = json.loads(figures.read_text())
+    assert all(cost["cpu_ms"] > 0 for cost in measured["milliseconds"]["sandbox 720p 1 s"].values())
+    usual = measured["damaged"][verification.IN_USE]
+    assert usual["found"] > 15
+    assert (usual["missed"], usual["changed"]) == (0, 0)
+    assert all(figure["found"] <= usual["found"] for figure in measured["damaged"].values())
