@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import ledger_size, makespan
+from benchmarks import ledger_size, looks, makespan
 
 
 def test_the_script_delivers_and_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -24,3 +24,10 @@ def test_a_small_ledger_is_filled_and_measured(tmp_path: Path) -> None:
     assert ledger_size.main(["--attempts", "2000", "--json", str(figures)]) == 0
     timings = json.loads(figures.read_text())["milliseconds"]["SQLite"]
     assert all(taken > 0 for taken in timings.values()), timings
+
+
+def test_looks_at_a_small_production_are_measured(tmp_path: Path) -> None:
+    figures = tmp_path / "figures.json"
+    assert looks.main(["--clips", "200", "--json", str(figures)]) == 0
+    timings = json.loads(figures.read_text())["200"]
+    assert all(wall > 0 for _, wall in timings.values()), timings
