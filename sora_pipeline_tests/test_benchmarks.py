@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import ledger_size, makespan, verification
+from benchmarks import ledger_size, looks, makespan, verification
 
 
 def test_the_script_delivers_and_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -36,3 +36,10 @@ def test_verification_is_measured_and_finds_what_other_ways_miss(tmp_path: Path)
     assert usual["found"] > 15
     assert (usual["missed"], usual["changed"]) == (0, 0)
     assert all(figure["found"] <= usual["found"] for figure in measured["damaged"].values())
+
+
+def test_looks_at_a_small_production_are_measured(tmp_path: Path) -> None:
+    figures = tmp_path / "figures.json"
+    assert looks.main(["--clips", "200", "--json", str(figures)]) == 0
+    timings = json.loads(figures.read_text())["200"]
+    assert all(wall > 0 for _, wall in timings.values()), timings

@@ -268,7 +268,8 @@ def stop_others(connection: Connection, production_id: str, wanted: Sequence[Cli
     ]
     for chunk in chunks(others):
         connection.execute(update(clips).where(clips.c.clip_key.in_(chunk)).values(active=False))
-    count_production(connection, production_id)
+    if others:
+        count_production(connection, production_id)
 
 
 def write_clips(connection: Connection, production_id: str, wanted: Sequence[tuple[int, Clip]]) -> None:

@@ -10,12 +10,14 @@ the earlier one did; differences are added by the database. Reading a manifest c
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import date
+from functools import cache
 from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
     Date,
+    Insert,
     Row,
     RowMapping,
     Select,
@@ -248,9 +250,13 @@ def _add(connection: Connection, table: Table, differences: dict[tuple[Any, ...]
         for place, amounts in sorted(differences.items())
         if any(amounts.values())
     ]
-    if not rows:
-        return
-    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    if rows:
+        connection.execute(_adding(table, connection.dialect.name), rows)
+
+
+@cache
+def _adding(table: Table, dialect: str) -> Insert:
+    insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
     statement = insert(table)
     sums = {name: table.c[name] + statement.excluded[name] for name in _amounts(table)}
-    connection.execute(statement.on_conflict_do_update(index_elements=places, set_=sums), rows)
+    return statement.on_conflict_do_update(index_elements=list(table.primary_key), set_=sums)
