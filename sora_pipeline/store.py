@@ -182,6 +182,18 @@ class OutputStore:
                 return (self._root / _checked(relative)).exists()
             return bool(self._fs.exists(self._remote(relative)))
 
+    def remove(self, relative: str) -> None:
+        """Delete an output; where there is none, nothing happens.
+
+        Raises:
+            StoreError: it cannot be deleted.
+        """
+        with self._explaining("be removed", relative), contextlib.suppress(FileNotFoundError):
+            if self._root:
+                (self._root / _checked(relative)).unlink()
+            else:
+                self._fs.rm_file(self._remote(relative))
+
     def names(self, folder: str) -> list[str]:
         """What lies directly in a folder of the store, by relative path; nothing where there is no such folder.
 
