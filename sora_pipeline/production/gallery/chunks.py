@@ -1,7 +1,6 @@
 """Rows packed into files that a page can load as scripts: column by column, with repeated values written once."""
 
 import json
-from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -20,56 +19,49 @@ class Chunks:
         rows: The most rows of one file.
         chars: Files that grow beyond this have fewer rows.
         put: Writes a file.
-        counted: The column of which it is told how often each value is in each file.
     """
 
-    def __init__(
-        self,
-        kind: str,
-        columns: Sequence[str],
-        *,
-        rows: int,
-        chars: int,
-        put: Put,
-        counted: str | None = None,
-    ) -> None:
+    def __init__(self, kind: str, columns: Sequence[str], *, rows: int, chars: int, put: Put) -> None:
         self._kind, self._columns, self._put = kind, columns, put
-        self._counted = None if counted is None else columns.index(counted)
         self._max_rows, self._max_chars = rows, chars
         self._rows: list[Cells] = []
         self._chars = 0
         self.files: list[list[Any]] = []
-        """Of each file, in order: its name, how many rows it has, and how often each value of the counted column."""
+        """Of each file, in order: its name, and how many rows it has."""
 
-    def add(self, cells: Cells) -> None:
+    def add(self, cells: Cells, chars: int) -> list[tuple[Any, ...]]:
         """Take one more row.
+
+        Args:
+            cells: The row.
+            chars: How long its longest texts are together.
+
+        Returns:
+            The columns of the file that became full with it, if one did.
 
         Raises:
             StoreError: a file cannot be written.
         """
         self._rows.append(cells)
-        self._chars += sum([len(cell) for cell in cells if type(cell) is str])
-        if len(self._rows) >= self._max_rows or self._chars >= self._max_chars:
-            self.flush()
+        self._chars += chars
+        full = len(self._rows) >= self._max_rows or self._chars >= self._max_chars
+        return self.flush() if full else []
 
-    def flush(self) -> None:
-        """Write what is not in a file yet.
+    def flush(self) -> list[tuple[Any, ...]]:
+        """Write what is not in a file yet; its columns.
 
         Raises:
             StoreError: it cannot be written.
         """
         if not self._rows:
-            return
-        columns = [_column(values) for values in zip(*self._rows, strict=True)]
+            return []
+        columns = list(zip(*self._rows, strict=True))
         named = len(self._columns)
-        chunk = dict(zip(self._columns, columns[:named], strict=True))
-        if len(columns) > named:
-            chunk["carried"] = columns[named:]
-        file: list[Any] = [self._put(self._kind, as_script(chunk)), len(self._rows)]
-        if self._counted is not None:
-            file.append(Counter([row[self._counted] for row in self._rows]))
-        self.files.append(file)
+        chunk: dict[str, Any] = dict(zip(self._columns, map(_column, columns[:named]), strict=True))
+        chunk["carried"] = [_column(values) for values in columns[named:]]
+        self.files.append([self._put(self._kind, as_script(chunk)), len(self._rows)])
         self._rows, self._chars = [], 0
+        return columns
 
 
 def as_script(data: Any) -> bytes:

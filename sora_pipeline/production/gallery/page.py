@@ -17,11 +17,11 @@ from sora_pipeline.production.gallery.rows import (
     LISTED,
     MAX_CARRIED_CHARS,
     MAX_LISTED_CARRIED,
-    Cells,
     GalleryRow,
     cells_of,
+    details_chars,
+    listed_chars,
 )
-from sora_pipeline.status import ClipStatus
 from sora_pipeline.store import OutputStore
 
 GALLERY = "gallery.html"
@@ -60,16 +60,13 @@ def gallery_page(
     """
     totals = _Totals(carried_columns[:MAX_LISTED_CARRIED])
     with GalleryFiles(store, _set_of(store), now) as files:
-        listed = Chunks(
-            "list", LISTED, rows=LISTED_ROWS, chars=MAX_FILE_CHARS, put=files.put, counted="status"
-        )
+        listed = Chunks("list", LISTED, rows=LISTED_ROWS, chars=MAX_FILE_CHARS, put=files.put)
         details = Chunks("details", DETAILS, rows=DETAILED_ROWS, chars=MAX_FILE_CHARS, put=files.put)
         for row in rows:
             card, besides = cells_of(row, carried_columns)
-            totals.add(card)
-            listed.add(card)
-            details.add(besides)
-        listed.flush()
+            totals.add(listed.add(card, listed_chars(card)))
+            details.add(besides, details_chars(besides))
+        totals.add(listed.flush())
         details.flush()
         changed = production.changed_at
         about = {
@@ -79,7 +76,7 @@ def gallery_page(
             "simulated": production.simulated,
             "columns": list(carried_columns),
             **totals.shown(),
-            "lists": listed.files,
+            "lists": [[*file, counts] for file, counts in zip(listed.files, totals.by_file, strict=True)],
             "details": details.files,
         }
         named_set = files.close_set(as_script(about))
@@ -90,30 +87,31 @@ class _Totals:
     """What the page says of all rows together, counted while they pass by."""
 
     def __init__(self, columns: Sequence[str]) -> None:
-        self._statuses: Counter[str] = Counter()
+        self.by_file: list[Counter[str]] = []
         self._sizes: Counter[str | None] = Counter()
         self._cost = 0.0
         self._choices: list[Counter[str] | None] = [Counter() for _ in columns]
 
-    def add(self, card: Cells) -> None:
-        self._statuses[card[_STATUS]] += 1
-        if card[_STATUS] != ClipStatus.INVALID:
-            self._sizes[card[_SIZE]] += 1
-        self._cost += card[_COST] or 0
-        for i, value in enumerate(card[len(LISTED) :]):
-            choices = self._choices[i]
-            if choices is None or value is None:
-                continue
-            choices[value] += 1
-            if len(choices) > MAX_CHOICES or len(value) >= MAX_CARRIED_CHARS:
-                self._choices[i] = None
+    def add(self, columns: Sequence[tuple[Any, ...]]) -> None:
+        """Count the rows of a file, if there is one."""
+        if not columns:
+            return
+        self.by_file.append(Counter(columns[_STATUS]))
+        self._sizes.update(columns[_SIZE])
+        self._cost += sum(cost for cost in columns[_COST] if cost)
+        for i, values in enumerate(columns[len(LISTED) :]):
+            if (choices := self._choices[i]) is not None:
+                choices.update(value for value in values if value is not None)
+                if len(choices) > MAX_CHOICES or any(len(value) >= MAX_CARRIED_CHARS for value in choices):
+                    self._choices[i] = None
 
     def shown(self) -> dict[str, Any]:
+        statuses = sum(self.by_file, Counter())
         return {
-            "total": self._statuses.total(),
-            "statuses": self._statuses,
+            "total": statuses.total(),
+            "statuses": statuses,
             "cost": round(self._cost, 4),
-            "sizes": self._sizes.most_common(),
+            "sizes": self._sizes.most_common(MAX_CHOICES),
             "choices": [None if choices is None else sorted(choices.items()) for choices in self._choices],
         }
 

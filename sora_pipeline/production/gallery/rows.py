@@ -1,8 +1,9 @@
 """What the page is told of one row: what its card shows and is searched by, and what the large view shows besides."""
 
 import heapq
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
+from operator import attrgetter
 from typing import Any
 
 from sora_pipeline.clip import Clip
@@ -38,32 +39,21 @@ LISTED = (
     "poster",
     "cut",
 )
-DETAILS = (
-    "image",
-    "image_sha256",
-    "take",
+_OF_OUTCOME = (
     "model_returned",
     "account",
     "provider",
     "prediction_id",
     "provider_status",
-    "submitted_at",
-    "completed_at",
-    "stored_at",
     "queue_s",
     "render_s",
-    "bytes",
-    "width",
-    "height",
-    "fps",
-    "duration_s",
-    "video_codec",
-    "has_audio",
-    "c2pa",
     "run_id",
-    "whole",
 )
-_NO_DETAILS = (None,) * (len(DETAILS) - 1)
+_OF_VIDEO = ("bytes", "width", "height", "fps", "duration_s", "video_codec", "has_audio", "c2pa")
+DETAILS = ("image", "image_sha256", "take", "submitted", "completed", "whole", *_OF_OUTCOME, *_OF_VIDEO)
+_of_outcome, _of_video = attrgetter(*_OF_OUTCOME), attrgetter(*_OF_VIDEO)
+_PROMPT, _REASON, _WHOLE = LISTED.index("prompt"), LISTED.index("reason"), DETAILS.index("whole")
+_NO_OUTCOME, _NO_VIDEO = (None,) * len(_OF_OUTCOME), (None,) * len(_OF_VIDEO)
 
 Cells = tuple[Any, ...]
 
@@ -85,79 +75,72 @@ def cells_of(row: GalleryRow, carried_columns: Sequence[str]) -> tuple[Cells, Ce
     return _clip_cells(subject, standing, carried_columns)
 
 
+def listed_chars(cells: Cells) -> int:
+    """About how long a row of the list is."""
+    return len(cells[_PROMPT] or "") + len(cells[_REASON] or "") + 20 * len(cells)
+
+
+def details_chars(cells: Cells) -> int:
+    """About how long a row's details are."""
+    whole = cells[_WHOLE]
+    if whole is None:
+        return 20 * len(cells)
+    prompt, reason, carried = whole
+    return len(prompt or "") + len(reason or "") + sum(len(text or "") for text in carried)
+
+
 def _clip_cells(clip: Clip, outcome: ClipOutcome, columns: Sequence[str]) -> tuple[Cells, Cells]:
     delivered = outcome.status is ClipStatus.DELIVERED
     reason = None if delivered else outcome.error_message
-    carried = tuple([as_text(clip.carried.get(name)) for name in columns])
+    carried = tuple([_text(clip.carried.get(name)) for name in columns])
     whole = _whole(clip.prompt, reason, carried)
     listed = (
         clip.clip_id,
         outcome.status.value,
-        _cut(clip.prompt),
+        clip.prompt[:MAX_LISTED_CHARS],
         None if delivered else outcome.error_kind,
-        _cut(reason),
+        reason and reason[:MAX_LISTED_CHARS],
         str(clip.size),
         clip.duration,
         clip.model,
-        None if outcome.cost_usd is None else round(outcome.cost_usd, 4),
+        outcome.cost_usd and round(outcome.cost_usd, 4),
         outcome.attempts,
-        None if outcome.stored_at is None else int(outcome.stored_at.timestamp()),
+        _seconds(outcome.stored_at),
         clip.row_number,
         *_files(outcome),
         whole is not None,
         *_listed_carried(carried),
     )
-    facts = outcome.facts
     details = (
-        clip.image and str(clip.image),
+        clip.image and clip.image.shown,
         clip.image_sha256,
         clip.take,
-        outcome.model_returned,
-        outcome.account,
-        outcome.provider,
-        outcome.prediction_id,
-        outcome.provider_status,
-        _moment(outcome.submitted_at),
-        _moment(outcome.completed_at),
-        _moment(outcome.stored_at),
-        outcome.queue_s,
-        outcome.render_s,
-        *(
-            (None,) * 8
-            if facts is None
-            else (
-                facts.bytes,
-                facts.width,
-                facts.height,
-                round(facts.fps, 3),
-                round(facts.duration_s, 3),
-                facts.video_codec,
-                facts.has_audio,
-                facts.c2pa,
-            )
-        ),
-        outcome.run_id,
+        _seconds(outcome.submitted_at),
+        _seconds(outcome.completed_at),
         whole,
+        *_of_outcome(outcome),
+        *(_NO_VIDEO if outcome.facts is None else _of_video(outcome.facts)),
     )
     return listed, details
 
 
 def _invalid_cells(row: InvalidRow, clip_id: str, columns: Sequence[str]) -> tuple[Cells, Cells]:
-    prompt, size, seconds, model = (
-        as_text(row.values.get(name)) or None for name in ("prompt", "size", "duration", "model")
+    prompt = _text(row.values.get("prompt"))
+    size, seconds, model = _listed_carried(
+        [_text(row.values.get(name)) or None for name in ("size", "duration", "model")]
     )
     reason = " ".join(f"{problem.column}: {problem.message}." for problem in row.problems)
-    carried = tuple([as_text(row.values.get(name)) for name in columns])
+    carried = tuple([_text(row.values.get(name)) for name in columns])
     whole = _whole(prompt, reason, carried)
     listed = (
         clip_id,
         ClipStatus.INVALID.value,
-        _cut(prompt),
+        prompt and prompt[:MAX_LISTED_CHARS],
         INVALID_ROW,
-        _cut(reason),
-        size and size[:MAX_CARRIED_CHARS],
-        seconds and seconds[:MAX_CARRIED_CHARS],
-        model and model[:MAX_CARRIED_CHARS],
+        reason[:MAX_LISTED_CHARS],
+        size,
+        seconds,
+        model,
         None,
         0,
         None,
@@ -167,7 +150,7 @@ def _invalid_cells(row: InvalidRow, clip_id: str, columns: Sequence[str]) -> tup
         whole is not None,
         *_listed_carried(carried),
     )
-    return listed, (*_NO_DETAILS, whole)
+    return listed, (None, None, None, None, None, whole, *_NO_OUTCOME, *_NO_VIDEO)
 
 
 def _files(outcome: ClipOutcome) -> tuple[str | None, str | bool | None]:
@@ -181,10 +164,6 @@ def _files(outcome: ClipOutcome) -> tuple[str | None, str | bool | None]:
     name = usual[len(before) : -len(after)]
     usual_poster = outcome.poster_path == f".posters/{clip_id}/{clip_id}-{name}.jpg"
     return name, usual_poster or outcome.poster_path
-
-
-def _cut(text: str | None) -> str | None:
-    return text if text is None or len(text) <= MAX_LISTED_CHARS else text[:MAX_LISTED_CHARS]
 
 
 def _listed_carried(carried: Sequence[str | None]) -> list[str | None]:
@@ -204,5 +183,17 @@ def _whole(
     return (prompt, reason, carried) if cut else None
 
 
-def _moment(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.strftime("%Y-%m-%d %H:%M:%S UTC")
+def _text(value: Any) -> str | None:
+    """A JSON value as people read it: lists of texts without JSON's marks."""
+    if value is None or type(value) is str:
+        return value
+    if type(value) is int:
+        return str(value)
+    if type(value) is list and all(type(item) is str for item in value):
+        return ", ".join(value)
+    return as_text(value)
+
+
+def _seconds(moment: datetime | None) -> int | None:
+    """Of Unix time, which a page can write as its reader does."""
+    return None if moment is None else int(moment.timestamp())

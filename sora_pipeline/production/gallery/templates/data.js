@@ -100,7 +100,7 @@ function clipAt(columns, row, position) {
   for (const [name, column] of Object.entries(columns)) {
     if (name !== "carried") clip[name] = cell(column, row);
   }
-  clip.carried = (columns.carried || []).map((column) => cell(column, row));
+  clip.carried = columns.carried.map((column) => cell(column, row));
   if (clip.video !== null && !clip.video.includes("/")) {
     const name = `${clip.id}/${clip.id}-${clip.video}`;
     clip.video = `videos/${name}.mp4`;
@@ -120,6 +120,10 @@ function statusWords(status) {
 
 function dollars(amount) {
   return amount === null ? "" : amount.toLocaleString("en", { style: "currency", currency: "USD" });
+}
+
+function moment(seconds) {
+  return seconds === null ? null : `${new Date(seconds * 1000).toISOString().slice(0, 19).replace("T", " ")} UTC`;
 }
 
 /** A new element with properties and children; text is only ever text. */

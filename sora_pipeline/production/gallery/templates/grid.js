@@ -54,11 +54,18 @@ function drawAnew() {
       removeCard(place, card);
     }
   }
-  byId("sections").hidden = grid.count <= MAX_IN_SECTION;
-  byId("section").textContent = `${(sectionStart() + 1).toLocaleString("en")} to ${(sectionStart() + sectionCount()).toLocaleString("en")}`;
-  byId("earlier").disabled = grid.section === 0;
-  byId("later").disabled = sectionStart() + sectionCount() >= grid.count;
+  document.querySelectorAll(".sections").forEach(showSectionButtons);
   draw();
+}
+
+function showSectionButtons(nav) {
+  nav.hidden = grid.count <= MAX_IN_SECTION;
+  const end = sectionStart() + sectionCount();
+  const earlier = element("button", { type: "button", disabled: grid.section === 0 }, "Earlier");
+  const later = element("button", { type: "button", disabled: end >= grid.count }, "Later");
+  earlier.onclick = () => showSection(grid.section - 1);
+  later.onclick = () => showSection(grid.section + 1);
+  nav.replaceChildren(earlier, `${(sectionStart() + 1).toLocaleString("en")} to ${end.toLocaleString("en")}`, later);
 }
 
 /** How high a row is, and how many cards it has, as the style sheet and the reader's font size make it. */

@@ -40,8 +40,8 @@ function showChoices() {
 function shapeCards() {
   const counts = { tall: 0, wide: 0, even: 0 };
   for (const [size, count] of set.sizes) {
-    const [width, height] = size.split("x").map(Number);
-    counts[width < height ? "tall" : width > height ? "wide" : "even"] += count;
+    const [width, height] = (size || "").split("x").map(Number);
+    if (width && height) counts[width < height ? "tall" : width > height ? "wide" : "even"] += count;
   }
   const total = counts.tall + counts.wide + counts.even;
   byId("clips").className = Object.keys(counts).find((form) => counts[form] > 0.7 * total) || "even";
@@ -66,8 +66,6 @@ function connect() {
   byId("picked").onchange = () => { wanted.picked = byId("picked").value; findFromTop(); };
   byId("filters").onsubmit = (event) => event.preventDefault();
   byId("download").onclick = downloadPicks;
-  byId("earlier").onclick = () => showSection(grid.section - 1);
-  byId("later").onclick = () => showSection(grid.section + 1);
   byId("clips").onclick = (event) => {
     const media = event.target.closest(".media[data-place]");
     if (media) { stopHover(media); look(Number(media.dataset.place)); }
