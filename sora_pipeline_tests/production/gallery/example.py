@@ -3,8 +3,10 @@
 import hashlib
 import io
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from sora_pipeline.clip import Clip, Size
 from sora_pipeline.ledger import Production
@@ -33,59 +35,58 @@ PLACES = (
 )
 
 
-def production_of(output: Path | str, **changes: object) -> Production:
+def production_of(output: Path | str, **changes: Any) -> Production:
     """The production that the examples are of."""
-    known = {"account": "sandbox", "simulated": True, "budget_micros": None, "changed_at": NOON}
-    return Production(
+    production = Production(
         production_id="spring",
         pipeline="",
         manifest_uri=Uri("/srv/spring.csv"),
         output_uri=str(output),
-        **{**known, **changes},
-    )  # type: ignore[arg-type]
+        account="sandbox",
+        simulated=True,
+        budget_micros=None,
+        changed_at=NOON,
+    )
+    return replace(production, **changes)
 
 
 def clip_row(
-    number: int, status: ClipStatus = ClipStatus.DELIVERED, size: Size = WIDE, **changes: object
+    number: int, status: ClipStatus = ClipStatus.DELIVERED, size: Size = WIDE, **changes: Any
 ) -> GalleryRow:
-    """One clip and how it stands; ``changes`` are to either."""
+    """One clip and how it stands; ``changes`` are to whichever of the two has the field."""
     animal, place = ANIMALS[number % len(ANIMALS)], PLACES[number % len(PLACES)]
-    clip_id = str(changes.get("clip_id", f"clip-{number:05}"))
-    wanted = {
-        "prompt": f"A {animal} walks through {place}, filmed from low above the ground with a 35 mm lens, shot {number}.",
-        "image": Uri("/srv/images/first.png") if number % 5 == 0 else None,
-        "carried": {
+    with_image = number % 5 == 0
+    clip = Clip(
+        clip_id=f"clip-{number:05}",
+        row_number=number + 1,
+        prompt=f"A {animal} walks through {place}, filmed from low above the ground with a 35 mm lens, shot {number}.",
+        image=Uri("/srv/images/first.png") if with_image else None,
+        image_sha256=IMAGE_SHA256 if with_image else None,
+        model="sora-2-pro",
+        simulated=True,
+        duration=8,
+        size=size,
+        carried={
             "campaign": CAMPAIGNS[number % 3],
             "shot": number,
             "tags": ["a", "b"] if number % 4 == 0 else None,
         },
-    } | {name: value for name, value in changes.items() if name in Clip.__dataclass_fields__}
-    clip = Clip(
-        **{
-            "row_number": number + 1,
-            "image_sha256": IMAGE_SHA256 if wanted["image"] else None,
-            "model": "sora-2-pro",
-            "simulated": True,
-            "duration": 8,
-            "size": size,
-            **wanted,
-            "clip_id": clip_id,
-        }
-    )  # type: ignore[arg-type]
-    known = _standing(clip, number, status) | {
-        name: value for name, value in changes.items() if name in ClipOutcome.__dataclass_fields__
-    }
-    return clip, ClipOutcome(**{**known, "clip_id": clip_id, "status": status})  # type: ignore[arg-type]
+    )
+    clip = replace(clip, **{name: value for name, value in changes.items() if hasattr(clip, name)})
+    outcome = ClipOutcome(clip_id=clip.clip_id, status=status, **_standing(clip, number, status))
+    return clip, replace(
+        outcome, **{name: value for name, value in changes.items() if hasattr(outcome, name)}
+    )
 
 
-def _standing(clip: Clip, number: int, status: ClipStatus) -> dict[str, object]:
+def _standing(clip: Clip, number: int, status: ClipStatus) -> dict[str, Any]:
     if status is ClipStatus.PENDING:
         return {
             "error_kind": "budget",
             "error_message": "It waits: $3.00 is left of the budget, and it takes $4.00.",
         }
     submitted = NOON + timedelta(seconds=number)
-    known: dict[str, object] = {
+    known: dict[str, Any] = {
         "account": "sandbox",
         "provider": "sandbox",
         "prediction_id": f"pred-{number:05}",
@@ -122,7 +123,7 @@ def _standing(clip: Clip, number: int, status: ClipStatus) -> dict[str, object]:
     }
 
 
-def invalid_row(number: int, **values: object) -> GalleryRow:
+def invalid_row(number: int, **values: Any) -> GalleryRow:
     """A row that cannot be made."""
     problem = RowProblem(number + 1, "duration", "5", "is not a duration of sora-2-pro", "4, 8 or 12")
     row = {"prompt": f"A bear, shot {number}", "duration": 5, "campaign": "winter", **values}
@@ -151,7 +152,7 @@ def publish_gallery(
     *,
     now: datetime = NOON,
     columns: tuple[str, ...] = CARRIED,
-    **changes: object,
+    **changes: Any,
 ) -> bytes:
     """Write the gallery of these rows as a publish does; the page."""
     store = OutputStore(str(folder))
