@@ -18,6 +18,15 @@ READY = (
 Open = Callable[..., Page]
 
 
+def until(page: Page, condition: str) -> None:
+    """Wait for a JavaScript expression; Playwright's own waiting needs ``eval``, which the page forbids."""
+    for _ in range(200):
+        if page.evaluate(condition):
+            return
+        page.wait_for_timeout(50)
+    pytest.fail(f"not within ten seconds: {condition}")
+
+
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Browser]:
     with running_chromium() as browser:
@@ -63,7 +72,7 @@ def open_page(chromium: Browser) -> Iterator[Open]:
         page.on("dialog", lambda dialog: note(f"dialog: {dialog.message}"))
         page.goto(where if isinstance(where, str) else (where / "gallery.html").as_uri())
         if ready:
-            page.wait_for_function(ready)
+            until(page, ready)
         return page
 
     yield look

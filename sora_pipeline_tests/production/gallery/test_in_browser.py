@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 
 from sora_pipeline.status import ClipStatus
 from sora_pipeline.uris import Uri
-from sora_pipeline_tests.production.gallery.conftest import READY, Open
+from sora_pipeline_tests.production.gallery.conftest import READY, Open, until
 from sora_pipeline_tests.production.gallery.example import (
     NOON,
     TALL,
@@ -56,7 +56,7 @@ def test_page_shows_its_clips_and_loads_nothing_from_outside(open_page: Open, at
     base = page.url.rsplit("/", 1)[0]
     assert [url for url in page.requested if not url.startswith(base)] == []
     loaded = page.evaluate(
-        "[...document.querySelectorAll('#clips img')].map((image) => image.decode().then(() => image.naturalWidth))"
+        "Promise.all([...document.querySelectorAll('#clips img')].map((image) => image.decode().then(() => image.naturalWidth)))"
     )
     assert set(loaded) == {320}
 
@@ -89,8 +89,9 @@ def test_cards_that_are_scrolled_away_leave_the_page(open_page: Open, gallery: P
     for _ in range(10):
         page.mouse.wheel(0, 700)
         page.wait_for_timeout(30)
-    page.wait_for_function(
-        "![...document.querySelectorAll('#clips h3 span[title]')].some((id) => id.textContent === 'clip-00000')"
+    until(
+        page,
+        "![...document.querySelectorAll('#clips h3 span[title]')].some((id) => id.textContent === 'clip-00000')",
     )
     assert page.locator("#clips > li").count() <= before + 8
     page.evaluate("scrollTo(0, document.documentElement.scrollHeight)")
@@ -167,12 +168,14 @@ def test_axe_finds_nothing(open_page: Open, gallery: Path, scheme: str, device: 
         assert results.violations_count == 0, results.generate_report()
 
     check()
-    page.locator(".media").nth(7).click()  # one that failed
-    expect(page.locator("#facts dt").first).to_be_visible()
-    check()
-    page.keyboard.press("ArrowRight")
+    page.locator(".media").first.click()
     page.keyboard.press("g")
-    expect(page.locator("#video")).to_be_visible()
+    expect(page.locator("#first-frame")).to_be_visible()
+    check()
+    for _ in range(7):
+        page.keyboard.press("ArrowRight")
+    large_id(page, "clip-00007")  # one that failed
+    expect(page.locator("#facts dt").first).to_be_visible()
     check()
     page.keyboard.press("Escape")
     page.locator("#statuses .failed").click()
@@ -221,7 +224,7 @@ def test_search_finds_what_is_too_long_for_the_list(open_page: Open, tmp_path: P
         for n in range(0, 900, 90)
     ]
     publish_gallery(tmp_path, [*long, *(clip_row(n, poster_path=None) for n in range(1000, 1600))])
-    page = open_page(tmp_path)
+    page = open_page(tmp_path, expected_errors="ERR_FILE_NOT_FOUND")  # of its input image
     page.fill("#words", "number 450 ends")
     found(page, "1 of 610 clips")
     assert ids(page) == ["clip-00450"]
@@ -268,7 +271,7 @@ def test_clips_are_sorted_and_stand_as_in_the_manifest_at_first(open_page: Open,
 def test_video_plays_while_the_mouse_rests_on_its_poster(open_page: Open, at: Path | str) -> None:
     page = open_page(at)
     page.locator(".media").nth(1).hover()
-    page.wait_for_function("document.querySelector('#clips video')?.currentTime > 0.1")
+    until(page, "document.querySelector('#clips video')?.currentTime > 0.1")
     assert page.evaluate("document.querySelector('#clips video').muted")
     page.locator("h1").hover()
     expect(page.locator("#clips video")).to_have_count(0)
@@ -295,7 +298,7 @@ def test_large_view_is_walked_through_with_keys(open_page: Open, at: Path | str)
     page.keyboard.press("ArrowLeft")
     page.keyboard.press("ArrowLeft")
     large_id(page, "clip-00004")
-    page.wait_for_function("document.getElementById('video').currentTime > 0.1")
+    until(page, "document.getElementById('video').currentTime > 0.1")
     page.keyboard.press(" ")
     assert page.evaluate("document.getElementById('video').paused")
     page.keyboard.press(" ")
@@ -368,7 +371,7 @@ def test_clip_that_the_address_names_is_opened(open_page: Open, gallery_url: str
         page = open_page(f"{base}#clip-00123")
         large_id(page, "clip-00123")
         page.keyboard.press("Escape")
-        assert page.url == base
+        expect(page).to_have_url(base)
         page.locator("#clips li:focus-within .media").click()
         large_id(page, "clip-00123")
         assert page.url.endswith("#clip-00123")
@@ -415,7 +418,7 @@ def test_picks_are_kept_and_downloaded(open_page: Open, at: Path | str) -> None:
     page.keyboard.press("Escape")
     expect(page.locator("#clips .mark")).to_have_text(["good", "bad"])
     page.reload()
-    page.wait_for_function(READY)
+    until(page, READY)
     expect(page.locator("#clips .mark")).to_have_text(["good", "bad"])
     expect(page.locator("#download")).to_have_text("Download picks.csv (2)")
     rows = picks_of(page)
@@ -456,7 +459,7 @@ def test_pick_is_of_one_video_and_not_of_the_next(open_page: Open, tmp_path: Pat
     again = clip_row(1, file_name="videos/clip-00001/clip-00001-2-0123abcd.mp4", poster_path=None)
     publish_gallery(tmp_path, [again, clip_row(2)])
     page.reload()
-    page.wait_for_function(READY)
+    until(page, READY)
     expect(page.locator("#clips .mark")).to_have_count(1)
     assert [row["clip_id"] for row in picks_of(page)] == ["clip-00002"]
 
@@ -492,7 +495,6 @@ ATTACKS = [
     "\u2028window.hacked = 1\u2029",
     "__proto__",
     "{{ 7 * 7 }}${window.hacked = 1}",
-    "\ud800 alone",
 ]
 
 
@@ -536,18 +538,19 @@ def test_no_cell_is_ever_code(open_page: Open, tmp_path: Path, attack: str) -> N
 
 def test_policy_of_the_page_forbids_what_is_not_its_own(open_page: Open, gallery_url: str) -> None:
     page = open_page(gallery_url, expected_errors="Content Security Policy|violates")
+    refused: list[tuple[str, str | None]] = []
+    page.on("requestfailed", lambda request: refused.append((request.url, request.failure)))
     page.evaluate(
-        "document.body.insertAdjacentHTML('beforeend', '<img src=x onerror=\"window.hacked = 1\">')"
+        "document.body.insertAdjacentHTML('beforeend', '<img src=data:, onerror=\"window.hacked = 1\">')"
     )
-    page.evaluate(
-        "document.head.append(Object.assign(document.createElement('script'), { textContent: 'window.hacked = 1' }))"
-    )
-    page.evaluate(
-        "document.head.append(Object.assign(document.createElement('script'), { src: 'http://127.0.0.1:9/x.js' }))"
-    )
+    for properties in ({"textContent": "window.hacked = 1"}, {"src": "http://127.0.0.1:9/x.js"}):
+        page.evaluate(
+            "(properties) => document.head.append(Object.assign(document.createElement('script'), properties))",
+            properties,
+        )
     page.wait_for_timeout(300)
     assert page.evaluate("window.hacked") is None
-    assert [url for url in page.requested if ":9/" in url] == []
+    assert refused == [("http://127.0.0.1:9/x.js", "csp")]
 
 
 def test_page_that_was_open_while_it_was_published_anew_goes_on(open_page: Open, tmp_path: Path) -> None:
@@ -562,7 +565,7 @@ def test_page_that_was_open_while_it_was_published_anew_goes_on(open_page: Open,
     expect(page.locator("#clips h3 span[title]").last).to_have_text("clip-02999")
     expect(page.locator("#notice")).to_be_hidden()
     page.reload()
-    page.wait_for_function(READY)
+    until(page, READY)
     expect(page.locator("#statuses")).to_have_text("3,000 failed")
 
 

@@ -92,6 +92,7 @@ function connect() {
 }
 
 async function begin() {
+  byId("about").textContent = "";
   try {
     set = await load(document.body.dataset.set);
   } catch {
