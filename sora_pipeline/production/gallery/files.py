@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from sora_pipeline.store import OutputStore, StoreError
 
 FOLDER = "gallery"
-RETIRED = f"{FOLDER}/retired.json"
+RETIRED = f"{FOLDER}/.retired.json"  # hidden: no part of the data set that the folder is
 GRACE = timedelta(hours=1)
 """How long files stay that only earlier pages name: somebody may have one of these open, and scroll on."""
 _OURS = re.compile(rf"{FOLDER}/(?:set|list|details)-[0-9a-f]{{20}}\.js")

@@ -464,6 +464,33 @@ def test_pick_is_of_one_video_and_not_of_the_next(open_page: Open, tmp_path: Pat
     assert [row["clip_id"] for row in picks_of(page)] == ["clip-00002"]
 
 
+def test_two_tabs_lose_no_picks_of_each_other(open_page: Open, gallery_url: str) -> None:
+    one = open_page(gallery_url)
+    two = one.context.new_page()
+    two.goto(gallery_url)
+    until(two, READY)
+    for place, page in enumerate((one, two, one)):
+        page.locator(".media").nth(place).click()
+        page.keyboard.press("g")
+        page.keyboard.press("Escape")
+    for page in (one, two):
+        expect(page.locator("#clips .mark")).to_have_text(["good"] * 3)
+    assert len(picks_of(two)) == 3
+
+
+def test_browser_that_keeps_nothing_is_told_of_and_still_saves_picks(open_page: Open, gallery: Path) -> None:
+    page = open_page(gallery)
+    page.evaluate(
+        "Storage.prototype.setItem = () => { throw new DOMException('full', 'QuotaExceededError'); }"
+    )
+    for place in range(2):
+        page.locator(".media").nth(place).click()
+        page.keyboard.press("g")
+        page.keyboard.press("Escape")
+    expect(page.locator("#notice")).to_contain_text("download picks.csv")
+    assert [row["clip_id"] for row in picks_of(page)] == ["clip-00000", "clip-00001"]
+
+
 def test_note_that_a_spreadsheet_would_run_is_made_harmless(open_page: Open, gallery: Path) -> None:
     page = open_page(gallery)
     page.locator(".media").nth(2).click()

@@ -145,6 +145,7 @@ function cardParts(clip, place) {
     media.append(element("span", { className: `chip ${clip.status}` }, statusWords(clip.status)));
     media.append(element("span", { className: "why" }, [clip.kind, clip.reason].filter(Boolean).join(": ")));
   } else {
+    if (typeof clip.poster !== "string") media.append(element("span", { className: "why" }, "no preview"));
     if (clip.seconds) media.append(element("span", { className: "seconds" }, `${clip.seconds} s`));
     hoverPlays(media, clip);
   }

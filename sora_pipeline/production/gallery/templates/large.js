@@ -140,13 +140,13 @@ function mark(name) {
   const pick = pickOf(large.clip);
   setPick(large.clip, { pick: pick?.pick === name ? "" : name });
   showPick(large.clip);
-  redrawCard(large.place);
+  redrawCard(placeOf(large.clip.position));
   byId("said").textContent = pickOf(large.clip)?.pick ? `marked ${name}` : "no longer marked";
 }
 
 function keepNote() {
   setPick(large.clip, { note: byId("note").value.trim() });
-  redrawCard(large.place);
+  redrawCard(placeOf(large.clip.position));
 }
 
 async function copyId() {

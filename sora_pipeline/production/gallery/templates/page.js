@@ -89,6 +89,11 @@ function connect() {
   addEventListener("scroll", soon, { passive: true });
   addEventListener("resize", soon);
   addEventListener("hashchange", lookAtAddress);
+  addEventListener("storage", () => {
+    readPicks();
+    showPickCount();
+    for (const place of shownCards.keys()) redrawCard(sectionStart() + place);
+  });
 }
 
 async function begin() {

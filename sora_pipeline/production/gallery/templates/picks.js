@@ -3,12 +3,17 @@
 
 const PICKS_KEY = `sora-pipeline picks ${document.body.dataset.key}`;
 const picks = new Map();
+let picksAreKept = true;
 
+/** Read what this browser keeps: another tab may have added to it. */
 function readPicks() {
+  if (!picksAreKept) return;
   try {
-    for (const [id, pick] of Object.entries(JSON.parse(localStorage.getItem(PICKS_KEY)) || {})) picks.set(id, pick);
+    const kept = Object.entries(JSON.parse(localStorage.getItem(PICKS_KEY)) || {});
+    picks.clear();
+    for (const [id, pick] of kept) if (pick && typeof pick === "object") picks.set(id, pick);
   } catch {
-    // Nothing is kept in this browser, or somebody has changed it: begin with no picks.
+    // Nothing can be read, or somebody has changed it: what this page knows is all there is.
   }
 }
 
@@ -16,6 +21,7 @@ function keepPicks() {
   try {
     localStorage.setItem(PICKS_KEY, JSON.stringify(Object.fromEntries(picks)));
   } catch {
+    picksAreKept = false;
     tell("This browser keeps nothing for this page: download picks.csv before you close it.");
   }
 }
@@ -28,6 +34,7 @@ function pickOf(clip) {
 
 /** Say something of a clip, in place of what was said before; an empty pick without a note forgets it. */
 function setPick(clip, { pick = pickOf(clip)?.pick || "", note = pickOf(clip)?.note || "" }) {
+  readPicks();
   if (pick || note) picks.set(clip.id, { pick, note, file: clip.video }); else picks.delete(clip.id);
   keepPicks();
   showPickCount();
