@@ -6,6 +6,7 @@ Under a final name there is either nothing or the whole file, whenever the proce
 import contextlib
 import errno
 import hashlib
+import mimetypes
 import os
 import shutil
 import tempfile
@@ -22,6 +23,8 @@ from sora_pipeline.uris import shown_uri
 
 # They have no folders that could be made, and asking for one may need rights that writing does not.
 _OBJECT_STORES = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oss", "memory"})
+# How drivers are told what a file is, where they do not guess it themselves: a browser saves a page of no known kind.
+_MEDIA_TYPE_OPTIONS = {"s3": "ContentType", "s3a": "ContentType", "gs": "content_type", "gcs": "content_type"}
 
 _CAUSES = {
     errno.ENOSPC: ("there is no space left", "store_full"),
@@ -148,7 +151,7 @@ class OutputStore:
             if not self._root:
                 path = self._remote(relative)
                 self._make_parent(path)
-                self._fs.pipe_file(path, content)
+                self._fs.pipe_file(path, content, **self._media_type(relative))
                 return
             target = self._root / _checked(relative)
             _make_folder(target.parent)
@@ -181,6 +184,18 @@ class OutputStore:
             if self._root:
                 return (self._root / _checked(relative)).exists()
             return bool(self._fs.exists(self._remote(relative)))
+
+    def remove(self, relative: str) -> None:
+        """Delete an output; where there is none, nothing happens.
+
+        Raises:
+            StoreError: it cannot be deleted.
+        """
+        with self._explaining("be removed", relative), contextlib.suppress(FileNotFoundError):
+            if self._root:
+                (self._root / _checked(relative)).unlink()
+            else:
+                self._fs.rm_file(self._remote(relative))
 
     def names(self, folder: str) -> list[str]:
         """What lies directly in a folder of the store, by relative path; nothing where there is no such folder.
@@ -310,6 +325,11 @@ class OutputStore:
             if "notimplemented" not in f"{type(error).__name__}{error}".lower().replace(" ", ""):
                 raise
             self._fs.put_file(str(local), path)  # an S3 lookalike without conditional writes
+
+    def _media_type(self, relative: str) -> dict[str, str]:
+        media_type, _ = mimetypes.guess_type(relative)
+        named = {_MEDIA_TYPE_OPTIONS[each] for each in self._protocols & _MEDIA_TYPE_OPTIONS.keys()}
+        return dict.fromkeys(named, media_type) if media_type else {}
 
     def _make_parent(self, path: str) -> None:
         if not self._protocols & _OBJECT_STORES:

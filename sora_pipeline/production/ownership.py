@@ -21,7 +21,7 @@ from sora_pipeline.uris import same_place, shown_uri
 OWNER = ".sora-pipeline.json"
 FORMAT_VERSION = 1
 _TRACES = ("metadata.parquet", ".snapshots")
-_FOLDERS = ("videos", ".snapshots", ".staging", ".sidecars", ".posters")
+_FOLDERS = ("videos", ".snapshots", ".staging", ".sidecars", ".posters", ".images", "gallery")
 """Folders of an output that hold files of its own production only; beside them another output may lie."""
 
 
