@@ -16,7 +16,7 @@ from sora_pipeline.errors import SoraPipelineError
 from sora_pipeline.ledger.schema import VERSION_TABLE
 from sora_pipeline.private_files import close_to_others, make_private_file
 
-SCHEMA_VERSION = "0004"
+SCHEMA_VERSION = "0006"
 BUSY_S = 60.0
 """How long an SQLite writer waits for the others."""
 OUTAGE_S = 120.0
