@@ -16,7 +16,7 @@ from sora_pipeline.errors import SoraPipelineError
 from sora_pipeline.ledger.schema import VERSION_TABLE
 from sora_pipeline.private_files import close_to_others, make_private_file
 
-SCHEMA_VERSION = "0006"
+SCHEMA_VERSION = "0007"
 _CHUNK = 500  # parameters of one IN list; every database takes that many
 BUSY_S = 60.0
 """How long an SQLite writer waits for the others."""
