@@ -90,12 +90,13 @@ def _project_command(job: Job) -> Sequence[str]:
 
 
 def _project_settings(job: Job) -> Mapping[str, str]:
-    """Only what the comparison is about; everything else is the product's default."""
+    """Only what the comparison is about, and that the provider limits no rate; everything else is the product's default."""
     return {
         "SORA_PROVIDER": "sandbox",
         "SORA_BASE_URL": job.url,
         "SORA_OUTPUT": str(job.output),
         "SORA_MAX_IN_FLIGHT": str(job.in_flight),
+        "SORA_SUBMITS_PER_MINUTE": "100000",
         **job.settings,
     }
 

@@ -35,6 +35,7 @@ class Task:
         timeout_s: Seconds after which a contender is stopped.
         settings: Further settings of this project, to try them.
         database: Where this project keeps its ledger and Dagster's storage.
+        fps: Frames a second of the videos; few make them quick to decode.
     """
 
     clips: int
@@ -43,6 +44,7 @@ class Task:
     timeout_s: float
     settings: Mapping[str, str]
     database: str = SQLITE
+    fps: int = 24
 
     @property
     def best_s(self) -> float:
@@ -115,6 +117,7 @@ def try_contender(contender: Contender, task: Task, folder: Path, show: Callable
         state_dir=folder / "provider",
         render_s=task.render_s,
         max_running=task.in_flight,
+        fps=task.fps,
         shared_renders=True,  # rendering costs the same few seconds whatever the number of clips
     )
     database = task.database if contender is PROJECT else SQLITE
