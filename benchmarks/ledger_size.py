@@ -47,7 +47,8 @@ def measured(url: str, attempts: int) -> Timings:
     if ledger.productions.all():
         raise LedgerError(f"the ledger at {ledger.database.shown_url} is in use; name an empty database")
     with console.status(f"filling {ledger.database.shown_url} with {attempts:,} attempts"):
-        sizes = fill(ledger, attempts)
+        sizes = Sizes.of(attempts)
+        fill(ledger, sizes)
     timings = {name: _median_ms(call) for name, call in _calls(ledger, sizes).items()}
     ledger.close()
     return timings

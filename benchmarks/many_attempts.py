@@ -11,7 +11,7 @@ from sqlalchemy import Connection, text
 
 from sora_pipeline.clip import KEY_SEPARATOR, clip_key
 from sora_pipeline.ledger import Account, Ledger
-from sora_pipeline.ledger.clips import note_settled
+from sora_pipeline.ledger.counters import count_production
 from sora_pipeline.ledger.schema import attempts, clips, metadata
 
 ATTEMPTS = 1_000_000
@@ -30,11 +30,13 @@ class Sizes:
         clips: All clips.
         live: Clips with a live attempt, the newest but for those waiting.
         waiting: Clips that were never attempted, the newest of all.
+        productions: How many productions share the clips.
     """
 
     clips: int
     live: int
     waiting: int
+    productions: int = PRODUCTIONS
 
     @classmethod
     def of(cls, attempts: int) -> "Sizes":
@@ -47,9 +49,8 @@ class Sizes:
         return self.clips - self.live - self.waiting
 
 
-def fill(ledger: Ledger, attempt_count: int = ATTEMPTS) -> Sizes:
+def fill(ledger: Ledger, sizes: Sizes) -> None:
     """Fill an empty ledger, and let PostgreSQL look at what it has, as it does by itself after a while."""
-    sizes = Sizes.of(attempt_count)
     indexes = [index for table in (clips, attempts) for index in table.indexes]
     with ledger.database.write() as connection:
         for index in indexes:
@@ -57,11 +58,11 @@ def fill(ledger: Ledger, attempt_count: int = ATTEMPTS) -> Sizes:
         _Filler(connection, sizes).fill()
         for index in indexes:
             index.create(connection)
-        note_settled(connection, clips.c.active)
+        for number in range(sizes.productions):
+            count_production(connection, f"production-{number}")
     if ledger.database.engine.dialect.name == "postgresql":
         with ledger.database.engine.connect() as connection:
             connection.execution_options(isolation_level="AUTOCOMMIT").execute(text("VACUUM ANALYZE"))
-    return sizes
 
 
 def key_of(number: int, sizes: Sizes) -> str:
@@ -71,7 +72,7 @@ def key_of(number: int, sizes: Sizes) -> str:
 
 def production_of(number: int, sizes: Sizes) -> str:
     """The production that a clip belongs to."""
-    return f"production-{(number - 1) * PRODUCTIONS // sizes.clips}"
+    return f"production-{(number - 1) * sizes.productions // sizes.clips}"
 
 
 class _Filler:
@@ -82,7 +83,7 @@ class _Filler:
         self._sizes = sizes
         self._postgresql = connection.dialect.name == "postgresql"
         self._now = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}"
-        self._production = f"'production-' || ((i - 1) * {PRODUCTIONS} / {sizes.clips})"
+        self._production = f"'production-' || ((i - 1) * {sizes.productions} / {sizes.clips})"
         self._key = f"{self._production} || '{KEY_SEPARATOR}' || 'clip-' || i"
 
     def fill(self) -> None:
@@ -91,7 +92,7 @@ class _Filler:
         batches = sizes.clips // BATCH + 1
         self._insert(
             "productions",
-            PRODUCTIONS,
+            sizes.productions,
             production_id="'production-' || (i - 1)",
             pipeline="''",
             account=f"'{ACCOUNT.name}'",
@@ -115,6 +116,7 @@ class _Filler:
             round="1",
             fingerprint="'fingerprint-' || i",
             spec=self._spec(),
+            standing="'pending'",
         )
         self._insert(
             "batches",

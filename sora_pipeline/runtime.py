@@ -16,7 +16,7 @@ from sora_pipeline.advice import explained
 from sora_pipeline.agreement import show_settings
 from sora_pipeline.ledger import Account, Ledger
 from sora_pipeline.names import PipelineNames
-from sora_pipeline.production.context import RunContext, image_cache
+from sora_pipeline.production.context import Leave, RunContext, image_cache
 from sora_pipeline.provider.catalogue import Catalogue, load_catalogue
 from sora_pipeline.sandbox.embedded import ensure_sandbox
 from sora_pipeline.settings import Settings, SettingsError, dagster_home, ledger_url, variable
@@ -75,12 +75,15 @@ class PipelineRuntime:
         return provider_config(self.settings)
 
     @asynccontextmanager
-    async def open(self, owner: str, say: Callable[[str], None]) -> AsyncIterator[RunContext]:
+    async def open(
+        self, owner: str, say: Callable[[str], None], *, leave: Leave | None = None
+    ) -> AsyncIterator[RunContext]:
         """A run context with a connected provider.
 
         Args:
             owner: Name under which attempts are claimed: a Dagster run's id.
             say: Takes sentences for the log.
+            leave: Set where the run is to end as soon as it can.
         """
         from sora_pipeline.provider.registry import make_provider
 
@@ -97,6 +100,7 @@ class PipelineRuntime:
                 explained=explained,
                 images=image_cache(self.settings),
                 pipeline=self.names.name,
+                leave=leave or Leave(),
             )
 
 

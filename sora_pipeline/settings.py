@@ -208,7 +208,13 @@ class Settings(BaseSettings):
     max_in_flight: int = Field(
         20, ge=1, le=10_000, description="Clips that may be rendering at the account at once."
     )
-    batch_size: int = Field(50, ge=1, le=5_000, description="Clips that one Dagster run submits at most.")
+    batch_size: int = Field(500, ge=1, le=5_000, description="Clips that one Dagster run owns at most.")
+    idle_s: float = Field(
+        300,
+        ge=1,
+        le=86_400,
+        description="Seconds that a run waits for slots or renders without anything to do, before it leaves them to a later run.",
+    )
     submits_per_minute: int = Field(
         120, ge=1, le=100_000, description="Submits a minute at most, over all runs of one process."
     )

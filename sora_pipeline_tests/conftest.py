@@ -397,9 +397,10 @@ def webhook(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Webhook]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Waits that are seconds for people are moments for tests."""
-    monkeypatch.setattr(collecting, "WAIT_S", 0.1)
+    for module in (collecting, submitting):
+        monkeypatch.setattr(module, "LOOK_S", 0.1)
+        monkeypatch.setattr(module, "LOOK_AGAIN_S", 0.1)
     monkeypatch.setattr(collecting, "DOWNLOAD_WAITS_S", (0.1, 0.2, 0.3, 0.4))
-    monkeypatch.setattr(submitting, "LOOK_AGAIN_S", 0.1)
     monkeypatch.setattr(submit_gate, "FIRST_WAIT_S", 0.1)
     monkeypatch.setattr(stuck, "ASK_AGAIN_S", 0.1)
     monkeypatch.setattr(images, "WAITS_S", (0.1, 0.2))

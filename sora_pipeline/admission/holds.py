@@ -107,21 +107,16 @@ def _stopped(ledger: Ledger, production: Production, settings: Settings) -> Hold
 def hold_of_all(
     ledger: Ledger, production: Production, settings: Settings, catalogue: Catalogue
 ) -> Hold | None:
-    """What holds every pending clip of a production; None: some clip can go on, or none is pending."""
+    """What holds every pending clip of a production, or most of them; None: some clip can go on, or none is pending."""
     admission = Admission(ledger, production, settings, catalogue)
-    hold: Hold | None = None
-    # Mostly the first one can go on, and there may be many.
-    for limit in (1, None):
-        pending = ledger.clips.pending_clips(settings.max_attempts, production.production_id, limit=limit)
-        for clip in pending:
-            if (hold := admission.of(clip)) is None:
-                return None
-    return hold
+    kinds = ledger.clips.pending_kinds(production.production_id, settings.max_attempts)
+    holds = [admission.of(kind) for kind in kinds]
+    return None if None in holds else next(iter(holds), None)
 
 
 def still_to_pay_usd(
     ledger: Ledger, production: Production, settings: Settings, catalogue: Catalogue
 ) -> Decimal:
     """What the production's pending clips will cost; those of a model that the catalogue has no more count for nothing."""
-    pending = ledger.clips.pending_clips(settings.max_attempts, production.production_id)
-    return known_cost_usd(pending, catalogue)
+    kinds = ledger.clips.pending_kinds(production.production_id, settings.max_attempts)
+    return sum((kind.clips * known_cost_usd([kind], catalogue) for kind in kinds), Decimal(0))

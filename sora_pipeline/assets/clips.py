@@ -97,6 +97,11 @@ def selected(context: dg.AssetExecutionContext) -> frozenset[dg.AssetKey]:
     return frozenset(context.run.asset_selection or context.job_def.asset_layer.executable_asset_keys)
 
 
+def is_alone(context: dg.AssetExecutionContext) -> bool:
+    """Whether the run at hand materializes this asset only: then each clip can be shown as soon as it is done."""
+    return selected(context) == {context.asset_key}
+
+
 def observations(
     context: dg.AssetExecutionContext, ledger: Ledger, failed: Mapping[str, str]
 ) -> Iterator[dg.AssetObservation]:

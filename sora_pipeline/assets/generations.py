@@ -6,10 +6,12 @@ from typing import Any
 import dagster as dg
 
 from sora_pipeline.assets import metadata
+from sora_pipeline.assets.background import BackgroundWork
 from sora_pipeline.assets.clips import (
     ClipsConfig,
     Order,
     failure,
+    is_alone,
     materialization,
     materializations,
     observations,
@@ -17,8 +19,9 @@ from sora_pipeline.assets.clips import (
     waits,
 )
 from sora_pipeline.assets.decorators import clip_asset
-from sora_pipeline.ledger import AttemptState
-from sora_pipeline.production.context import RunContext
+from sora_pipeline.assets.metadata import Done
+from sora_pipeline.ledger import AttemptState, Ledger
+from sora_pipeline.production.context import Leave
 from sora_pipeline.production.submit_results import SubmitResults
 from sora_pipeline.production.submitting import ensure_predictions
 from sora_pipeline.runtime import PipelineRuntime
@@ -29,42 +32,76 @@ def build_generations(runtime: PipelineRuntime, options: Mapping[str, Any]) -> d
     names = runtime.names
 
     @clip_asset(names, names.generations, options=options)
-    async def generations(
+    def generations(
         context: dg.AssetExecutionContext, config: ClipsConfig
-    ) -> Any:  # Dagster reads the annotation of an async generator as an output type
+    ) -> Any:  # Dagster reads the annotation of a generator as an output type
         """A prediction for every clip: submitted once, or found where one exists already."""
-        async with runtime.open(context.run.run_id, context.log.info) as run_context:
-            submits = await _submit(context, config, run_context)
-        for key, reason in submits.waiting.items():
-            context.log.warning(f"{key} was not submitted: {reason}")
-        for observation in waits(context, submits.waiting):
-            yield observation
-        done = {
-            key: metadata.generation(attempt, fresh=attempt.attempt_id in submits.fresh)
-            for key, attempt in submits.ready.items()
-        }
-        for event in materializations(context, done):
-            yield event
-        if submits.failed:
-            for observation in observations(context, runtime.ledger, submits.failed):
-                yield observation
-            for event in _delivered_already(context, names.videos, submits):
-                yield event
-            raise failure("clips could not be submitted", submits.failed)
-        if submits.stopped:
-            raise dg.Failure(submits.stopped, allow_retries=False)
+        order, results = Order.of(context, config), SubmitResults()
+        for key in _submit(context, config, runtime, order, results):
+            if key in results.failed:
+                yield from observations(context, runtime.ledger, {key: results.failed[key]})
+            elif key in results.ready and is_alone(context):
+                yield materialization(context.asset_key, key, _done(results, key))
+        if order.by_person:
+            yield from waits(context, results.waiting)
+        if not is_alone(context):
+            yield from materializations(context, {key: _done(results, key) for key in results.ready})
+        if results.failed and (order.by_person or not results.waiting):
+            yield from _delivered_already(context, names.videos, results)
+            _report(runtime.ledger, results)
+            raise failure("clips could not be submitted", results.failed)
+        if results.stopped and order.by_person:
+            raise dg.Failure(results.stopped, allow_retries=False)
+        _say_what_is_left(context, results)
 
     return generations
 
 
-async def _submit(
-    context: dg.AssetExecutionContext, config: ClipsConfig, run_context: RunContext
-) -> SubmitResults:
-    """Submit what has no prediction."""
-    order = Order.of(context, config)
-    return await ensure_predictions(
-        run_context, order.keys, batch_id=order.batch_id, may_begin=order.by_person, force=config.force
-    )
+def _submit(
+    context: dg.AssetExecutionContext,
+    config: ClipsConfig,
+    runtime: PipelineRuntime,
+    order: Order,
+    results: SubmitResults,
+) -> Iterator[str]:
+    """Submit what has no prediction; yields keys as it becomes known what becomes of them."""
+    leave = Leave()
+
+    async def submit(work: BackgroundWork[SubmitResults]) -> SubmitResults:
+        async with runtime.open(context.run.run_id, work.say, leave=leave) as run_context:
+            return await ensure_predictions(
+                run_context,
+                order.keys,
+                batch_id=order.batch_id,
+                may_begin=order.by_person,
+                force=config.force,
+                results=results,
+                settled=work.settled,
+            )
+
+    yield from BackgroundWork(submit, leave=leave, log=context.log.info).keys()
+
+
+def _done(results: SubmitResults, key: str) -> Done:
+    attempt = results.ready[key]
+    return metadata.generation(attempt, fresh=attempt.attempt_id in results.fresh)
+
+
+def _report(ledger: Ledger, results: SubmitResults) -> None:
+    """This run shows these failures, by failing: no other one has to."""
+    newest = {attempt.clip_key: attempt for attempt in ledger.attempts.of_clips(list(results.failed))}
+    ledger.attempts.report([attempt.attempt_id for attempt in newest.values()])
+
+
+def _say_what_is_left(context: dg.AssetExecutionContext, results: SubmitResults) -> None:
+    """One line for each reason: a run may leave hundreds of clips to the next."""
+    for reason, keys in results.waiting_by_reason().items():
+        context.log.warning(f"{len(keys)} clips were not submitted ({keys[0]}, …): {reason}")
+    if results.failed:
+        context.log.warning(
+            f"{len(results.failed)} clips could not be submitted; a run of their own shows them as failed, since Dagster would "
+            "show all that this one has left as failed too"
+        )
 
 
 def _delivered_already(

@@ -1,23 +1,27 @@
 """The asset ``videos``: every clip's video is stored and checked."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import dagster as dg
 
 from sora_pipeline.assets import metadata
+from sora_pipeline.assets.background import BackgroundWork
 from sora_pipeline.assets.clips import (
     ClipsConfig,
     Order,
     failure,
+    is_alone,
+    materialization,
     materializations,
     observations,
     waits,
 )
 from sora_pipeline.assets.decorators import clip_asset
-from sora_pipeline.ledger import AttemptState
+from sora_pipeline.assets.metadata import Done
+from sora_pipeline.ledger import AttemptState, Ledger
 from sora_pipeline.production.collecting import Collected, collect_videos
-from sora_pipeline.production.context import RunContext
+from sora_pipeline.production.context import Leave
 from sora_pipeline.production.submit_results import SubmitResults
 from sora_pipeline.production.submitting import ensure_predictions
 from sora_pipeline.runtime import PipelineRuntime
@@ -28,52 +32,90 @@ def build_videos(runtime: PipelineRuntime, options: Mapping[str, Any]) -> dg.Ass
     names = runtime.names
 
     @clip_asset(names, names.videos, options=options)
-    async def videos(
+    def videos(
         context: dg.AssetExecutionContext, config: ClipsConfig
-    ) -> Any:  # Dagster reads the annotation of an async generator as an output type
+    ) -> Any:  # Dagster reads the annotation of a generator as an output type
         """A checked MP4 file for every clip. A person who materializes it begins a new attempt where none is left."""
-        async with runtime.open(context.run.run_id, context.log.info) as run_context:
-            submits, collected = await _fetch(context, config, run_context)
+        order, submits, collected = Order.of(context, config), SubmitResults(), Collected()
+        for key in _fetch(context, config, runtime, order, submits, collected):
+            if key in collected.failed:
+                yield from observations(context, runtime.ledger, {key: collected.failed[key][1]})
+            elif key in collected.delivered and is_alone(context):
+                yield materialization(context.asset_key, key, _done(collected, key))
         waiting = {**collected.waiting, **submits.waiting}
-        for key, reason in waiting.items():
-            context.log.warning(f"{key} has no video yet: {reason}")
-        for observation in waits(context, waiting):
-            yield observation
-        done = {
-            key: metadata.video(attempt, collected.posters.get(key))
-            for key, attempt in collected.delivered.items()
-        }
-        for event in materializations(context, done):
-            yield event
+        if order.by_person:
+            yield from waits(context, waiting)
+        if not is_alone(context):
+            yield from materializations(context, {key: _done(collected, key) for key in collected.delivered})
         failed = submits.failed | {key: reason for key, (_, reason) in collected.failed.items()}
-        if failed:
-            for observation in observations(context, runtime.ledger, failed):
-                yield observation
+        if failed and (order.by_person or not waiting):
+            yield from observations(context, runtime.ledger, submits.failed)
+            _report(runtime.ledger, collected, submits)
             raise failure("clips have no video", failed)
         if submits.stopped:
             raise dg.Failure(submits.stopped, allow_retries=False)
+        _say_what_is_left(context, waiting, failed)
 
     return videos
 
 
-async def _fetch(
-    context: dg.AssetExecutionContext, config: ClipsConfig, run_context: RunContext
-) -> tuple[SubmitResults, Collected]:
-    """Submit first where a person asks for a video that nothing was submitted for, then collect."""
-    order, submits = Order.of(context, config), SubmitResults()
-    if order.by_person:
-        submits = await ensure_predictions(
-            run_context, order.keys, batch_id=order.batch_id, may_begin=True, force=config.force
-        )
-    wanted = [key for key in order.keys if key not in submits.failed]
-    collected = await collect_videos(run_context, wanted, resume_timed_out=order.by_person)
-    _report(run_context.ledger.attempts.report, collected)
-    return submits, collected
+def _fetch(
+    context: dg.AssetExecutionContext,
+    config: ClipsConfig,
+    runtime: PipelineRuntime,
+    order: Order,
+    submits: SubmitResults,
+    collected: Collected,
+) -> Iterator[str]:
+    """Submit first where a person asks for a video that nothing was submitted for, then collect; yields keys as they settle."""
+    leave = Leave()
+
+    async def fetch(work: BackgroundWork[Collected]) -> Collected:
+        async with runtime.open(context.run.run_id, work.say, leave=leave) as run_context:
+            if order.by_person:
+                await ensure_predictions(
+                    run_context,
+                    order.keys,
+                    batch_id=order.batch_id,
+                    may_begin=True,
+                    force=config.force,
+                    results=submits,
+                )
+            return await collect_videos(
+                run_context,
+                [key for key in order.keys if key not in submits.failed],
+                resume_timed_out=order.by_person,
+                batch_id=order.batch_id,
+                collected=collected,
+                settled=work.settled,
+            )
+
+    yield from BackgroundWork(fetch, leave=leave, log=context.log.info).keys()
 
 
-def _report(report: Any, collected: Collected) -> None:
+def _done(collected: Collected, key: str) -> Done:
+    # Shown once, and no longer kept: there may be hundreds.
+    return metadata.video(collected.delivered[key], collected.posters.pop(key, None))
+
+
+def _report(ledger: Ledger, collected: Collected, submits: SubmitResults) -> None:
     """What is still to be fetched stays unreported: another run tries again."""
     ended = (AttemptState.FAILED, AttemptState.TIMED_OUT)
     shown = [attempt.attempt_id for attempt, _ in collected.failed.values() if attempt.state in ended]
+    newest = {attempt.clip_key: attempt for attempt in ledger.attempts.of_clips(list(submits.failed))}
+    shown += [attempt.attempt_id for attempt in newest.values()]
     if shown:
-        report(shown)
+        ledger.attempts.report(shown)
+
+
+def _say_what_is_left(
+    context: dg.AssetExecutionContext, waiting: Mapping[str, str], failed: Mapping[str, str]
+) -> None:
+    if waiting:
+        key, reason = next(iter(waiting.items()))
+        context.log.warning(f"{len(waiting)} clips have no video yet ({key}, …): {reason}")
+    if failed:
+        context.log.warning(
+            f"{len(failed)} clips have none; a run of their own shows them as failed, since Dagster would show all that this "
+            "one has left as failed too"
+        )

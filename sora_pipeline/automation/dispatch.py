@@ -1,7 +1,8 @@
 """The dispatch sensor: admission control. It decides what may be submitted, reserves it, and requests the runs."""
 
 import uuid
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import dagster as dg
 
@@ -10,8 +11,9 @@ from sora_pipeline.admission.costs import cost_micros
 from sora_pipeline.admission.holds import Admission, Hold, why_unread
 from sora_pipeline.admission.limits import limits_of
 from sora_pipeline.advice import explained
+from sora_pipeline.automation.at_work import batches_at_work, have_one_leave, most_runs, of_asset
 from sora_pipeline.automation.jobs import Job
-from sora_pipeline.automation.planning import PartitionRange, contiguous_ranges, plan_dispatch, plan_recovery
+from sora_pipeline.automation.planning import PartitionRange, contiguous_ranges, plan_batch, plan_recovery
 from sora_pipeline.automation.requests import (
     fail_expired_runs,
     fail_killed_runs,
@@ -24,8 +26,10 @@ from sora_pipeline.automation.requests import (
     waiting_runs,
 )
 from sora_pipeline.checks import breaker_sentence
+from sora_pipeline.clip import split_clip_key
 from sora_pipeline.errors import Reason
 from sora_pipeline.ledger import Attempt, AttemptState, Ledger
+from sora_pipeline.ledger.batches import GENERATIONS, Batch, keys_of
 from sora_pipeline.ledger.breakers import Breaker
 from sora_pipeline.ledger.types import PendingClip
 from sora_pipeline.names import BATCH_TAG, SUBMITS_ALLOWED, PipelineNames
@@ -50,13 +54,11 @@ def build_dispatch_sensor(runtime: PipelineRuntime, job: Job) -> dg.SensorDefini
         description="Submits pending clips in batches, within slots and budget.",
     )
     def dispatch_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        """Recover what dead runs left behind, then reserve the next batch and request its run."""
+        """Recover what dead runs left behind, then plan the next batch and request its run."""
         runtime.show_settings()
         location = context.code_location_origin
         fail_killed_runs(context.instance, runtime, location.location_name if location else None)
-        requests = list(_recovered(context.instance, runtime))
-        planned, why_none = _planned(context.instance, runtime)
-        requests += planned
+        requests, why_none = plan_runs(context.instance, runtime)
         # Asked last: whatever was found open or closed on the way is what people are told.
         breaker = runtime.ledger.breakers.get(runtime.account.name)
         state = _breaker_state(context.instance, runtime.names, breaker)
@@ -69,6 +71,15 @@ def build_dispatch_sensor(runtime: PipelineRuntime, job: Job) -> dg.SensorDefini
         )
 
     return dispatch_sensor
+
+
+def plan_runs(instance: dg.DagsterInstance, runtime: PipelineRuntime) -> tuple[list[dg.RunRequest], str]:
+    """The runs that are to submit, or to show what could not be submitted; where there are none, why."""
+    at_work, terminated_batches = batches_at_work(instance, runtime)
+    requests = list(_recovered(instance, runtime, terminated_batches))
+    requests += _failures_to_show(instance, runtime, at_work)
+    planned, why_none = _planned(instance, runtime, at_work)
+    return [*requests, *planned], why_none
 
 
 def _breaker_state(instance: dg.DagsterInstance, names: PipelineNames, breaker: Breaker | None) -> str:
@@ -89,41 +100,92 @@ def _submits_allowed(names: PipelineNames, breaker: Breaker | None) -> dg.AssetC
     )
 
 
-def _planned(instance: dg.DagsterInstance, runtime: PipelineRuntime) -> tuple[list[dg.RunRequest], str]:
-    """The next runs, or why there are none."""
-    settings, ledger, account = runtime.settings, runtime.ledger, runtime.account
-    pending = ledger.clips.pending_clips(
-        settings.max_attempts, pipeline=runtime.names.name, account=account.name
-    )
-    order = partition_order(instance, runtime.names, [clip.key for clip in pending])
+def _planned(
+    instance: dg.DagsterInstance, runtime: PipelineRuntime, at_work: Sequence[Batch]
+) -> tuple[list[dg.RunRequest], str]:
+    """The next run, or why there is none."""
+    ledger, account = runtime.ledger, runtime.account
+    submitting = of_asset(at_work, GENERATIONS)
+    pending = _pending(runtime, keys_of(submitting))
     admitted = _Admitted(runtime)
     breaker = ledger.breakers.get(account.name)
     if breaker is not None:
-        return _probe(runtime, breaker, pending, admitted, order), explained(why_stopped(breaker))
+        return _probe(instance, runtime, breaker, pending, admitted), explained(why_stopped(breaker))
     for breaker in ledger.breakers.of_models(account.name).values():
         of_model = [clip for clip in pending if clip.model == breaker.model]
-        if probe := _probe(runtime, breaker, of_model, admitted, order):
+        if probe := _probe(instance, runtime, breaker, of_model, admitted):
             return probe, ""
     # Before any is reserved: what no budget has room for must not be looked at one range after the other.
-    free = settings.max_in_flight - ledger.attempts.slots_taken(account.name)
-    ready = [clip.key for clip in pending if admitted.hold_of(clip) is None]
-    planned = plan_dispatch(
-        ready,
-        order,
-        free_slots=free,
-        batch_size=settings.batch_size,
-        max_in_flight=settings.max_in_flight,
-    )
-    if planned and (reserved := _reserve(runtime, planned, _new_batch())):
-        return list(_batch_requests(runtime, reserved, order, settings.batch_size)), ""
-    if planned:
-        reason = f"{len(ready)} clips are pending; no money was left for them just now"
-    elif pending and not ready:
-        hold = admitted.hold_of(pending[0])
-        reason = f"{len(pending)} clips are pending: {explained(hold.reason) if hold else ''}"
+    ready = {clip.key: clip.production_id for clip in pending if admitted.hold_of(clip) is None}
+    if ready:
+        requests, reason = _next_batch(instance, runtime, ready, submitting)
     else:
-        reason = _why_nothing(len(ready), free)
-    return [], "; ".join([reason, *_elsewhere(runtime)])
+        requests, reason = [], _why_nothing(pending, admitted, submitting)
+    return requests, "; ".join([reason, *_elsewhere(runtime)])
+
+
+def _pending(runtime: PipelineRuntime, taken: Collection[str]) -> list[PendingClip]:
+    """Pending clips that no run owns: of each production so many as one run can own."""
+    settings, ledger = runtime.settings, runtime.ledger
+    of_taken = Counter(split_clip_key(key)[0] for key in taken)
+    pending: list[PendingClip] = []
+    for production_id in ledger.clips.productions_with_pending_clips(
+        runtime.names.name, runtime.account.name
+    ):
+        clips = ledger.clips.pending_clips(
+            settings.max_attempts,
+            production_id,
+            pipeline=runtime.names.name,
+            account=runtime.account.name,
+            limit=settings.batch_size + of_taken[production_id],
+        )
+        pending += [clip for clip in clips if clip.key not in taken]
+    return pending
+
+
+def _next_batch(
+    instance: dg.DagsterInstance,
+    runtime: PipelineRuntime,
+    ready: Mapping[str, str],
+    submitting: Sequence[Batch],
+) -> tuple[list[dg.RunRequest], str]:
+    """Plan a batch, reserve what it can begin with, and request its run; else why not."""
+    settings, ledger, account = runtime.settings, runtime.ledger, runtime.account
+    served = {split_clip_key(key)[0] for key in keys_of(submitting)}
+    unserved = set(ready.values()) - served
+    free = settings.max_in_flight - ledger.attempts.slots_taken(account.name)
+    if submitting and not unserved and not _nearly_done(submitting, settings.max_in_flight):
+        return [], f"{len(ready)} clips are pending; the runs at work take them next"
+    if len(submitting) >= most_runs(instance):
+        if unserved:
+            have_one_leave(runtime, submitting)
+        return [], f"{len(ready)} clips are pending; they follow when a run at work has ended"
+    if free <= 0 and not submitting:
+        return [], f"{len(ready)} clips are pending; waiting for slots (0 free)"
+    order = partition_order(instance, runtime.names, ready)
+    planned = plan_batch(ready, order, first=unserved if submitting else (), longest=settings.batch_size)
+    if planned is None:
+        return [], f"{len(ready)} clips are pending; Dagster has no partition for them so far"
+    batch_id = _new_batch()
+    _plan(runtime, planned, batch_id)
+    reserved = _reserve(runtime, planned.keys[: max(free, 0)], batch_id)
+    if free > 0 and not reserved:
+        ledger.batches.end(batch_id)
+        return [], f"{len(ready)} clips are pending; no money was left for them just now"
+    return [_request(runtime, planned, batch_id)], ""
+
+
+def _nearly_done(submitting: Sequence[Batch], slots: int) -> bool:
+    """Whether the runs at work will soon have nothing left to submit: starting another takes seconds."""
+    left = sum(sum(batch.wanted.values()) if batch.begun_at else len(batch.keys) for batch in submitting)
+    return left < max(1, slots // 2)
+
+
+def _why_nothing(pending: Sequence[PendingClip], admitted: "_Admitted", submitting: Sequence[Batch]) -> str:
+    if not pending:
+        return "no clip is pending" + (" that no run owns" if submitting else "")
+    hold = admitted.hold_of(pending[0])
+    return f"{len(pending)} clips are pending: {explained(hold.reason) if hold else ''}"
 
 
 class _Admitted:
@@ -165,11 +227,11 @@ def _elsewhere(runtime: PipelineRuntime) -> Iterator[str]:
 
 
 def _probe(
+    instance: dg.DagsterInstance,
     runtime: PipelineRuntime,
     breaker: Breaker,
     pending: Sequence[PendingClip],
     admitted: _Admitted,
-    order: dict[str, int],
 ) -> list[dg.RunRequest]:
     """Now and then one clip, to see whether submits may go on: it is wanted anyway, and refused it costs nothing.
 
@@ -193,25 +255,34 @@ def _probe(
         breaker.account, batch_id, key=chosen.key, model=breaker.model
     ):
         return []
-    reserved = _reserve(runtime, PartitionRange((chosen.key,)), batch_id)
-    return list(_batch_requests(runtime, reserved, order, 1))
-
-
-def _why_nothing(pending: int, free: int) -> str:
-    if not pending:
-        return "no clip is pending"
-    return f"{pending} clips are pending; waiting for slots ({max(free, 0)} free)"
+    probe = PartitionRange((chosen.key,))
+    partition_order(instance, runtime.names, probe.keys)
+    _plan(runtime, probe, batch_id)
+    reserved = _reserve(runtime, probe.keys, batch_id)
+    return [_request(runtime, probe, batch_id)] if reserved else []
 
 
 def _new_batch() -> str:
     return uuid.uuid4().hex[:12]
 
 
-def _reserve(runtime: PipelineRuntime, planned: PartitionRange, batch_id: str) -> list[Attempt]:
+def _plan(runtime: PipelineRuntime, planned: PartitionRange, batch_id: str) -> None:
+    """Before anything is reserved: whoever finds a reservation must know what it belongs to."""
+    runtime.ledger.batches.plan(
+        batch_id,
+        pipeline=runtime.names.name,
+        account=runtime.account.name,
+        asset=GENERATIONS,
+        keys=planned.keys,
+        lease_s=requested_lease_s(runtime.settings),
+    )
+
+
+def _reserve(runtime: PipelineRuntime, keys: Sequence[str], batch_id: str) -> list[Attempt]:
     settings, ledger, catalogue = runtime.settings, runtime.ledger, runtime.catalogue
-    standings = ledger.clips.standings(planned.keys)
+    standings = ledger.clips.standings(keys)
     return ledger.attempts.reserve(
-        {key: cost_micros(standings[key].clip, catalogue) for key in planned.keys},
+        {key: cost_micros(standings[key].clip, catalogue) for key in keys},
         account=runtime.account,
         batch_id=batch_id,
         limits=limits_of(settings),
@@ -219,15 +290,25 @@ def _reserve(runtime: PipelineRuntime, planned: PartitionRange, batch_id: str) -
     ).reserved
 
 
-def _batch_requests(
-    runtime: PipelineRuntime, reserved: list[Attempt], order: dict[str, int], longest: int
+def _request(runtime: PipelineRuntime, planned: PartitionRange, batch_id: str) -> dg.RunRequest:
+    number = runtime.ledger.batches.next_try(batch_id)
+    return range_request(
+        planned,
+        job_name=runtime.names.generations_job,
+        run_key=f"submit:{batch_id}:{number}:{planned.first}",
+        sensor=runtime.names.of(NAME),
+        tags={BATCH_TAG: batch_id},
+    )
+
+
+def _requests_again(
+    runtime: PipelineRuntime, reserved: Sequence[Attempt], order: dict[str, int]
 ) -> Iterator[dg.RunRequest]:
-    """One run for each contiguous part of a batch; mostly that is the whole of it."""
-    if not reserved:
-        return
+    """One run for each contiguous part of what is reserved of a batch, and was not sent."""
     batch_id = reserved[0].batch_id
     number = runtime.ledger.batches.next_try(batch_id)
-    for planned in contiguous_ranges([attempt.clip_key for attempt in reserved], order, longest):
+    keys = [attempt.clip_key for attempt in reserved]
+    for planned in contiguous_ranges(keys, order, runtime.settings.batch_size):
         yield range_request(
             planned,
             job_name=runtime.names.generations_job,
@@ -237,7 +318,9 @@ def _batch_requests(
         )
 
 
-def _recovered(instance: dg.DagsterInstance, runtime: PipelineRuntime) -> Iterator[dg.RunRequest]:
+def _recovered(
+    instance: dg.DagsterInstance, runtime: PipelineRuntime, terminated_batches: Sequence[Batch]
+) -> Iterator[dg.RunRequest]:
     """Pick up what runs that died, or never began, left in the ledger."""
     settings, ledger = runtime.settings, runtime.ledger
     attempts = ledger.attempts.live(
@@ -259,6 +342,8 @@ def _recovered(instance: dg.DagsterInstance, runtime: PipelineRuntime) -> Iterat
         stopped = terminated(runs, reserved, order)
         _stop(ledger, stopped)
         reserved = [attempt for attempt in reserved if attempt not in stopped]
+        if not reserved:
+            continue
         # Counted by the runs that there are: a request that was lost with its tick has tried nothing.
         if len(requested_tries(runs)) >= MOST_TRIES:
             _give_up(ledger, reserved)
@@ -270,17 +355,71 @@ def _recovered(instance: dg.DagsterInstance, runtime: PipelineRuntime) -> Iterat
                 ledger.attempts.release(attempt.attempt_id)
             continue
         ledger.attempts.extend([attempt.attempt_id for attempt in reserved], lease_s)
-        yield from _batch_requests(runtime, reserved, order, settings.batch_size)
+        yield from _requests_again(runtime, reserved, order)
+    for batch in terminated_batches:
+        _stop_batch(runtime, batch)
+
+
+def _stop_batch(runtime: PipelineRuntime, batch: Batch) -> None:
+    """A person terminated a run that submits: what of its batch was not sent waits for a word, reserved or not."""
+    ledger = runtime.ledger
+    if batch.asset == GENERATIONS:
+        standings = ledger.clips.standings(batch.keys)
+        own = [s.latest for s in standings.values() if s.latest and s.latest.batch_id == batch.batch_id]
+        _stop(ledger, [attempt for attempt in own if attempt.state is AttemptState.RESERVED])
+        pending = ledger.clips.pending_among(batch.keys, runtime.settings.max_attempts)
+        for key in pending:
+            clip = standings[key].clip
+            if runtime.catalogue.find(clip.model) is not None:
+                ledger.attempts.stop(
+                    {key: cost_micros(clip, runtime.catalogue)},
+                    runtime.account,
+                    batch_id=batch.batch_id,
+                    kind="terminated",
+                    message=_terminated(standings[key].production_id, clip.clip_id),
+                )
+    ledger.batches.end(batch.batch_id)
+
+
+def _failures_to_show(
+    instance: dg.DagsterInstance, runtime: PipelineRuntime, at_work: Sequence[Batch]
+) -> Iterator[dg.RunRequest]:
+    """Runs over just those clips that could not be submitted, and whose run ended before it could show them."""
+    ledger, names = runtime.ledger, runtime.names
+    working = {batch.batch_id for batch in at_work}
+    unshown = [a for a in ledger.attempts.unshown_submits(names.name) if a.batch_id not in working]
+    if not unshown:
+        return
+    keys = [attempt.clip_key for attempt in unshown]
+    pending = set(ledger.clips.pending_among(keys, runtime.settings.max_attempts))
+    order = partition_order(instance, names, keys)
+    given_up = [a.attempt_id for a in unshown if a.result.collect_tries >= MOST_TRIES]
+    ledger.attempts.report(given_up)  # the runs that were to show them all died
+    to_show = [a for a in unshown if a.clip_key not in pending and a.attempt_id not in given_up]
+    lease_s = requested_lease_s(runtime.settings)
+    ledger.attempts.expect_collect([attempt.attempt_id for attempt in to_show], lease_s)
+    for batch_id in dict.fromkeys(attempt.batch_id for attempt in to_show):
+        failed = [attempt.clip_key for attempt in to_show if attempt.batch_id == batch_id]
+        for partitions in contiguous_ranges(failed, order, runtime.settings.batch_size):
+            yield range_request(
+                partitions,
+                job_name=names.generations_job,
+                run_key=f"show:{batch_id}:{partitions.first}:{uuid.uuid4().hex[:12]}",
+                sensor=names.of(NAME),
+                tags={BATCH_TAG: batch_id},
+            )
 
 
 def _stop(ledger: Ledger, reserved: list[Attempt]) -> None:
     """A person terminated the run that was to submit these: nothing was sent, and nothing is until a person says so."""
     for attempt in reserved:
-        facts = {"production": attempt.production_id, "clip": attempt.clip_id}
-        sentence = explained(
-            Reason("a person terminated the Dagster run that was to submit it", "terminated", facts)
-        )
+        sentence = _terminated(attempt.production_id, attempt.clip_id)
         ledger.attempts.fail(attempt.attempt_id, "terminated", sentence, retryable=False, reported=True)
+
+
+def _terminated(production_id: str, clip_id: str) -> str:
+    facts = {"production": production_id, "clip": clip_id}
+    return explained(Reason("a person terminated the Dagster run that was to submit it", "terminated", facts))
 
 
 def _give_up(ledger: Ledger, reserved: list[Attempt]) -> None:

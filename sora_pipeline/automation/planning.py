@@ -1,17 +1,11 @@
 """What the sensors decide, as pure functions over plain values."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from math import ceil
+from datetime import datetime
 
 from sora_pipeline.ledger import Attempt, AttemptState
 from sora_pipeline.ledger.clocks import is_over
-from sora_pipeline.ledger.types import SLOT_STATES
-
-COLLECT_WAIT = timedelta(seconds=30)
-"""How long the first rendered clip of a batch waits for its batch mates before it is fetched without them."""
-NEARLY_SETTLED = 0.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,61 +42,36 @@ def contiguous_ranges(wanted: Iterable[str], order: Mapping[str, int], longest: 
     return [PartitionRange(tuple(keys)) for keys in ranges]
 
 
-def plan_dispatch(
-    pending: Sequence[str], order: Mapping[str, int], *, free_slots: int, batch_size: int, max_in_flight: int
+def plan_batch(
+    ready: Mapping[str, str], order: Mapping[str, int], *, first: Collection[str], longest: int
 ) -> PartitionRange | None:
-    """The next clips that one run submits, or None to wait.
+    """The clips that the next run owns: the longest range, of those that serve a production which no run serves.
 
-    A run costs seconds, so a trickle of free slots is not handed out one by one: a quarter of all slots has to be
-    free, unless fewer clips are pending than that.
+    Args:
+        ready: Pending clips that may be submitted, with their productions.
+        order: Position of every live partition key.
+        first: Productions that no run serves so far; where there are any, the range holds clips of one of them.
+        longest: The most clips of one run.
     """
-    worth_a_run = min(len(pending), batch_size, ceil(max_in_flight / 4))
-    if not pending or free_slots < worth_a_run:
-        return None
-    cut = contiguous_ranges(pending, order, min(batch_size, free_slots))
+    cut = contiguous_ranges(ready, order, longest)
+    if first:
+        cut = [partitions for partitions in cut if any(ready[key] in first for key in partitions.keys)]
     return max(cut, key=lambda partitions: len(partitions.keys)) if cut else None
 
 
-def plan_collect(
-    ended: Sequence[Attempt],
-    batch_mates: Sequence[Attempt],
-    order: Mapping[str, int],
-    *,
-    now: datetime,
-    batch_size: int,
-    attempts_left: Mapping[int, bool],
+def plan_fetching(
+    ended: Collection[str], neighbours: Iterable[str], order: Mapping[str, int], *, longest: int
 ) -> list[PartitionRange]:
-    """Which clips are fetched (or shown as failed) now, as ranges.
+    """Which clips are fetched (or shown as failed), as ranges, with neighbours that are to be rendered.
 
     Args:
-        ended: Attempts that ended and were not shown yet.
-        batch_mates: Every attempt of their batches.
+        ended: Clips whose attempt has ended, or soon will.
+        neighbours: Clips that are with the provider, or will be: whoever fetches goes on with them.
         order: Position of every live partition key.
-        now: The present.
-        batch_size: The most keys of one range.
-        attempts_left: By attempt id: a failed clip that begins another attempt by itself is not shown as failed.
+        longest: The most clips of one range.
     """
-    open_by_batch: dict[str, int] = {}
-    total_by_batch: dict[str, int] = {}
-    for attempt in batch_mates:
-        total_by_batch[attempt.batch_id] = total_by_batch.get(attempt.batch_id, 0) + 1
-        open_by_batch[attempt.batch_id] = open_by_batch.get(attempt.batch_id, 0) + (
-            attempt.state in SLOT_STATES
-        )
-    ready: list[str] = []
-    shown = [attempt for attempt in ended if not attempts_left.get(attempt.attempt_id, False)]
-    first_end: dict[str, datetime] = {}
-    for attempt in shown:
-        end = attempt.result.completed_at or now
-        first_end[attempt.batch_id] = min(end, first_end.get(attempt.batch_id, end))
-    for attempt in shown:
-        batch = attempt.batch_id
-        settled = 1 - open_by_batch.get(batch, 0) / max(total_by_batch.get(batch, 1), 1)
-        # An end that is still to come was noted by a clock that ran ahead.
-        waited = not timedelta(0) <= now - first_end[batch] < COLLECT_WAIT
-        if settled >= NEARLY_SETTLED or waited or attempt.result.collect_tries:
-            ready.append(attempt.clip_key)
-    return contiguous_ranges(ready, order, batch_size)
+    ranges = contiguous_ranges({*ended, *neighbours}, order, longest)
+    return [partitions for partitions in ranges if not set(partitions.keys).isdisjoint(ended)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 import dagster as dg
 
 from sora_pipeline.advice import explained
+from sora_pipeline.automation.at_work import batches_at_work, have_one_leave, make_way, most_runs, of_asset
 from sora_pipeline.automation.jobs import Job
-from sora_pipeline.automation.planning import PartitionRange, plan_collect
+from sora_pipeline.automation.planning import PartitionRange, plan_fetching
 from sora_pipeline.automation.requests import (
     clips_of,
     partition_order,
@@ -18,6 +19,8 @@ from sora_pipeline.automation.requests import (
     waiting_clips,
 )
 from sora_pipeline.ledger import Attempt, AttemptState
+from sora_pipeline.ledger.batches import GENERATIONS, VIDEOS, Batch, keys_of
+from sora_pipeline.names import BATCH_TAG
 from sora_pipeline.production.polling import Swept, sweep, time_out_elsewhere
 from sora_pipeline.production.stuck import settle_superseded
 from sora_pipeline.runtime import PipelineRuntime
@@ -28,6 +31,10 @@ TICK_BUDGET_S = 35.0
 SETTLE_BUDGET_S = 10.0
 """Seconds for asking about what is stuck; all of it at once."""
 MOST_POLLS = 5_000
+CLAIM_S = 60.0
+"""For how long a prediction is left to the tick that polls it."""
+OVERDUE_S = 10.0
+"""Seconds that a poll is left to the runs at work."""
 MOST_TRIES = 5
 MOST_RUNS = 500
 """The newest runs among which those are counted that were to fetch a clip."""
@@ -48,14 +55,20 @@ def build_poll_sensor(runtime: PipelineRuntime, job: Job) -> dg.SensorDefinition
     def poll_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         """Poll everything that is due, then request ranges of what has ended."""
         ledger, account, pipeline = runtime.ledger, runtime.account.name, runtime.names.name
-        due = ledger.attempts.due(MOST_POLLS, account=account, pipeline=pipeline)
+        at_work, _ = batches_at_work(context.instance, runtime)
+        # Runs that go on poll as well, and are quicker: what they leave for so long, they will not take.
+        overdue_s = OVERDUE_S if any(batch.begun_at for batch in at_work) else 0.0
+        due = ledger.attempts.claim_due(
+            MOST_POLLS, account=account, pipeline=pipeline, for_s=CLAIM_S, overdue_s=overdue_s
+        )
         swept = asyncio.run(_sweep(runtime, due, context)) if due else Swept()
         if superseded := ledger.attempts.superseded(account, pipeline, limit=MOST_SUPERSEDED):
             given_up = asyncio.run(_settle(runtime, superseded, context))
             swept.counts["given up, for their row has changed"] += given_up
         if given_up := time_out_elsewhere(ledger, account, pipeline, explained):
             swept.counts["timed out at an account that is not configured now"] += given_up
-        requests = list(_requests(context.instance, runtime))
+        make_way(context.instance, runtime, at_work)
+        requests = list(_requests(context.instance, runtime, at_work))
         if not requests:
             return dg.SkipReason(swept.sentence())
         context.log.info(swept.sentence())
@@ -64,45 +77,75 @@ def build_poll_sensor(runtime: PipelineRuntime, job: Job) -> dg.SensorDefinition
     return poll_sensor
 
 
-def _requests(instance: dg.DagsterInstance, runtime: PipelineRuntime) -> Iterator[dg.RunRequest]:
-    """The runs that fetch, or show as failed, what has ended."""
+def _requests(
+    instance: dg.DagsterInstance, runtime: PipelineRuntime, at_work: Sequence[Batch]
+) -> Iterator[dg.RunRequest]:
+    """The runs that fetch, or show as failed, what has ended, and go on with its neighbours."""
     settings, ledger, names = runtime.settings, runtime.ledger, runtime.names
-    unreported = ledger.attempts.unreported(names.name)
+    fetching = of_asset(at_work, VIDEOS)
+    covered = keys_of(fetching)
+    unreported = [a for a in ledger.attempts.unreported(names.name) if a.clip_key not in covered]
     if not unreported:
         return
     order = partition_order(instance, names, (attempt.clip_key for attempt in unreported))
-    ended = _worth_a_run(instance, runtime, _without_waiting(instance, runtime, unreported, order), order)
+    ended = _shown_now(
+        runtime,
+        _worth_a_run(instance, runtime, _without_waiting(instance, runtime, unreported, order), order),
+    )
     if not ended:
         return
+    room = most_runs(instance) - len(fetching)
+    if room <= 0:
+        have_one_leave(runtime, fetching)
+        return
     by_clip = {attempt.clip_key: attempt for attempt in ended}
-    for partitions in _ranges(runtime, ended, order):
-        attempts = [by_clip[key] for key in partitions.keys]
-        ledger.attempts.expect_collect(
-            [attempt.attempt_id for attempt in attempts], requested_lease_s(settings)
-        )
-        # Never the same again: Dagster takes a key for done for ever, and whether a run is wanted is the ledger's to say.
-        run_key = f"collect:{attempts[0].attempt_id}-{attempts[-1].attempt_id}:{uuid.uuid4().hex[:12]}"
-        yield range_request(
-            partitions, job_name=names.videos_job, run_key=run_key, sensor=names.of(NAME), tags={}
+    neighbours = {
+        *ledger.attempts.rendering(names.name),
+        *keys_of(of_asset(at_work, GENERATIONS)),
+    } - covered
+    ranges = plan_fetching(by_clip, neighbours, order, longest=settings.batch_size)
+    for partitions in sorted(ranges, key=lambda each: len(each.keys), reverse=True)[:room]:
+        yield request_fetching(
+            runtime, partitions, [by_clip[key] for key in partitions.keys if key in by_clip]
         )
 
 
-def _ranges(
-    runtime: PipelineRuntime, ended: Sequence[Attempt], order: Mapping[str, int]
-) -> list[PartitionRange]:
-    settings, ledger = runtime.settings, runtime.ledger
-    standings = ledger.clips.standings([attempt.clip_key for attempt in ended])
-    return plan_collect(
-        ended,
-        ledger.attempts.of_batches({attempt.batch_id for attempt in ended}),
-        order,
-        now=ledger.now(),
-        batch_size=settings.batch_size,
-        attempts_left={
-            attempt.attempt_id: standings[attempt.clip_key].pending(settings.max_attempts)
-            for attempt in ended
-        },
+def request_fetching(
+    runtime: PipelineRuntime, partitions: PartitionRange, ended: Sequence[Attempt] = ()
+) -> dg.RunRequest:
+    """A run that fetches clips of a range as they are rendered; nobody else plans them until it is over.
+
+    Args:
+        runtime: Of the pipeline.
+        partitions: The clips.
+        ended: Those of their attempts that are to be fetched, or shown as failed, at once.
+    """
+    ledger, names, lease_s = runtime.ledger, runtime.names, requested_lease_s(runtime.settings)
+    # Never the same again: Dagster takes a run key for done for ever, and whether a run is wanted is the ledger's to say.
+    batch_id = uuid.uuid4().hex[:12]
+    ledger.batches.plan(
+        batch_id,
+        pipeline=names.name,
+        account=runtime.account.name,
+        asset=VIDEOS,
+        keys=partitions.keys,
+        lease_s=lease_s,
     )
+    ledger.attempts.expect_collect([attempt.attempt_id for attempt in ended], lease_s)
+    return range_request(
+        partitions,
+        job_name=names.videos_job,
+        run_key=f"collect:{batch_id}",
+        sensor=names.of(NAME),
+        tags={BATCH_TAG: batch_id},
+    )
+
+
+def _shown_now(runtime: PipelineRuntime, ended: Sequence[Attempt]) -> list[Attempt]:
+    """Without those that another attempt follows by itself."""
+    keys = [attempt.clip_key for attempt in ended if attempt.state is AttemptState.FAILED]
+    again = set(runtime.ledger.clips.pending_among(keys, runtime.settings.max_attempts))
+    return [attempt for attempt in ended if attempt.clip_key not in again]
 
 
 async def _sweep(

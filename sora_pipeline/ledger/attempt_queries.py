@@ -1,20 +1,21 @@
 """Questions about attempts that sensors and runs ask; none changes anything."""
 
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, and_, func, or_, select
+from sqlalchemy import ColumnElement, Connection, RowMapping, and_, func, or_, select
 
-from sora_pipeline.ledger.clips import chunks, productions_of
+from sora_pipeline.ledger.clips import productions_of
 from sora_pipeline.ledger.clocks import over
-from sora_pipeline.ledger.database import Database, patient
+from sora_pipeline.ledger.database import Database, chunks, patient
 from sora_pipeline.ledger.rows import attempt_of
 from sora_pipeline.ledger.schema import LIVE, among_live, attempts, clips
 from sora_pipeline.ledger.types import SLOT_STATES, Account, Attempt, AttemptState, Failure
 
 RESERVED, SUBMITTING = AttemptState.RESERVED, AttemptState.SUBMITTING
 IN_FLIGHT, TIMED_OUT = AttemptState.IN_FLIGHT, AttemptState.TIMED_OUT
+AMBIGUOUS = AttemptState.AMBIGUOUS
 SUCCEEDED, COLLECTED, FAILED = AttemptState.SUCCEEDED, AttemptState.COLLECTED, AttemptState.FAILED
 
 
@@ -41,17 +42,31 @@ class AttemptQueries:
         query = select(attempts).where(LIVE, attempts.c.state.in_(states)).order_by(attempts.c.attempt_id)
         return self._fetch(_of(query, pipeline))
 
-    def due(self, limit: int, *, account: str, pipeline: str | None = None) -> list[Attempt]:
-        """An account's predictions to be polled now, the one due for longest first."""
-        now = self._now()
+    def due(
+        self, limit: int, *, account: str, pipeline: str | None = None, overdue_s: float = 0.0
+    ) -> list[Attempt]:
+        """An account's predictions to be polled now, the one due for longest first; since ``overdue_s`` at least."""
         query = (
             select(attempts)
             .where(LIVE, attempts.c.state == IN_FLIGHT, attempts.c.account == account)
-            .where(or_(attempts.c.next_poll_at == now, over(attempts.c.next_poll_at, now)))
+            .where(due_at(self._now() - timedelta(seconds=overdue_s)))
             .order_by(attempts.c.next_poll_at)
             .limit(limit)
         )
         return self._fetch(_of(query, pipeline))
+
+    @patient
+    def next_due_s(self, account: str, pipeline: str) -> float | None:
+        """Seconds until the next prediction is to be polled, 0 where one is due; None: none is in flight."""
+        query = (
+            select(attempts.c.next_poll_at)
+            .where(LIVE, attempts.c.state == IN_FLIGHT, attempts.c.account == account)
+            .order_by(attempts.c.next_poll_at)
+            .limit(1)
+        )
+        with self._database.read() as connection:
+            next_at = connection.scalar(_of(query, pipeline))
+        return None if next_at is None else max(0.0, (next_at - self._now()).total_seconds())
 
     def overdue_elsewhere(self, account: str, pipeline: str, *, limit: int) -> list[Attempt]:
         """Some predictions past their deadline at accounts other than this one: nobody here can poll them."""
@@ -113,6 +128,54 @@ class AttemptQueries:
             nobody,
         )
         return self._fetch(_of(query, pipeline).order_by(attempts.c.attempt_id))
+
+    def unshown_submits(self, pipeline: str) -> list[Attempt]:
+        """Submits that were refused, or lost their answer, that no run has shown and for which none is on its way."""
+        later = attempts.alias("later")
+        followed = (
+            select(1)
+            .where(later.c.clip_key == attempts.c.clip_key, later.c.number > attempts.c.number)
+            .exists()
+        )
+        query = select(attempts).where(
+            ~followed,
+            attempts.c.reported_at.is_(None),
+            attempts.c.state.in_([FAILED, AMBIGUOUS]),
+            attempts.c.prediction_id.is_(None),
+            or_(attempts.c.lease_until.is_(None), over(attempts.c.lease_until, self._now())),
+        )
+        return self._fetch(_of(query, pipeline).order_by(attempts.c.attempt_id))
+
+    @patient
+    def ended_ids(self, pipeline: str) -> dict[int, str]:
+        """Keys of the clips whose accepted attempt has ended and was not shown yet, by attempt id."""
+        query = select(attempts.c.attempt_id, attempts.c.clip_key).where(
+            attempts.c.reported_at.is_(None),
+            attempts.c.state.in_([SUCCEEDED, FAILED, TIMED_OUT]),
+            or_(attempts.c.state == SUCCEEDED, attempts.c.prediction_id.is_not(None)),
+        )
+        with self._database.read() as connection:
+            return {row.attempt_id: row.clip_key for row in connection.execute(_of(query, pipeline))}
+
+    @patient
+    def rendering(self, pipeline: str) -> list[str]:
+        """Keys of clips that are, or soon will be, with a provider, or that are rendered and not given up."""
+        query = select(attempts.c.clip_key).where(
+            LIVE,
+            or_(
+                attempts.c.state.in_(SLOT_STATES),
+                and_(attempts.c.state == SUCCEEDED, attempts.c.reported_at.is_(None)),
+            ),
+        )
+        with self._database.read() as connection:
+            return list(connection.scalars(_of(query, pipeline)))
+
+    def of_ids(self, attempt_ids: Sequence[int]) -> list[Attempt]:
+        """These attempts, as they stand now."""
+        fetched: list[Attempt] = []
+        for chunk in chunks(list(attempt_ids)):
+            fetched += self._fetch(select(attempts).where(attempts.c.attempt_id.in_(chunk)))
+        return fetched
 
     @patient
     def last_ends(self, account: str, most: int, *, since: datetime | None) -> list[Failure | None]:
@@ -195,6 +258,22 @@ class AttemptQueries:
     def _fetch(self, query: Any) -> list[Attempt]:
         with self._database.read() as connection:
             return [attempt_of(row) for row in connection.execute(query).mappings()]
+
+
+def due_at(now: datetime) -> ColumnElement[bool]:
+    """Whether a prediction is to be polled at a time."""
+    return or_(attempts.c.next_poll_at == now, over(attempts.c.next_poll_at, now))
+
+
+def slots_by_production(connection: Connection, account: str) -> dict[str, int]:
+    """How many of an account's concurrent jobs each production takes, within the caller's transaction."""
+    query = (
+        select(attempts.c.production_id, func.count(attempts.c.state))
+        .where(LIVE, attempts.c.state.in_(SLOT_STATES))
+        .where(among_live(attempts.c.account) == account)
+        .group_by(attempts.c.production_id)
+    )
+    return {production_id: int(count) for production_id, count in connection.execute(query)}
 
 
 def slots_taken_in(connection: Connection, account: str) -> int:

@@ -3,6 +3,7 @@
 The database decides races: each transition names the states it may leave, and says whether it happened.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -10,13 +11,16 @@ from typing import Any
 
 from sqlalchemy import ClauseElement, ColumnElement, Connection, case, func, or_, select, update
 
-from sora_pipeline.ledger.attempt_queries import AttemptQueries, slots_taken_in
-from sora_pipeline.ledger.clips import count_refusal, note_settled, standings_in
+from sora_pipeline.ledger.attempt_queries import AttemptQueries, due_at, slots_by_production
+from sora_pipeline.ledger.batches import wanted_in
+from sora_pipeline.ledger.clips import count_refusal, standings_in
 from sora_pipeline.ledger.clocks import over
-from sora_pipeline.ledger.database import patient
+from sora_pipeline.ledger.counters import charges_of, count_attempts, count_clips
+from sora_pipeline.ledger.database import chunks, patient
 from sora_pipeline.ledger.productions import mark_changed
 from sora_pipeline.ledger.rows import attempt_of, video_columns
-from sora_pipeline.ledger.schema import LIVE, attempts, batches, clips, productions
+from sora_pipeline.ledger.schema import LIVE, attempts, clips, productions
+from sora_pipeline.ledger.shares import fair_shares
 from sora_pipeline.ledger.spending import RemainingBudgets
 from sora_pipeline.ledger.types import (
     LIVE_STATES,
@@ -71,7 +75,7 @@ class Attempts(AttemptQueries):
         """Begin attempts for these clips, as far as slots and budgets go, in one transaction.
 
         Clips that want no attempt (live, delivered, failed for good) are passed over, and so are those for which the
-        account has no free slot now.
+        account has no free slot now, or whose production has its share of the slots while runs wait to submit for others.
 
         Args:
             costs_micros: What each clip would cost, by key, in millionths of a US dollar; also the order.
@@ -83,8 +87,8 @@ class Attempts(AttemptQueries):
             force: Begin one although the clip is delivered or failed for good.
         """
         with self._database.exclusive() as connection:
-            free = limits.max_in_flight - slots_taken_in(connection, account.name)
             standings = standings_in(connection, list(costs_micros))
+            free = _FreeSlots(connection, account.name, limits.max_in_flight, standings, self._now())
             served = _served_by(connection, account)
             budgets = RemainingBudgets(connection, limits.daily_micros, self._now())
             reservation = Reservation([], [], [], [])
@@ -96,21 +100,18 @@ class Attempts(AttemptQueries):
                     reservation.unwanted.append(key)
                 elif standing.production_id not in served or standing.clip.simulated != account.simulated:
                     reservation.elsewhere.append(key)
-                elif free <= 0 or not (force or standing.pending(limits.max_attempts)):
+                elif not (force or standing.pending(limits.max_attempts)) or not free.has(
+                    standing.production_id
+                ):
                     continue
                 elif not budgets.take(standing.production_id, account, costs_micros[key]):
                     reservation.no_budget.append(key)
                 else:
-                    free -= 1
+                    free.take(standing.production_id)
                     new = _new_attempt(standing, costs_micros[key], account, batch_id, owner)
                     reservation.reserved.append(self._insert(connection, new, lease_s))
             if reservation.reserved:
-                _ensure_batch(connection, batch_id, self._now())
-                if force:
-                    note_settled(
-                        connection,
-                        clips.c.clip_key.in_([attempt.clip_key for attempt in reservation.reserved]),
-                    )
+                count_attempts(connection, [attempt.attempt_id for attempt in reservation.reserved])
         return reservation
 
     def _insert(self, connection: Connection, new: dict[str, Any], lease_s: float) -> Attempt:
@@ -118,6 +119,48 @@ class Attempts(AttemptQueries):
         times = {"reserved_at": now, "lease_until": now + timedelta(seconds=lease_s)}
         row = connection.execute(attempts.insert().values(**new, **times).returning(attempts))
         return attempt_of(row.mappings().one())
+
+    @patient
+    def stop(
+        self, costs_micros: Mapping[str, int], account: Account, *, batch_id: str, kind: str, message: str
+    ) -> int:
+        """End pending clips, of which nothing was sent, until a person says otherwise; how many those were.
+
+        Args:
+            costs_micros: What each would cost, by key.
+            account: Who was to submit them.
+            batch_id: The batch that they were planned in.
+            kind: Why, in one word.
+            message: For people.
+        """
+        stopped = 0
+        with self._database.exclusive() as connection:
+            for standing in standings_in(connection, list(costs_micros)).values():
+                if standing.delivered or (standing.latest and standing.latest.live) or not standing.active:
+                    continue
+                new = _new_attempt(standing, costs_micros[standing.key], account, batch_id, None)
+                attempt = self._insert(connection, new, 0)
+                self._ended(connection, attempt.attempt_id, kind, message)
+                count_attempts(connection, [attempt.attempt_id])
+                mark_changed(connection, standing.production_id, self._now())
+                stopped += 1
+        return stopped
+
+    def _ended(self, connection: Connection, attempt_id: int, kind: str, message: str) -> None:
+        now = self._now()
+        connection.execute(
+            update(attempts)
+            .where(attempts.c.attempt_id == attempt_id)
+            .values(
+                state=FAILED,
+                error_kind=kind,
+                error_message=message,
+                retryable=False,
+                completed_at=now,
+                reported_at=now,
+                lease_until=None,
+            )
+        )
 
     # ---- submitting
 
@@ -188,9 +231,11 @@ class Attempts(AttemptQueries):
     def release(self, attempt_id: int) -> bool:
         """Give a reservation up without a trace of failure: the clip is pending again."""
         with self._database.write() as connection:
+            before = charges_of(connection, [attempt_id])
             gone = connection.execute(
                 attempts.delete().where(attempts.c.attempt_id == attempt_id, attempts.c.state == RESERVED)
             )
+            count_attempts(connection, [attempt_id], before)
         return gone.rowcount == 1
 
     def accept(
@@ -274,6 +319,38 @@ class Attempts(AttemptQueries):
         )
 
     # ---- polling
+
+    @patient
+    def claim_due(
+        self, limit: int, *, account: str, pipeline: str, for_s: float, overdue_s: float = 0.0
+    ) -> list[Attempt]:
+        """Take predictions that are to be polled, the one due for longest first; nobody else gets them meanwhile.
+
+        Args:
+            limit: How many at most.
+            account: Whose key is at hand.
+            pipeline: Whose productions.
+            for_s: Seconds after which they are due again, should nothing come of the poll.
+            overdue_s: Leave out what was due less than so many seconds ago: somebody else is about to take it.
+
+        Returns:
+            The attempts, as they were before: ``polling.next_at`` is when each was due.
+        """
+        due = self.due(limit, account=account, pipeline=pipeline, overdue_s=overdue_s)
+        if not due:
+            return []
+        claimed: list[int] = []
+        with self._database.write() as connection:
+            for chunk in chunks([attempt.attempt_id for attempt in due]):
+                claimed += connection.scalars(
+                    update(attempts)
+                    .where(attempts.c.attempt_id.in_(chunk), attempts.c.state == IN_FLIGHT)
+                    .where(due_at(self._now()))
+                    .values(next_poll_at=self._lease(for_s))
+                    .returning(attempts.c.attempt_id)
+                )
+        mine = set(claimed)
+        return [attempt for attempt in due if attempt.attempt_id in mine]
 
     @patient
     def still_running(
@@ -456,11 +533,12 @@ class Attempts(AttemptQueries):
                 update(attempts)
                 .where(attempts.c.attempt_id.in_(attempt_ids))
                 .values(reported_at=self._now())
-                .returning(attempts.c.production_id, attempts.c.state)
+                .returning(attempts.c.production_id, attempts.c.clip_key, attempts.c.state)
             ).all()
             # Given up, it has failed as far as the output manifest goes; the others it shows as they are already.
             for production_id in {row.production_id for row in shown if row.state == SUCCEEDED}:
                 mark_changed(connection, production_id, self._now())
+            count_clips(connection, [row.clip_key for row in shown if row.state == SUCCEEDED])
 
     @patient
     def expect_collect(self, attempt_ids: Sequence[int], lease_s: float) -> None:
@@ -512,6 +590,7 @@ class Attempts(AttemptQueries):
 
         def transact() -> bool:
             with self._database.write() as connection:
+                before = charges_of(connection, [attempt_id])
                 moved = connection.execute(
                     update(attempts)
                     .where(
@@ -527,8 +606,7 @@ class Attempts(AttemptQueries):
                         count_refusal(connection, moved.clip_key)
                     if entering == IN_FLIGHT:
                         self._retire_earlier(connection, moved.clip_key, moved.number)
-                    if {COLLECTED, FAILED} & {entering, *leaving}:
-                        note_settled(connection, clips.c.clip_key == moved.clip_key)
+                    count_attempts(connection, [attempt_id], before)
             return moved is not None
 
         def landed() -> bool:
@@ -546,6 +624,38 @@ class Attempts(AttemptQueries):
             .where(attempts.c.reported_at.is_(None))
             .values(reported_at=self._now())
         )
+
+
+class _FreeSlots:
+    """An account's free slots as they may be taken now, each production's share of them first, within a transaction."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        account: str,
+        slots: int,
+        wanted: Mapping[str, ClipStanding],
+        now: datetime,
+    ) -> None:
+        self._taken = slots_by_production(connection, account)
+        self._left = slots - sum(self._taken.values())
+        waiting = wanted_in(connection, account, now)
+        # Those that are asked for now may be none of what a run at work has said that it wants.
+        for production_id, clips_now in Counter(each.production_id for each in wanted.values()).items():
+            waiting[production_id] = max(waiting.get(production_id, 0), clips_now)
+        demands = {
+            key: self._taken.get(key, 0) + waiting.get(key, 0) for key in self._taken.keys() | waiting.keys()
+        }
+        self._shares = fair_shares(slots, demands)
+
+    def has(self, production_id: str) -> bool:
+        """Whether one more may be taken for a production."""
+        return self._left > 0 and self._taken.get(production_id, 0) < self._shares.get(production_id, 0)
+
+    def take(self, production_id: str) -> None:
+        """Take one for it."""
+        self._left -= 1
+        self._taken[production_id] = self._taken.get(production_id, 0) + 1
 
 
 def _still_wanted() -> ColumnElement[bool]:
@@ -585,9 +695,3 @@ def _new_attempt(
         "cost_micros": cost_micros,
         "owner": owner,
     }
-
-
-def _ensure_batch(connection: Connection, batch_id: str, now: datetime) -> None:
-    known = connection.execute(select(batches.c.batch_id).where(batches.c.batch_id == batch_id)).first()
-    if known is None:
-        connection.execute(batches.insert().values(batch_id=batch_id, created_at=now))

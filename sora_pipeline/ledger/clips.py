@@ -1,7 +1,7 @@
 """Clips: what the manifests ask for, and which of it still wants an attempt."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -21,14 +21,24 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 
 from sora_pipeline.clip import Clip, Size, clip_key
-from sora_pipeline.ledger.database import Database, patient
+from sora_pipeline.ledger.counters import count_clips, count_production
+from sora_pipeline.ledger.database import Database, chunks, patient
 from sora_pipeline.ledger.migrations.earlier_fingerprints import fingerprint_0002
 from sora_pipeline.ledger.rows import attempt_of, clip_of, spec_of
-from sora_pipeline.ledger.schema import DELIVERED, LIVE, OPEN, among_live, attempts, clips, productions
-from sora_pipeline.ledger.types import Attempt, AttemptState, ClipCounts, ClipStanding, PendingClip
+from sora_pipeline.ledger.schema import DELIVERED, LIVE, WAITING, attempts, clip_counts, clips, productions
+from sora_pipeline.ledger.types import (
+    GIVEN_UP,
+    Attempt,
+    AttemptState,
+    ClipCounts,
+    ClipStanding,
+    PendingClip,
+    PendingKind,
+)
 from sora_pipeline.status import ClipStatus
 
-_CHUNK = 500  # parameters of one IN list; every database takes that many
+_ENDED = (ClipStatus.DELIVERED, ClipStatus.PENDING, ClipStatus.FAILED)
+"""How clips stand that have no live attempt."""
 
 
 class Clips:
@@ -53,17 +63,10 @@ class Clips:
     @patient
     def unsettled(self, production_id: str) -> dict[str, ClipStanding]:
         """How far each clip of a production is that is not delivered, or is being made once more."""
-        wanted = _wanted_by(production_id)
         with self._database.read() as connection:
-            not_delivered = _standings(
-                connection, and_(wanted, clips.c.settled.is_distinct_from(ClipStatus.DELIVERED))
+            return _standings(
+                connection, and_(_wanted_by(production_id), clips.c.standing != ClipStatus.DELIVERED)
             )
-            under_way = select(attempts.c.clip_key).where(
-                LIVE, among_live(attempts.c.production_id) == production_id
-            )
-            again = [key for key in connection.scalars(under_way) if key not in not_delivered]
-            standings = standings_in(connection, again)
-            return not_delivered | {key: standing for key, standing in standings.items() if standing.active}
 
     @patient
     def of_production(self, production_id: str) -> list[Clip]:
@@ -137,6 +140,28 @@ class Clips:
         ]
 
     @patient
+    def pending_among(self, keys: Iterable[str], max_attempts: int) -> list[str]:
+        """Those of these clips that may begin an attempt now."""
+        found: list[str] = []
+        with self._database.read() as connection:
+            for chunk in chunks(list(keys)):
+                found += connection.scalars(_pending(max_attempts).where(clips.c.clip_key.in_(chunk)))
+        return found
+
+    @patient
+    def productions_with_pending_clips(self, pipeline: str, account: str) -> list[str]:
+        """Productions that have, or may have, pending clips for an account."""
+        query = (
+            select(clip_counts.c.production_id)
+            .where(clip_counts.c.standing == ClipStatus.PENDING, clip_counts.c.clips > 0)
+            .where(clip_counts.c.production_id.in_(productions_of(pipeline, account)))
+            .distinct()
+            .order_by(clip_counts.c.production_id)
+        )
+        with self._database.read() as connection:
+            return list(connection.scalars(query))
+
+    @patient
     def made_elsewhere(self, production_id: str, pipeline: str, wanted: Sequence[Clip]) -> dict[str, int]:
         """Other productions of a pipeline that have paid for the very same clips (id and fingerprint), and for how many.
 
@@ -162,39 +187,49 @@ class Clips:
         return dict(paid_by)
 
     @patient
-    def counts(self, production_id: str, max_attempts: int) -> ClipCounts:
-        """How many clips a production wants at present, by what they are at."""
-        wanted = _wanted_by(production_id)
-        given_up = attempts.c.reported_at.is_not(None).label("given_up")
-        live = (
-            select(attempts.c.state, given_up, clips.c.settled, func.count().label("clips"))
-            .join(clips, clips.c.clip_key == attempts.c.clip_key)
-            .where(LIVE, wanted)
-            .group_by(attempts.c.state, given_up, clips.c.settled)
-        )
-        by_settled = (
-            select(clips.c.settled, func.count().label("clips")).where(wanted).group_by(clips.c.settled)
-        )
-        pending = select(func.count()).select_from(
-            _pending(max_attempts).where(clips.c.production_id == production_id).subquery()
+    def pending_kinds(self, production_id: str, max_attempts: int) -> list[PendingKind]:
+        """How many clips of a production may begin an attempt now, by what decides their price; the most frequent first."""
+        count = func.sum(clip_counts.c.clips).label("clips")
+        kind = (clip_counts.c.model, clip_counts.c.duration, clip_counts.c.size)
+        query = (
+            select(*kind, count)
+            .where(clip_counts.c.production_id == production_id)
+            .where(clip_counts.c.standing == ClipStatus.PENDING, clip_counts.c.clips > 0)
+            .where(or_(clip_counts.c.tries == 0, clip_counts.c.tries < max_attempts))
+            .group_by(*kind)
+            .order_by(count.desc(), *kind)
         )
         with self._database.read() as connection:
-            under_way = connection.execute(live).all()
-            ended = Counter({row.settled: row.clips for row in connection.execute(by_settled)})
-            waiting = connection.scalar(pending) or 0
-        by_state: Counter[tuple[AttemptState, bool]] = Counter()
-        for row in under_way:
-            by_state[AttemptState(row.state), row.given_up] += row.clips
-        # Some that are being made once more were delivered before.
-        delivered = ended[ClipStatus.DELIVERED] - sum(
-            row.clips for row in under_way if row.settled == ClipStatus.DELIVERED
+            rows = connection.execute(query).all()
+        return [PendingKind(row.model, row.duration, Size.parse(row.size), int(row.clips)) for row in rows]
+
+    @patient
+    def counts(self, production_id: str, max_attempts: int) -> ClipCounts:
+        """How many clips a production wants at present, by what they are at."""
+        query = (
+            select(clip_counts.c.standing, clip_counts.c.tries, func.sum(clip_counts.c.clips).label("clips"))
+            .where(clip_counts.c.production_id == production_id)
+            .group_by(clip_counts.c.standing, clip_counts.c.tries)
         )
+        live: Counter[tuple[AttemptState, bool]] = Counter()
+        ended: Counter[str] = Counter()
+        with self._database.read() as connection:
+            for row in connection.execute(query):
+                clips_so = int(row.clips)
+                if row.standing == ClipStatus.PENDING and row.tries and row.tries >= max_attempts:
+                    ended[ClipStatus.FAILED] += clips_so
+                elif row.standing in _ENDED:
+                    ended[row.standing] += clips_so
+                elif clips_so:
+                    given_up = row.standing == GIVEN_UP
+                    state = AttemptState.SUCCEEDED if given_up else AttemptState(row.standing)
+                    live[state, given_up] += clips_so
         return ClipCounts(
-            clips=ended.total(),
-            live=by_state,
-            delivered=delivered,
-            pending=waiting,
-            failed=ended.total() - by_state.total() - delivered - waiting,
+            clips=live.total() + ended.total(),
+            live=live,
+            delivered=ended[ClipStatus.DELIVERED],
+            pending=ended[ClipStatus.PENDING],
+            failed=ended[ClipStatus.FAILED],
         )
 
     @patient
@@ -207,7 +242,7 @@ class Clips:
                     .where(clips.c.clip_key.in_(chunk))
                     .values(round=clips.c.round + 1, refusals=0)
                 )
-                note_settled(connection, clips.c.clip_key.in_(chunk))
+                count_clips(connection, chunk)
 
 
 def register(connection: Connection, production_id: str, wanted: Sequence[Clip]) -> None:
@@ -218,7 +253,7 @@ def register(connection: Connection, production_id: str, wanted: Sequence[Clip])
     """
     connection.execute(update(clips).where(clips.c.production_id == production_id).values(active=False))
     write_clips(connection, production_id, list(enumerate(wanted)))
-    note_settled(connection, clips.c.production_id == production_id)
+    count_production(connection, production_id)
 
 
 def stop_others(connection: Connection, production_id: str, wanted: Sequence[Clip]) -> None:
@@ -233,6 +268,7 @@ def stop_others(connection: Connection, production_id: str, wanted: Sequence[Cli
     ]
     for chunk in chunks(others):
         connection.execute(update(clips).where(clips.c.clip_key.in_(chunk)).values(active=False))
+    count_production(connection, production_id)
 
 
 def write_clips(connection: Connection, production_id: str, wanted: Sequence[tuple[int, Clip]]) -> None:
@@ -289,34 +325,6 @@ def _wanted_by(production_id: str) -> ColumnElement[bool]:
     return and_(clips.c.production_id == production_id, clips.c.active)
 
 
-def note_settled(connection: Connection, whose: ColumnElement[bool]) -> None:
-    """Note how these clips ended, or that they did not, within the transaction of the caller that changed it."""
-    later = attempts.alias("later")
-    of_clip = attempts.c.clip_key == clips.c.clip_key
-    delivered = (
-        select(1)
-        .where(of_clip, DELIVERED, attempts.c.fingerprint == clips.c.fingerprint)
-        .correlate(clips)
-        .exists()
-    )
-    failed = (
-        select(1)
-        .where(of_clip, attempts.c.round == clips.c.round, attempts.c.state == AttemptState.FAILED)
-        .where(attempts.c.retryable.is_not(True))
-        .where(
-            ~select(1)
-            .where(later.c.clip_key == attempts.c.clip_key, later.c.number > attempts.c.number)
-            .exists()
-        )
-        .correlate(clips)
-        .exists()
-    )
-    settled = case((delivered, ClipStatus.DELIVERED), (failed, ClipStatus.FAILED))
-    connection.execute(
-        update(clips).where(whose, clips.c.settled.is_distinct_from(settled)).values(settled=settled)
-    )
-
-
 def standings_in(connection: Connection, keys: list[str]) -> dict[str, ClipStanding]:
     """How far each of these clips is, within the caller's transaction."""
     standings: dict[str, ClipStanding] = {}
@@ -327,13 +335,7 @@ def standings_in(connection: Connection, keys: list[str]) -> dict[str, ClipStand
 
 def _pending(max_attempts: int) -> Select[tuple[str]]:
     """Keys of clips that may begin an attempt now, the rule of ``ClipStanding.pending`` in SQL."""
-    live = select(1).where(attempts.c.clip_key == clips.c.clip_key, LIVE).correlate(clips).exists()
-    tried = attempts.alias("tried")
-    in_round = and_(tried.c.clip_key == clips.c.clip_key, tried.c.round == clips.c.round)
-    times = select(func.count()).select_from(tried).where(in_round).correlate(clips).scalar_subquery()
-    newest = select(tried.c.retryable).where(in_round).order_by(tried.c.number.desc()).limit(1)
-    may_again = newest.correlate(clips).scalar_subquery()
-    return select(clips.c.clip_key).where(OPEN, ~live, or_(times == 0, and_(times < max_attempts, may_again)))
+    return select(clips.c.clip_key).where(WAITING, or_(clips.c.tries == 0, clips.c.tries < max_attempts))
 
 
 def _of(
@@ -413,9 +415,3 @@ def _standing(row: Any, made: list[Attempt]) -> ClipStanding:
 def count_refusal(connection: Connection, key: str) -> None:
     """Note, within the caller's transaction, that a clip's submit was refused for now."""
     connection.execute(update(clips).where(clips.c.clip_key == key).values(refusals=clips.c.refusals + 1))
-
-
-def chunks(items: list[str]) -> Iterator[list[str]]:
-    """Slices short enough for one IN list."""
-    for start in range(0, len(items), _CHUNK):
-        yield items[start : start + _CHUNK]

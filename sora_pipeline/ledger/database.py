@@ -16,7 +16,8 @@ from sora_pipeline.errors import SoraPipelineError
 from sora_pipeline.ledger.schema import VERSION_TABLE
 from sora_pipeline.private_files import close_to_others, make_private_file
 
-SCHEMA_VERSION = "0004"
+SCHEMA_VERSION = "0006"
+_CHUNK = 500  # parameters of one IN list; every database takes that many
 BUSY_S = 60.0
 """How long an SQLite writer waits for the others."""
 OUTAGE_S = 120.0
@@ -32,6 +33,7 @@ class LedgerError(SoraPipelineError):
 
 
 Answer = TypeVar("Answer")
+Item = TypeVar("Item")
 _Arguments = ParamSpec("_Arguments")
 
 
@@ -197,6 +199,12 @@ class Database:
             with self.exclusive() as connection:
                 config.attributes["connection"] = connection
                 command.upgrade(config, "head")
+
+
+def chunks(items: list[Item]) -> Iterator[list[Item]]:
+    """Slices short enough for one IN list."""
+    for start in range(0, len(items), _CHUNK):
+        yield items[start : start + _CHUNK]
 
 
 def _away(error: DBAPIError) -> bool:

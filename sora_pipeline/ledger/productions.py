@@ -10,11 +10,12 @@ from sqlalchemy import ColumnElement, Connection, case, or_, select, update
 
 from sora_pipeline.clip import Clip
 from sora_pipeline.ledger.amendments import Amendment, amend, amendments_of, standing_amendments
-from sora_pipeline.ledger.clips import note_settled, register, stop_others
+from sora_pipeline.ledger.clips import register, stop_others
 from sora_pipeline.ledger.clocks import over
+from sora_pipeline.ledger.counters import count_production
 from sora_pipeline.ledger.database import Database, LedgerError, patient
 from sora_pipeline.ledger.rows import production_of
-from sora_pipeline.ledger.schema import clips, productions
+from sora_pipeline.ledger.schema import productions
 from sora_pipeline.ledger.types import MICROS, Account, Production
 
 _MOMENT = timedelta(milliseconds=1)
@@ -174,7 +175,7 @@ class Productions:
             self._ensure(connection, plan)
             self._note_read(connection, identity, began_at)
             amend(connection, identity, manifest_uri, mended, invalid, self._now())
-            note_settled(connection, clips.c.production_id == identity)
+            count_production(connection, identity)
             mark_changed(connection, identity, self._now())
         return self.get(identity)
 

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, Table, select
 
 from sora_pipeline.clip import Clip, clip_key
-from sora_pipeline.ledger.clips import note_settled
+from sora_pipeline.ledger.counters import count_production
 from sora_pipeline.ledger.database import Database, LedgerError
 from sora_pipeline.ledger.rows import row_of, spec_of
 from sora_pipeline.ledger.schema import attempts, clips, productions
@@ -84,7 +84,7 @@ class Restore:
             _insert(connection, clips, [_clip_row(clip) for clip in contents.clips])
             _insert(connection, attempts, [row_of(attempt) for attempt in contents.attempts])
             for production in contents.productions:
-                note_settled(connection, clips.c.production_id == production.production_id)
+                count_production(connection, production.production_id)
 
 
 def _insert(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:

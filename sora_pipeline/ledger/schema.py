@@ -9,6 +9,7 @@ from sqlalchemy import (
     Boolean,
     Column,
     ColumnElement,
+    Date,
     DateTime,
     Float,
     ForeignKey,
@@ -20,10 +21,12 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    false,
     text,
 )
 
 from sora_pipeline.ledger.types import LIVE_STATES, AttemptState
+from sora_pipeline.status import ClipStatus
 from sora_pipeline.uris import Uri, shown_uri
 
 
@@ -135,7 +138,7 @@ productions = Table(
     Column("notified_state", String(64)),
 )
 
-_OPEN = "active AND settled IS NULL"
+_WAITING = f"active AND standing = '{ClipStatus.PENDING}'"
 
 clips = Table(
     "clips",
@@ -148,21 +151,35 @@ clips = Table(
     Column("round", Integer, nullable=False, default=1),
     Column("fingerprint", String(64), nullable=False),
     Column("spec", JSON, nullable=False),
-    # Written with whatever ends a clip or wants it anew, so that finding the few that may begin an attempt does not mean
-    # looking at every clip there ever was.
-    Column("settled", String(16)),
+    # How far it is, and its attempts of this round: written with whatever changes that (counters.py), so that neither
+    # counting clips nor finding those that may begin an attempt means looking at every attempt there ever was.
+    Column("standing", String(16), nullable=False, default=ClipStatus.PENDING, server_default="pending"),
+    Column("tries", Integer, nullable=False, default=0, server_default="0"),
     # Beside the round, and not with an attempt: a reservation that is given up takes its row along.
     Column("refusals", Integer, nullable=False, default=0, server_default="0"),
     Index("clips_by_production", "production_id", "active", "position"),
     Index("clips_by_id", "clip_id"),
     Index(
-        "open_clips",
+        "waiting_clips",
         "production_id",
         "position",
-        sqlite_where=text(_OPEN),
-        postgresql_where=text(_OPEN),
+        sqlite_where=text(_WAITING),
+        postgresql_where=text(_WAITING),
     ),
 )
+
+clip_counts = Table(
+    "clip_counts",
+    metadata,
+    Column("production_id", ForeignKey("productions.production_id"), primary_key=True),
+    Column("standing", String(16), primary_key=True),
+    Column("tries", Integer, primary_key=True, autoincrement=False),
+    Column("model", String(128), primary_key=True),
+    Column("duration", Integer, primary_key=True, autoincrement=False),
+    Column("size", Text, primary_key=True),
+    Column("clips", BigInteger, nullable=False),
+)
+"""How many clips of each production that are wanted stand how, by what decides their price."""
 
 amendments = Table(
     "amendments",
@@ -257,35 +274,33 @@ attempts = Table(
         postgresql_where=text("reported_at IS NULL"),
     ),
     Index("attempts_by_batch", "batch_id"),
-    # Holds all that the sum of a production's costs needs.
-    Index(
-        "attempts_by_production",
-        "production_id",
-        "simulated",
-        "state",
-        "accepted_at",
-        "possibly_billed",
-        "cost_micros",
-    ),
-    # Holds all that the sum of a day's costs needs; the account first, or SQLite prefers an index by account alone.
-    Index(
-        "attempts_by_day",
-        "account",
-        "submitted_at",
-        "state",
-        "accepted_at",
-        "possibly_billed",
-        "cost_micros",
-    ),
+    Index("attempts_by_production", "production_id"),
+    Index("attempts_by_submit", "account", "submitted_at"),
     Index("attempts_by_end", "account", "completed_at"),
     # The id of a reservation that was given up must never come back as another clip's.
     sqlite_autoincrement=True,
 )
 
+charges = Table(
+    "charges",
+    metadata,
+    Column("production_id", ForeignKey("productions.production_id"), primary_key=True),
+    Column("account", String(64), primary_key=True),
+    Column("simulated", Boolean, primary_key=True),
+    # Of the submit, in UTC; the first day there is: it was not sent, or is to be sent once more.
+    Column("day", Date, primary_key=True),
+    Column("reserved_micros", BigInteger, nullable=False),
+    # Sent, and under way or billed.
+    Column("sent_micros", BigInteger, nullable=False),
+    Column("billed_micros", BigInteger, nullable=False),
+    Index("charges_by_day", "account", "day"),
+)
+"""What the attempts of each production come to, by day."""
+
 LIVE = text(f"attempts.{_LIVE}")
 """The live states as the indexes spell them: SQLite takes a partial index for nothing but its own words."""
 DELIVERED = text(f"attempts.{_DELIVERED}")
-OPEN = text("clips.active AND clips.settled IS NULL")
+WAITING = text(f"clips.active AND clips.standing = '{ClipStatus.PENDING}'")
 
 
 def among_live(column: ColumnElement[Any]) -> ColumnElement[Any]:
@@ -303,6 +318,23 @@ batches = Table(
     Column("created_at", UtcDateTime, nullable=False),
     Column("submit_tries", Integer, nullable=False, default=0),
     Column("submit_requested_at", UtcDateTime),
+    # Null in batches of earlier versions, and where a reservation knows no more of its batch than the name.
+    Column("pipeline", String(64)),
+    Column("account", String(64)),
+    Column("asset", String(16)),
+    Column("keys", JSON),
+    Column("wanted", JSON),
+    Column("run_id", String(64)),
+    Column("begun_at", UtcDateTime),
+    Column("lease_until", UtcDateTime),
+    Column("told_to_leave", Boolean, nullable=False, default=False, server_default=false()),
+    Column("ended_at", UtcDateTime),
+    Index(
+        "unfinished_batches",
+        "pipeline",
+        sqlite_where=text("ended_at IS NULL"),
+        postgresql_where=text("ended_at IS NULL"),
+    ),
 )
 
 breakers = Table(

@@ -1,20 +1,18 @@
 """Money: what was billed, what is committed, what budgets leave, and where it went. Sums in millionths of a US dollar."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, String, and_, case, cast, func, or_, select
+from sqlalchemy import ColumnElement, Connection, String, case, cast, func, select
 
+from sora_pipeline.ledger.counters import BILLED, NOT_SENT
 from sora_pipeline.ledger.database import Database, patient
-from sora_pipeline.ledger.schema import LIVE, attempts, clips, productions
-from sora_pipeline.ledger.types import LIVE_STATES, MICROS, Account, AttemptState
+from sora_pipeline.ledger.schema import attempts, charges, clips, productions
+from sora_pipeline.ledger.types import MICROS, Account, AttemptState
 
-BILLED = or_(attempts.c.accepted_at.is_not(None), attempts.c.possibly_billed)
-"""What the provider accepted, or may have: it counts as spent, whatever became of it."""
-_COMMITTED = or_(attempts.c.state.in_(LIVE_STATES), BILLED)
 _COST = func.coalesce(func.sum(attempts.c.cost_micros), 0)
 NO_DAY = "not sent yet"
 
@@ -24,12 +22,22 @@ class Spending:
     """What a production, or a day, comes to so far.
 
     Attributes:
-        spent_usd: Billed by the provider: accepted submits, and those that may have been.
-        committed_usd: That, and what is reserved for submits under way.
+        spent_micros: Billed by the provider: accepted submits, and those that may have been; in millionths of a US dollar.
+        committed_micros: That, and what is reserved for submits under way.
     """
 
-    spent_usd: Decimal
-    committed_usd: Decimal
+    spent_micros: int
+    committed_micros: int
+
+    @property
+    def spent_usd(self) -> Decimal:
+        """Billed by the provider."""
+        return _usd(self.spent_micros)
+
+    @property
+    def committed_usd(self) -> Decimal:
+        """Billed or reserved."""
+        return _usd(self.committed_micros)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,17 +72,13 @@ class Money:
     def of_production(self, production_id: str) -> Spending:
         """What a production comes to so far."""
         with self._database.read() as connection:
-            spent = _sum(connection, *_paid_by(production_id), BILLED)
-            return _spending(spent, committed_to(connection, production_id))
+            return _of_production(connection, production_id)
 
     @patient
     def of_today(self, account: str) -> Spending:
         """What the present day (UTC) comes to so far at an account, all productions together."""
         with self._database.read() as connection:
-            today = _sent_since(account, _midnight(self._now()))
-            return _spending(
-                _sum(connection, *today, BILLED), _committed_today(connection, account, self._now())
-            )
+            return _of_today(connection, account, self._now())
 
     @patient
     def report(self, by: Sequence[str], production_ids: Sequence[str] | None = None) -> list[CostLine]:
@@ -153,7 +157,9 @@ class RemainingBudgets:
                 select(productions.c.budget_micros).where(productions.c.production_id == production_id)
             )
             self._of_production[production_id] = (
-                None if budget is None else budget - committed_to(self._connection, production_id)
+                None
+                if budget is None
+                else budget - _of_production(self._connection, production_id).committed_micros
             )
         return self._of_production[production_id]
 
@@ -163,43 +169,38 @@ class RemainingBudgets:
             self._of_today[account] = (
                 None
                 if self._daily_micros is None
-                else self._daily_micros - _committed_today(self._connection, account, self._now)
+                else self._daily_micros - _of_today(self._connection, account, self._now).committed_micros
             )
         return self._of_today[account]
 
 
-def committed_to(connection: Connection, production_id: str) -> int:
-    """What a production has spent or reserved, in the dollars that it is made with at present."""
-    return _sum(connection, *_paid_by(production_id), _COMMITTED)
+def _of_production(connection: Connection, production_id: str) -> Spending:
+    """What a production has spent or reserved, in the dollars that it is made with at present.
 
-
-def _committed_today(connection: Connection, account: str, now: datetime) -> int:
-    """What was sent today and is, or may be, billed; and all reservations, for they may be sent today."""
-    # Not by account: SQLite would take an index by that, and read nearly all attempts for a handful.
-    own_cost = case((attempts.c.account == account, attempts.c.cost_micros), else_=0)
-    reserved = connection.scalar(
-        select(func.coalesce(func.sum(own_cost), 0)).where(LIVE, attempts.c.state == AttemptState.RESERVED)
-    )
-    sent = and_(attempts.c.state != AttemptState.RESERVED, _COMMITTED)
-    return int(reserved or 0) + _sum(connection, *_sent_since(account, _midnight(now)), sent)
-
-
-def _paid_by(production_id: str) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
-    """A production's attempts; what the sandbox made while it was tried out is no part of real money, nor vice versa."""
+    What the sandbox made while it was tried out is no part of real money, nor vice versa.
+    """
     simulated = select(productions.c.simulated).where(productions.c.production_id == production_id)
-    return attempts.c.production_id == production_id, attempts.c.simulated == simulated.scalar_subquery()
+    return _sum(
+        connection,
+        charges.c.production_id == production_id,
+        charges.c.simulated == simulated.scalar_subquery(),
+    )
 
 
-def _sent_since(account: str, since: datetime) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
-    return attempts.c.submitted_at >= since, attempts.c.account == account
+def _of_today(connection: Connection, account: str, now: datetime) -> Spending:
+    """What was sent today and is, or may be, billed; and all reservations, for they may be sent today."""
+    today = now.astimezone(UTC).date()
+    sent = _sum(connection, charges.c.account == account, charges.c.day >= today)
+    waiting = select(func.sum(charges.c.reserved_micros)).where(
+        charges.c.account == account, charges.c.day == NOT_SENT
+    )
+    return replace(sent, committed_micros=sent.committed_micros + int(connection.scalar(waiting) or 0))
 
 
-def _midnight(now: datetime) -> datetime:
-    return now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-
-
-def _sum(connection: Connection, *conditions: Any) -> int:
-    return int(connection.scalar(select(_COST).where(*conditions)) or 0)
+def _sum(connection: Connection, *conditions: ColumnElement[bool]) -> Spending:
+    committed = func.sum(charges.c.reserved_micros + charges.c.sent_micros)
+    row = connection.execute(select(func.sum(charges.c.billed_micros), committed).where(*conditions)).one()
+    return Spending(int(row[0] or 0), int(row[1] or 0))
 
 
 def _key(name: str) -> ColumnElement[Any]:
@@ -216,7 +217,3 @@ def _key(name: str) -> ColumnElement[Any]:
 
 def _usd(micros: Any) -> Decimal:
     return Decimal(int(micros or 0)) / MICROS
-
-
-def _spending(spent: int, committed: int) -> Spending:
-    return Spending(_usd(spent), _usd(committed))

@@ -39,6 +39,8 @@ LIVE_STATES = (
     AttemptState.AMBIGUOUS,
     AttemptState.TIMED_OUT,
 )
+GIVEN_UP = "given_up"
+"""How a clip stands whose video is rendered, and which no run fetches by itself any more."""
 SLOT_STATES = (AttemptState.RESERVED, AttemptState.SUBMITTING, AttemptState.IN_FLIGHT)
 """States that take one of the account's concurrent jobs."""
 
@@ -328,7 +330,7 @@ class ClipCounts:
 
     Attributes:
         clips: All that its manifest wants.
-        live: Those with a live attempt, by its state and whether a run has reported its end (or given up on it).
+        live: Those with a live attempt, by its state and whether runs have given up on fetching its video.
         delivered: Those delivered, and not just being made once more.
         pending: Those that may begin an attempt without anybody asking again.
         failed: The rest: nothing becomes of them by itself.
@@ -339,6 +341,23 @@ class ClipCounts:
     delivered: int
     pending: int
     failed: int
+
+
+@dataclass(frozen=True, slots=True)
+class PendingKind:
+    """Clips of one price that may begin an attempt now.
+
+    Attributes:
+        model: The provider's model name.
+        duration: Seconds.
+        size: Pixels.
+        clips: How many.
+    """
+
+    model: str
+    duration: int
+    size: Size
+    clips: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,8 @@ memory than a few videos of the size asked for.
 """
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from fractions import Fraction
@@ -22,7 +22,10 @@ from sora_pipeline.video import VideoFacts
 
 if TYPE_CHECKING:
     from av.container import InputContainer
+    from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
+
+    FrameWatcher = Callable[[VideoFrame, VideoStream], None]
 
 DURATION_TOLERANCE_S = 0.5
 MOST_TIMES = 4
@@ -30,11 +33,11 @@ MOST_TIMES = 4
 MOST_FPS = 120
 MOST_INDEX_ENTRIES = 4_000_000
 """Entries of the index that FFmpeg makes of a file's tables when it opens it, some tens of bytes each."""
-# What a decoder holds at a time: 16 reference frames, one more for each thread, and those on their way, at 3 bytes a pixel
+# What a decoder holds at a time: 16 reference frames, the one being decoded, and those on their way, at 3 bytes a pixel
 # (4:2:0 with 10 bits, or 4:4:4 with 8).
-_THREADS = 4
 HELD_BYTES_PER_PIXEL = 24 * 3
-_ALIGNMENT_PIXELS = 64 * 8192  # FFmpeg counts rows in multiples of 64 pixels
+_ALIGNMENT = 64  # FFmpeg counts rows in multiples of so many pixels, and decoders columns in less
+_ALIGNMENT_PIXELS = _ALIGNMENT * 8192
 
 
 class VideoErrorKind(StrEnum):
@@ -72,13 +75,17 @@ def most_bytes(size: Size, duration: float) -> int:
     return int(size.width * size.height * (duration + DURATION_TOLERANCE_S) * 60 * 3 / 8) + 16 * MIB
 
 
-def verify_video(path: Path, *, size: Size, duration: float) -> VideoFacts:
+def verify_video(
+    path: Path, *, size: Size, duration: float, watch: "FrameWatcher | None" = None
+) -> VideoFacts:
     """Decode a video to its end and compare it with what was asked.
 
     Args:
         path: A local file.
         size: Pixels asked for.
         duration: Seconds asked for; half a second more or less is accepted.
+        watch: Is shown each frame in its order, with the stream it is of, while it is there; must not raise. The file may
+            turn out to be damaged afterwards.
 
     Raises:
         VideoError: see ``VideoErrorKind``; whatever the file's bytes are, it is this.
@@ -87,10 +94,19 @@ def verify_video(path: Path, *, size: Size, duration: float) -> VideoFacts:
     c2pa = check_structure(path)
     most_pixels, file_bytes = MOST_TIMES * size.width * size.height, path.stat().st_size
     try:
-        with DECODING.reserve(most_pixels * HELD_BYTES_PER_PIXEL), opened(path, most_pixels) as container:
-            declared = _declared(container)
+        with ExitStack() as file:
+            with DECODING.reserve(
+                most_pixels * HELD_BYTES_PER_PIXEL
+            ):  # FFmpeg decodes a little when it opens
+                container = file.enter_context(opened(path, most_pixels))
+                declared = _declared(container)
             problem = _far_off(declared, file_bytes, size=size, duration=duration)
-            picture = _decode_frames(container, declared, duration) if problem is None else declared
+            picture = (
+                _decode_as_declared(container, declared, duration, watch) if problem is None else declared
+            )
+        if picture is None:
+            with DECODING.reserve(most_pixels * HELD_BYTES_PER_PIXEL), opened(path, most_pixels) as container:
+                picture, _ = _decode_frames(container, picture_stream(container), declared, duration, watch)
     except _OtherVideo as other_video:
         problem, picture = other_video.problem, other_video.picture
     facts = _facts(path, picture, c2pa=c2pa)
@@ -268,7 +284,9 @@ def picture_stream(container: "InputContainer") -> "VideoStream":
     context = cast("VideoStream", stream).codec_context
     if context is None:
         raise VideoError(VideoErrorKind.NOT_A_VIDEO, "The video's picture is in a format that is not known.")
-    context.thread_type, context.thread_count = "AUTO", _THREADS
+    # One thread: with more, a frame may be handed out before the thread that decodes it has marked it as broken, and slice
+    # threads do not look for missing parts of a frame at all (benchmarks/verification.py).
+    context.thread_type, context.thread_count = "NONE", 1
     context.options = container.options
     return cast("VideoStream", stream)
 
@@ -286,13 +304,42 @@ def _declared(container: "InputContainer") -> _Picture:
     )
 
 
-def _decode_frames(container: "InputContainer", declared: _Picture, duration: float) -> _Picture:
+def _decode_as_declared(
+    container: "InputContainer", declared: _Picture, duration: float, watch: "FrameWatcher | None"
+) -> _Picture | None:
+    """Decode in the memory that frames of the declared size take: several times less than the largest frames allowed.
+
+    None where that shows no whole video, or some packet no frame: it is damaged, or its frames grow.
+    """
+    width, height = (
+        -(-side // _ALIGNMENT) * _ALIGNMENT for side in (declared.size.width, declared.size.height)
+    )
     stream = picture_stream(container)
-    frames = damaged = 0
+    stream.codec_context.options = {"max_pixels": str(width * height)}
+    try:
+        with DECODING.reserve(width * height * HELD_BYTES_PER_PIXEL):
+            picture, packets = _decode_frames(container, stream, declared, duration, watch)
+    except _OtherVideo:
+        raise
+    except Exception:  # decoding it again says what is wrong
+        return None
+    return picture if picture.frames >= packets else None
+
+
+def _decode_frames(
+    container: "InputContainer",
+    stream: "VideoStream",
+    declared: _Picture,
+    duration: float,
+    watch: "FrameWatcher | None",
+) -> tuple[_Picture, int]:
+    """What the picture track turns out to be, and how many packets it has."""
+    packets = frames = damaged = 0
     size: Size | None = None
     first: int | None = None
     last_end = 0
     for packet in container.demux(stream):
+        packets += packet.size > 0
         damaged += packet.is_corrupt
         for frame in packet.decode():
             frames += 1
@@ -307,6 +354,8 @@ def _decode_frames(container: "InputContainer", declared: _Picture, duration: fl
             if frame.pts is not None:
                 first = frame.pts if first is None else min(first, frame.pts)
                 last_end = max(last_end, frame.pts + (frame.duration or 0))
+            if watch is not None:
+                watch(frame, stream)
     if size is None:
         raise VideoError(VideoErrorKind.TRUNCATED, "The video holds no frame that can be decoded.")
     if first is not None and last_end > first and stream.time_base:
@@ -315,7 +364,7 @@ def _decode_frames(container: "InputContainer", declared: _Picture, duration: fl
         seconds = float(frames / declared.fps) if declared.fps else 0.0
     picture = replace(declared, size=size, frames=frames, duration_s=seconds)
     _check_whole(picture, declared, damaged=damaged)
-    return picture
+    return picture, packets
 
 
 def _promised_s(stream: "VideoStream", container: "InputContainer") -> float:

@@ -1,6 +1,7 @@
 """Everything one run or tick needs at hand to work on clips."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -18,6 +19,16 @@ from sora_pipeline.provider.protocol import Provider
 from sora_pipeline.settings import Settings
 
 Say = Callable[[str], None]
+
+
+class Leave(threading.Event):
+    """Set where a run is to end as soon as it can: nothing further is begun, and answers under way are heard.
+
+    Attributes:
+        terminated: Whether a person ended the run: its batch is then not planned again by itself.
+    """
+
+    terminated = False
 
 
 def image_cache(settings: Settings) -> FittedImages:
@@ -45,6 +56,7 @@ class RunContext:
         explained: How people are told of an error or a reason: the ledger and the run keep that for them.
         images: Fitted images of this run.
         pipeline: The pipeline that it works for.
+        leave: Whether the run is to end as soon as it can.
     """
 
     ledger: Ledger
@@ -56,11 +68,17 @@ class RunContext:
     explained: Explain
     images: FittedImages = field(default_factory=FittedImages)
     pipeline: str = ""
+    leave: Leave = field(default_factory=Leave)
 
     @property
     def account(self) -> Account:
         """Who submits, polls and pays."""
         return account_of(self.settings)
+
+    def end_batch(self, batch_id: str) -> None:
+        """Let others plan what is left of a batch; of a run that a person terminated, a sensor stops it first."""
+        if not self.leave.terminated:
+            self.ledger.batches.end(batch_id, self.owner)
 
     def reaches(self, attempt: Attempt) -> bool:
         """Whether the provider at hand is the one that has this attempt's prediction."""

@@ -26,7 +26,14 @@ class Need(Enum):
 
 
 def need_of(
-    standing: ClipStanding, *, batch_id: str, owner: str, account: Account, force: bool, now: datetime
+    standing: ClipStanding,
+    *,
+    batch_id: str,
+    owner: str,
+    account: Account,
+    force: bool,
+    now: datetime,
+    max_attempts: int | None = None,
 ) -> Need:
     """What a run does about a clip.
 
@@ -37,12 +44,17 @@ def need_of(
         account: Who submits in that run.
         force: Whether to begin an attempt although the clip is delivered with the same fingerprint.
         now: The present.
+        max_attempts: Attempts a clip may have, where the run begins another by itself after one that was rendered in vain; None:
+            it does not.
     """
     latest = standing.latest
     tried = latest is not None and latest.batch_id == batch_id
     if latest is None or not latest.live:
         if standing.delivered and (tried or not force):
             return Need.NOTHING
+        if max_attempts is not None and latest and tried and latest.submission.accepted_at is not None:
+            # It had a prediction; that this came to nothing is shown where videos are.
+            return Need.BEGIN if standing.pending(max_attempts) else Need.NOTHING
         return Need.SHOW_FAILURE if tried else Need.BEGIN
     if latest.state in _HAS_PREDICTION:
         return Need.NOTHING

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -22,6 +22,8 @@ SLOWEST_POLL_S = 60.0
 LONG_UNSEEN = timedelta(minutes=5)
 """A poll that comes so much later than planned says that nothing was polled meanwhile."""
 RATE_LIMITED = "refused for polling too fast"
+ENDED = ("rendered", "failed", "timed out")
+"""What a poll may find of a prediction that renders no longer."""
 MOST_TIMED_OUT = 500
 """Predictions at other accounts that one look ends; the next one ends more."""
 
@@ -41,13 +43,20 @@ class Swept:
         return f"polled {sum(self.counts.values())}: {', '.join(parts) or 'none due'}"
 
 
-async def sweep(context: RunContext, attempts: Sequence[Attempt], *, budget_s: float) -> Swept:
+async def sweep(
+    context: RunContext,
+    attempts: Sequence[Attempt],
+    *,
+    budget_s: float,
+    ended: Callable[[], None] = lambda: None,
+) -> Swept:
     """Poll predictions concurrently, in the order given, until done or out of time.
 
     Args:
         context: What the run or tick works with.
         attempts: Attempts in flight; those of another account are left alone, since its key is not at hand.
         budget_s: Seconds after which no further poll is begun, and none is waited for any more.
+        ended: Called as soon as one is found that renders no longer.
     """
     swept = Swept()
     gate = asyncio.Semaphore(CONCURRENT_POLLS)
@@ -65,6 +74,8 @@ async def sweep(context: RunContext, attempts: Sequence[Attempt], *, budget_s: f
                 context.say(f"{attempt.clip_key}: {described(error)}")
                 found = _keep_waiting(context, attempt, None, trouble=described(error))
             swept.counts[found] += 1
+            if found in ENDED:
+                ended()
 
     await to_the_end(one(attempt) for attempt in attempts if context.reaches(attempt))
     return swept

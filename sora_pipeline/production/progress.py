@@ -67,8 +67,8 @@ def progress_of(ledger: Ledger, production: Production, settings: Settings, cata
         }
     )
     at_work: Counter[AttemptState] = Counter()
-    for (state, reported), clips in tally.live.items():
-        status = status_of_live(state, reported=reported)
+    for (state, given_up), clips in tally.live.items():
+        status = status_of_live(state, reported=given_up)
         counts[status] += clips
         if state in _AT_WORK and status is not ClipStatus.FAILED:
             at_work[state] += clips

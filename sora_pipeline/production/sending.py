@@ -17,7 +17,7 @@ from sora_pipeline.ledger.breakers import Breaker
 from sora_pipeline.media.fit import FittedImage, ImageFit
 from sora_pipeline.media.images import ImageError
 from sora_pipeline.production.context import RunContext
-from sora_pipeline.production.submit_results import SubmitResults, why_ambiguous
+from sora_pipeline.production.submit_results import LEFT, UNWANTED, SubmitResults, why_ambiguous
 from sora_pipeline.production.submit_window import SubmitWindow
 from sora_pipeline.production.unexpected import UNEXPECTED, described
 from sora_pipeline.provider.errors import (
@@ -85,7 +85,10 @@ class Sender:
         """Send a clip's reservation. Where another run has it meanwhile, nothing is noted: the ledger decides."""
         async with self.limiter:
             try:
-                await self._send(standing, attempt)
+                if self.context.leave.is_set():
+                    self._leave_to_another(attempt)
+                else:
+                    await self._send(standing, attempt)
             except Exception as error:  # whatever it is, the other clips of the run are sent all the same
                 await asyncio.to_thread(self._note_unexpected, attempt, error)
 
@@ -98,7 +101,7 @@ class Sender:
             request, summary = await _request(context, standing)
         except ImageError as problem:
             sentence = context.explained(problem)
-            ledger.fail(attempt.attempt_id, "image", sentence, retryable=problem.transient, reported=True)
+            ledger.fail(attempt.attempt_id, "image", sentence, retryable=problem.transient, reported=False)
             self.results.failed[attempt.clip_key] = sentence
             self._probe_another(attempt)
             return
@@ -114,8 +117,8 @@ class Sender:
 
         async def send() -> Accepted:
             async with self.window.turn():
-                # Again, for it may have opened while this one waited for its turn.
-                if in_the_way(context.ledger, attempt) is not None:
+                # Again, for it may have opened, or the run been told to end, while this one waited for its turn.
+                if context.leave.is_set() or in_the_way(context.ledger, attempt) is not None:
                     raise GateClosed
                 try:
                     return await self._send_once(attempt, request, summary)
@@ -133,18 +136,21 @@ class Sender:
             return
         except _Unwanted:
             ledger.release(attempt.attempt_id)
-            self.results.waiting[key] = "its manifest names it no longer, or asks for something else by now"
+            self.results.waiting[key] = UNWANTED
         except GateClosed:
-            self._give_back(attempt, in_the_way(context.ledger, attempt))
+            if context.leave.is_set():
+                self._leave_to_another(attempt)
+            else:
+                self._give_back(attempt, in_the_way(context.ledger, attempt))
         except TransientError as error:
             message = f"{error.message} (refused for now {standing.refusals + tries} times in all)"
-            ledger.fail(attempt.attempt_id, error.kind, message, retryable=False, reported=True)
+            ledger.fail(attempt.attempt_id, error.kind, message, retryable=False, reported=False)
             self.results.failed[key] = f"{error.kind}: {message}"
             stop_on_silence(context.ledger, context.settings)
         except AmbiguousSubmitError:
             return  # parked already
         except RejectedError as error:
-            ledger.fail(attempt.attempt_id, error.kind, error.message, retryable=False, reported=True)
+            ledger.fail(attempt.attempt_id, error.kind, error.message, retryable=False, reported=False)
             self.results.failed[key] = f"{error.kind}: {error.message}"
             self._probe_another(attempt)
             stop_on_failures(context.ledger, context.settings)
@@ -201,6 +207,11 @@ class Sender:
         self.context.ledger.attempts.release(attempt.attempt_id)
         self.results.hold_back(attempt.clip_key, self.context, breaker)
 
+    def _leave_to_another(self, attempt: Attempt) -> None:
+        """This run is to end, and nothing was sent: the clip is pending again."""
+        self.context.ledger.attempts.release(attempt.attempt_id)
+        self.results.waiting[attempt.clip_key] = LEFT
+
     def _pass_probe(self, attempt: Attempt) -> None:
         """Close the breaker where this was the attempt to find out."""
         breakers, account = self.context.ledger.breakers, self.context.account.name
@@ -228,7 +239,7 @@ class Sender:
             self.results.failed[key] = _park(context, attempt, lost)
             return
         if state is AttemptState.RESERVED:
-            ledger.fail(attempt.attempt_id, UNEXPECTED, sentence, retryable=False, reported=True)
+            ledger.fail(attempt.attempt_id, UNEXPECTED, sentence, retryable=False, reported=False)
         self.results.failed[key] = f"{UNEXPECTED}: {sentence}"
 
 
@@ -239,7 +250,7 @@ def _park(context: RunContext, attempt: Attempt, error: AmbiguousSubmitError) ->
             error.kind,
             error.message,
             retryable=True,
-            reported=True,
+            reported=False,
             possibly_billed=True,
         )
         again = f"{error.message}. It may have been billed, and another attempt begins by itself"

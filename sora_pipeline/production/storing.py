@@ -12,7 +12,7 @@ from pathlib import Path
 
 from sora_pipeline.clip import Clip
 from sora_pipeline.ledger import Attempt
-from sora_pipeline.media.poster import poster_frame
+from sora_pipeline.media.poster import Poster, poster_frame
 from sora_pipeline.production.context import Say
 from sora_pipeline.production.unexpected import described
 from sora_pipeline.store import OutputStore, StoreError
@@ -22,7 +22,13 @@ SIDECARS = ".sidecars"
 
 
 def store_video(
-    store: OutputStore, clip: Clip, attempt: Attempt, staged: Path, facts: VideoFacts, say: Say
+    store: OutputStore,
+    clip: Clip,
+    attempt: Attempt,
+    staged: Path,
+    facts: VideoFacts,
+    poster: Poster,
+    say: Say,
 ) -> tuple[StoredVideo, bytes | None]:
     """Move a staged file under its final name.
 
@@ -35,6 +41,7 @@ def store_video(
         attempt: The attempt that made it.
         staged: The file.
         facts: What it is.
+        poster: What came of its frames while it was verified; a file that was not decoded is looked into for one.
         say: Takes a sentence about what went wrong beside the video.
 
     Returns:
@@ -44,15 +51,17 @@ def store_video(
         StoreError: the output cannot take it; the staged file is still there.
     """
     name = _put(store, staged, f"{clip.clip_id}/{_attempt_name(clip, attempt)}", facts.sha256)
-    poster = _put_beside(store, f".posters/{name}.jpg", lambda: poster_frame(staged), attempt, say)
+    jpeg = _put_beside(
+        store, f".posters/{name}.jpg", lambda: poster.jpeg or poster_frame(staged), attempt, say
+    )
     video = StoredVideo(
         file_name=f"videos/{name}.mp4",
-        poster_path=None if poster is None else f".posters/{name}.jpg",
+        poster_path=None if jpeg is None else f".posters/{name}.jpg",
         output_uri=store.uri,
         facts=facts,
     )
     _put_beside(store, f"{SIDECARS}/{name}.json", lambda: _sidecar(clip, attempt, video), attempt, say)
-    return video, poster
+    return video, jpeg
 
 
 def _put_beside(

@@ -8,6 +8,9 @@ from sora_pipeline.ledger import Attempt
 from sora_pipeline.ledger.breakers import Breaker
 from sora_pipeline.production.context import RunContext
 
+UNWANTED = "its manifest names it no longer, or asks for something else by now"
+LEFT = "the run that was to submit it ended before its turn came; the dispatch sensor plans it again"
+
 
 def why_ambiguous(attempt: Attempt, message: str) -> Reason:
     """Why a submit that lost its answer is not sent again."""
@@ -39,6 +42,13 @@ class SubmitResults:
     def has_settled(self, key: str) -> bool:
         """Whether it is settled for this run what becomes of a clip."""
         return any(key in ended for ended in (self.ready, self.failed, self.waiting))
+
+    def waiting_by_reason(self) -> dict[str, list[str]]:
+        """Keys of the clips that wait, by why they do."""
+        by_reason: dict[str, list[str]] = {}
+        for key, reason in self.waiting.items():
+            by_reason.setdefault(reason, []).append(key)
+        return by_reason
 
     def hold_back(self, key: str, context: RunContext, breaker: Breaker | None) -> None:
         """Leave a clip to a later run, with the reason: the breaker that stops submits, or only stopped them just now."""

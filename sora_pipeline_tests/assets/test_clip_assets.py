@@ -1,6 +1,8 @@
 import threading
 from pathlib import Path
 
+import pytest
+
 from sora_pipeline.ledger import AttemptState, Ledger
 from sora_pipeline.names import BATCH_TAG, REQUESTED_BY_TAG
 from sora_pipeline_tests.assets.conftest import Studio, sentence_of
@@ -100,8 +102,9 @@ def test_changed_row_generates_only_that_clip_anew(studio: Studio, sandbox: Sand
 
 
 def test_person_who_materializes_a_failed_clip_begins_a_new_attempt(
-    studio: Studio, sandbox: Sandbox, ledger: Ledger
+    studio: Studio, sandbox: Sandbox, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("SORA_MAX_ATTEMPTS", "1")
     studio.read(rows_of(a="[sandbox:fail-once] a fox", b="an owl"))
     studio.materialize(["generations"], ("a", "b"))
     studio.materialize(["videos"], ("a", "b"), tags={REQUESTED_BY_TAG: "poll_sensor"})
@@ -122,9 +125,10 @@ def test_sensors_run_begins_no_attempt(studio: Studio, sandbox: Sandbox, ledger:
 
 
 def test_run_that_a_person_re_executes_counts_as_a_persons(
-    studio: Studio, sandbox: Sandbox, ledger: Ledger
+    studio: Studio, sandbox: Sandbox, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The UI copies the tags of the sensor's run, batch and all."""
+    monkeypatch.setenv("SORA_MAX_ATTEMPTS", "1")
     studio.read(rows_of(a="[sandbox:fail-once] a fox"))
     studio.materialize(["generations"], ("a", "a"))
     tags = {REQUESTED_BY_TAG: "poll_sensor", BATCH_TAG: latest(ledger, "a").batch_id}

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from sora_pipeline.ledger import AttemptState
+from sora_pipeline.media import poster
 from sora_pipeline.production import collecting, sending, storing
 from sora_pipeline.production.collecting import collect_videos
 from sora_pipeline.production.context import RunContext
@@ -86,7 +87,7 @@ async def test_a_poster_or_sidecar_that_fails_does_not_fail_the_clip(
     run_context: RunContext, made: Any, contexts: RunContexts, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     await ensure(run_context)
-    monkeypatch.setattr(storing, {"poster": "poster_frame", "sidecar": "_sidecar"}[what], _raise)
+    monkeypatch.setattr(*{"poster": (poster, "_small_jpeg"), "sidecar": (storing, "_sidecar")}[what], _raise)
     collected = await collect_videos(run_context, keys(*ALL), resume_timed_out=False)
     assert set(ids(collected.delivered)) == set(ALL)
     assert len(collected.posters) == (0 if what == "poster" else len(ALL))

@@ -19,6 +19,7 @@ from sora_pipeline.media.boxes import tables, top_level_boxes
 from sora_pipeline.media.memory import MIB
 from sora_pipeline.media.poster import LIMIT_BYTES, PosterError, poster_frame
 from sora_pipeline.media.probe import VideoError, VideoErrorKind, VideoFacts, most_bytes, verify_video
+from sora_pipeline_tests.attacks.test_fuzz_videos import other_layout
 from sora_pipeline_tests.media.conftest import write_video
 
 SIZE = Size(64, 112)
@@ -186,24 +187,37 @@ def test_the_best_quality_fits_into_the_bytes_that_are_plausible(size: Size, dur
 def test_a_picture_that_grows_in_the_middle_is_noticed(
     later: Size, kind: VideoErrorKind, said: str, tmp_path: Path
 ):
-    path = tmp_path / "grown.mp4"
-    with av.open(str(path), "w", format="mp4") as target:
-        stream = None
-        for number, size in enumerate((SIZE, later)):
-            content = coloured(tmp_path / "part.mp4", size.width, size.height, 12)
-            with av.open(io.BytesIO(content)) as source:
-                video = source.streams.video[0]
-                stream = stream or target.add_stream_from_template(video)
-                for packet in with_parameters(source.demux(video), video):
-                    packet.pts, packet.dts = packet.pts + number * 6144, packet.dts + number * 6144
-                    packet.stream = stream
-                    target.mux(packet)
-
-    found = problem(path.read_bytes(), tmp_path)
+    found = problem(grown(tmp_path, later, 12).read_bytes(), tmp_path)
 
     assert found.kind is kind
     assert said in found.message
     assert (found.video is not None) == (kind is VideoErrorKind.WRONG_SIZE)
+
+
+def test_a_picture_that_grows_where_no_header_counts_the_frames_is_noticed(tmp_path: Path):
+    # Its last frames do not fit into the memory that it is decoded in at first, and nothing says that they are missing.
+    moves = "frag_keyframe+empty_moov+default_base_moof"
+    found = problem(other_layout(grown(tmp_path, Size(128, 224), 2), movflags=moves), tmp_path)
+
+    assert found.kind is VideoErrorKind.WRONG_SIZE
+    assert "changes from 64x112 to 128x224" in found.message
+
+
+def grown(folder: Path, later: Size, frames: int) -> Path:
+    """One second, of which the last frames have another size."""
+    path = folder / "grown.mp4"
+    with av.open(str(path), "w", format="mp4") as target:
+        stream = None
+        for begin, size, count in ((0, SIZE, 24 - frames), (24 - frames, later, frames)):
+            content = coloured(folder / "part.mp4", size.width, size.height, count)
+            with av.open(io.BytesIO(content)) as source:
+                video = source.streams.video[0]
+                stream = stream or target.add_stream_from_template(video)
+                for packet in with_parameters(source.demux(video), video):
+                    packet.pts, packet.dts = packet.pts + begin * 512, packet.dts + begin * 512
+                    packet.stream = stream
+                    target.mux(packet)
+    return path
 
 
 def with_parameters(packets: Iterable[av.Packet], video: av.VideoStream) -> Iterator[av.Packet]:

@@ -9,7 +9,6 @@ from sora_pipeline.ledger.breakers import FIRST_PROBE_S
 from sora_pipeline.names import (
     BATCH_TAG,
     GENERATIONS_JOB,
-    RANGE_END_TAG,
     RANGE_START_TAG,
     REQUESTED_BY_TAG,
     RUN_KEY_TAG,
@@ -53,7 +52,7 @@ def test_pending_clips_are_reserved_and_one_range_is_requested(
     assert range_of(request) == ("prompts:a", "prompts:c")
     assert request.tags[REQUESTED_BY_TAG] == DISPATCH
     assert set(states(ledger, ["a", "b", "c"]).values()) == {RESERVED}
-    assert daemon.tick(DISPATCH).skipped == "no clip is pending", "it is on its way"
+    assert daemon.tick(DISPATCH).skipped == "no clip is pending that no run owns", "it is on its way"
     assert daemon.run(request, GENERATIONS_JOB).success
     assert set(states(ledger, ["a", "b", "c"]).values()) == {AttemptState.IN_FLIGHT}
     assert {latest(ledger, each).batch_id for each in "abc"} == {request.tags[BATCH_TAG]}
@@ -87,9 +86,14 @@ def test_ticks_without_work_say_why(
 ) -> None:
     assert daemon.tick(DISPATCH).skipped == "no clip is pending"
     production(rows_of(a="a fox", b="an owl"))
+    reserve(ledger, "a")
     monkeypatch.setenv("SORA_MAX_IN_FLIGHT", "1")
-    assert len(daemon.tick(DISPATCH).requests) == 1
     assert daemon.tick(DISPATCH).skipped == "1 clips are pending; waiting for slots (0 free)"
+    monkeypatch.setenv("SORA_BATCH_SIZE", "1")
+    monkeypatch.setenv("SORA_MAX_IN_FLIGHT", "2")
+    production(rows_of(a="a fox", b="an owl", c="a bear"))
+    assert len(daemon.tick(DISPATCH).requests) == 1
+    assert daemon.tick(DISPATCH).skipped == "1 clips are pending; the runs at work take them next"
     ledger.breakers.open("sandbox", "no_balance", "HTTP 403: Insufficient balance")
     assert "top the account up" in daemon.tick(DISPATCH).skipped
 
@@ -98,7 +102,7 @@ def test_budget_is_named_where_it_holds_clips_back(
     daemon: Daemon, ledger: Ledger, production: Producer
 ) -> None:
     production(rows_of(a="a fox", b="an owl"), budget=Decimal("1.50"))
-    assert daemon.tick(DISPATCH).request.tags[RANGE_END_TAG] == key("a")
+    assert daemon.run(daemon.tick(DISPATCH).request, GENERATIONS_JOB).success
     skipped = daemon.tick(DISPATCH).skipped
     assert "1.20 of 1.50 USD" in skipped
     assert "--budget" in skipped
@@ -113,9 +117,8 @@ def test_budget_of_the_day_holds_all_productions_together(
     monkeypatch.setenv("SORA_BUDGET_DAILY_USD", "2.50")
     production(rows_of(a="a fox"), file="one.csv")
     production(rows_of(b="an owl", c="a bear"), file="two.csv")
-    daemon.tick(DISPATCH)
-    daemon.tick(DISPATCH)
-    assert len(ledger.attempts.live(RESERVED)) == 2
+    daemon.run(daemon.tick(DISPATCH).request, GENERATIONS_JOB)
+    assert len(ledger.attempts.live(AttemptState.IN_FLIGHT)) == 2, "both were neighbours, and one run's"
     skipped = daemon.tick(DISPATCH).skipped
     assert "2.40 of 2.50 USD" in skipped
     assert "SORA_BUDGET_DAILY_USD" in skipped
@@ -133,7 +136,7 @@ def test_breaker_lets_one_clip_through_in_time_and_closes_when_it_is_accepted(
     probe = daemon.tick(DISPATCH).request
     assert range_of(probe) == (key("a"), key("a"))
     assert daemon.tick(DISPATCH).requests == [], "one at a time"
-    assert not daemon.run(probe, GENERATIONS_JOB).success
+    daemon.run(probe, GENERATIONS_JOB)
     assert sandbox.billed == 0
     assert set(states(ledger, ["a", "b", "c"]).values()) == {None}
     sandbox.change(balance_usd=100)
@@ -172,8 +175,12 @@ def test_submit_whose_lease_ran_out_is_parked(
     daemon.tick(DISPATCH)
     assert latest(ledger, "a").state is AttemptState.SUBMITTING
     clock.turn(61)
-    assert daemon.tick(DISPATCH).requests == []
+    shows = daemon.tick(DISPATCH).request
     assert latest(ledger, "a").state is AMBIGUOUS
+    assert daemon.tick(DISPATCH).requests == []
+    assert not daemon.run(shows, GENERATIONS_JOB).success, "and so its partition is red"
+    clock.turn(LEASE_S + 1)
+    assert daemon.tick(DISPATCH).requests == [], "it was shown"
     buried = daemon.instance.get_run_by_id(dead.run_id)
     assert buried is not None
     assert buried.status is dg.DagsterRunStatus.FAILURE

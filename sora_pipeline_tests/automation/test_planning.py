@@ -6,17 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sora_pipeline.automation.planning import (
-    COLLECT_WAIT,
-    NEARLY_SETTLED,
     contiguous_ranges,
-    plan_collect,
-    plan_dispatch,
+    plan_batch,
+    plan_fetching,
     plan_recovery,
 )
 from sora_pipeline.clip import clip_key
 from sora_pipeline.ledger import Attempt, AttemptState
-from sora_pipeline.ledger.types import SLOT_STATES, Lease, Result
-from sora_pipeline_tests.conftest import key
+from sora_pipeline.ledger.types import Lease
 from sora_pipeline_tests.production.parts import SANDBOX
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -24,7 +21,6 @@ KEYS = [
     clip_key(production, f"clip-{number:02}") for production in ("monday", "tuesday") for number in range(12)
 ]
 """Two productions number their clips alike; in one pipeline their partitions stand in one order, neighbours or not."""
-ENDED = (AttemptState.SUCCEEDED, AttemptState.FAILED, AttemptState.TIMED_OUT)
 
 orders = st.permutations(KEYS).map(lambda keys: {key: at for at, key in enumerate(keys)})
 wanted_keys = st.lists(st.sampled_from([*KEYS, "unknown-1", "unknown-2"]), unique=True)
@@ -71,77 +67,30 @@ def test_stretches_are_as_few_as_neighbours_and_limit_allow(
     assert len(contiguous_ranges(wanted, order, longest)) == sum(ceil(length / longest) for length in runs)
 
 
-@given(
-    pending=wanted_keys,
-    order=orders,
-    free=st.integers(-5, 40),
-    batch_size=st.integers(1, 30),
-    slots=st.integers(1, 40),
-)
-def test_dispatch_never_exceeds_slots_or_batch_and_asks_only_for_pending_partitions(
-    pending: list[str], order: dict[str, int], free: int, batch_size: int, slots: int
+@given(pending=wanted_keys, order=orders, longest=st.integers(1, 30), unserved=st.booleans())
+def test_batch_is_the_longest_range_of_pending_clips_and_serves_whom_nobody_serves(
+    pending: list[str], order: dict[str, int], longest: int, unserved: bool
 ) -> None:
-    stretch = plan_dispatch(pending, order, free_slots=free, batch_size=batch_size, max_in_flight=slots)
-    if stretch is None:
-        return
-    assert 0 < len(stretch.keys) <= min(free, batch_size)
-    assert set(stretch.keys) <= set(pending) & set(order)
+    ready = {key: key.partition(":")[0] for key in pending}
+    first = {"tuesday"} if unserved else set()
+    planned = plan_batch(ready, order, first=first, longest=longest)
+    ranges = contiguous_ranges(pending, order, longest)
+    fitting = [each for each in ranges if not first or any(key.startswith("tuesday") for key in each.keys)]
+    assert (planned is None) == (not fitting)
+    if planned is not None:
+        assert planned in fitting
+        assert len(planned.keys) == max(len(each.keys) for each in fitting)
 
 
-@given(pending=wanted_keys, order=orders, batch_size=st.integers(1, 30), slots=st.integers(1, 40))
-def test_dispatch_goes_on_whenever_all_slots_are_free(
-    pending: list[str], order: dict[str, int], batch_size: int, slots: int
+@given(ended=wanted_keys, neighbours=wanted_keys, order=orders, longest=st.integers(1, 30))
+def test_everything_that_has_ended_is_fetched_once_and_nothing_without_an_end(
+    ended: list[str], neighbours: list[str], order: dict[str, int], longest: int
 ) -> None:
-    stretch = plan_dispatch(pending, order, free_slots=slots, batch_size=batch_size, max_in_flight=slots)
-    assert (stretch is not None) == any(key in order for key in pending)
-
-
-def test_dispatch_waits_until_a_run_is_worth_its_while() -> None:
-    order = {key: at for at, key in enumerate(KEYS)}
-
-    def plan(pending: int, free: int) -> int | None:
-        stretch = plan_dispatch(KEYS[:pending], order, free_slots=free, batch_size=50, max_in_flight=20)
-        return None if stretch is None else len(stretch.keys)
-
-    assert plan(20, 4) is None, "a quarter of twenty slots is five"
-    assert plan(20, 5) == 5
-    assert plan(3, 3) == 3, "the last few are not held back"
-    assert plan(3, 2) is None
-    assert plan(0, 20) is None
-
-
-@given(
-    states=st.lists(st.sampled_from(list(AttemptState)), min_size=1, max_size=len(KEYS)),
-    age=st.integers(0, 90),
-    left=st.data(),
-)
-def test_collecting_takes_each_ended_clip_once_and_never_one_that_is_tried_again(
-    states: list[AttemptState], age: int, left: st.DataObject
-) -> None:
-    mates = [
-        attempt(number, KEYS[number], state, result=Result(completed_at=NOW - timedelta(seconds=age)))
-        for number, state in enumerate(states)
-    ]
-    ended = [each for each in mates if each.state in ENDED]
-    again = {each.attempt_id: left.draw(st.booleans()) for each in ended if each.state is AttemptState.FAILED}
-    order = {key: at for at, key in enumerate(KEYS)}
-    planned = plan_collect(ended, mates, order, now=NOW, batch_size=50, attempts_left=again)
-    keys = [key for each in planned for key in each.keys]
-    shown = {each.clip_key for each in ended if not again.get(each.attempt_id)}
+    ranges = plan_fetching(ended, neighbours, order, longest=longest)
+    keys = [key for each in ranges for key in each.keys]
     assert len(keys) == len(set(keys))
-    assert set(keys) <= shown
-    settled = 1 - sum(each.state in SLOT_STATES for each in mates) / len(mates)
-    ready = settled >= NEARLY_SETTLED or timedelta(seconds=age) >= COLLECT_WAIT
-    assert set(keys) == (shown if ready else set())
-
-
-def test_clip_whose_fetch_did_not_work_waits_for_no_batch_mates() -> None:
-    torn = attempt(1, key("a"), AttemptState.SUCCEEDED, result=Result(completed_at=NOW, collect_tries=1))
-    others = [attempt(number, key(f"b{number}"), AttemptState.IN_FLIGHT) for number in range(2, 9)]
-    (stretch,) = plan_collect(
-        [torn], [torn, *others], {key("a"): 0}, now=NOW, batch_size=50, attempts_left={}
-    )
-    assert stretch.keys == (key("a"),)
+    assert set(ended) & set(order) <= set(keys) <= {*ended, *neighbours}
+    assert all(set(each.keys) & set(ended) and len(each.keys) <= longest for each in ranges)
 
 
 @given(
@@ -160,7 +109,7 @@ def test_recovery_takes_what_no_lease_protects(
     attempts = [
         attempt(
             number,
-            key(f"clip-{number}"),
+            clip_key("prompts", f"clip-{number}"),
             state,
             batch_id=batch,
             lease=Lease(until=None if lease is None else NOW + timedelta(seconds=lease)),

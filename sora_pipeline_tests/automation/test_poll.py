@@ -6,7 +6,6 @@ import dagster as dg
 import pytest
 
 from sora_pipeline import runtime
-from sora_pipeline.automation.planning import COLLECT_WAIT
 from sora_pipeline.automation.poll import MOST_TRIES
 from sora_pipeline.ledger import AttemptState, Ledger
 from sora_pipeline.names import GENERATIONS_JOB, VIDEOS_JOB
@@ -62,20 +61,43 @@ def test_another_ledger_on_the_same_home_requests_runs_of_its_own(
     other.close()
 
 
-def test_batch_mates_are_waited_for_and_not_for_ever(
+def test_first_that_is_rendered_brings_a_run_that_goes_on_with_its_neighbours(
     daemon: Daemon, ledger: Ledger, production: Producer, sandbox: Sandbox, clock: Clock
 ) -> None:
     submit(daemon, production, rows_of(a="a fox", b="[sandbox:stuck] an owl", c="[sandbox:stuck] a bear"))
-    deadline = time.monotonic() + 10
-    while latest(ledger, "a").state is not AttemptState.SUCCEEDED:
-        assert daemon.tick(POLL).requests == []
+    deadline = time.monotonic() + 20
+    while not (requests := daemon.tick(POLL).requests):
         assert time.monotonic() < deadline
         time.sleep(0.1)
         clock.turn(2)
-    assert daemon.tick(POLL).requests == []
-    clock.turn(COLLECT_WAIT.total_seconds() + 1)
-    request = daemon.tick(POLL).request
-    assert range_of(request) == (key("a"), key("a"))
+    assert range_of(requests[0]) == (key("a"), key("c"))
+    assert latest(ledger, "a").state is AttemptState.SUCCEEDED
+    assert daemon.tick(POLL).requests == [], "a run is on its way"
+
+
+def test_run_that_nothing_comes_for_leaves_and_no_partition_turns_red_for_it(
+    daemon: Daemon,
+    ledger: Ledger,
+    production: Producer,
+    sandbox: Sandbox,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SORA_IDLE_S", "1")
+    submit(
+        daemon, production, rows_of(a="a fox", b="[sandbox:stuck] an owl", c="[sandbox:policy-late] a bear")
+    )
+    deadline = time.monotonic() + 20
+    while not (requests := daemon.tick(POLL).requests):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+        clock.turn(2)
+    assert daemon.run(requests[0], VIDEOS_JOB).success, "what still renders is left to another"
+    assert standing(ledger, "a").delivered is not None
+    assert latest(ledger, "b").state is AttemptState.IN_FLIGHT
+    clock.turn(LEASE_S + 1)
+    shows = daemon.tick(POLL).request
+    assert range_of(shows)[1] == key("c"), "the failed one is shown by a run that may fail"
 
 
 def test_failed_render_that_may_succeed_is_dispatched_again_and_not_shown(

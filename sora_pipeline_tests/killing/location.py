@@ -5,7 +5,6 @@ It holds two pipelines: the one of ``sora_pipeline.definitions``, and one of the
 
 import asyncio
 import json
-import sys
 import urllib.request
 from collections.abc import Callable
 from datetime import timedelta
@@ -17,6 +16,7 @@ import dagster as dg
 import sora_pipeline.assets.prompt_manifest as prompt_manifest_module
 from sora_pipeline.automation import dispatch, manifests, publish, requests
 from sora_pipeline.ledger.attempts import Attempts
+from sora_pipeline.ledger.batches import Batches
 from sora_pipeline.production.downloading import Download
 from sora_pipeline.production.publishing import CSV
 from sora_pipeline.provider import registry
@@ -58,7 +58,7 @@ before(
 )
 before(Attempts, "collect", point("before_collect"))
 before(Attempts, "begin_submit", point("before_intent"))
-before(dispatch, "_batch_requests", point("after_reserve"))
+before(dispatch, "_request", point("after_reserve"))
 before(prompt_manifest_module, "register", point("before_register"))
 
 _begin_submit = Attempts.begin_submit
@@ -73,6 +73,20 @@ def begin_submit(*arguments: Any, **named: Any) -> bool:
 
 
 Attempts.begin_submit = begin_submit  # type: ignore[method-assign]
+
+_sign = Batches.sign
+
+
+@wraps(_sign)
+def sign(*arguments: Any, **named: Any) -> bool:
+    if named.get("wanted"):
+        reached("between_waves")
+    if named.get("keys"):
+        reached("between_videos")
+    return _sign(*arguments, **named)
+
+
+Batches.sign = sign  # type: ignore[method-assign]
 
 _replace_bytes = OutputStore.replace_bytes
 
@@ -121,8 +135,7 @@ def make_provider(config: ProviderConfig, *arguments: Any) -> Any:
 
     async def poll(*arguments: Any) -> Any:
         answer = await ask(*arguments)
-        if CODE_SERVER in " ".join(sys.orig_argv):
-            reached("mid_poll")
+        reached("mid_poll")
         return answer
 
     provider.submit, provider.poll = submit, poll  # type: ignore[method-assign]

@@ -19,8 +19,9 @@ from sora_pipeline_tests.killing.stage import Stage, stage
 
 PRODUCTIONS = {"monday": BUILT_IN, "tuesday": BUILT_IN, "acme-autumn": ACME}
 CLIP_IDS = [f"clip-{number:02}" for number in range(5)]
-SETTINGS = {"SORA_BATCH_SIZE": "5", "SORA_MAX_IN_FLIGHT": "10"}
-CODE_SERVER_POINTS = ("after_reserve", "mid_poll", "code_server_while_collecting")
+SETTINGS = {"SORA_BATCH_SIZE": "5", "SORA_MAX_IN_FLIGHT": "3"}
+"""Fewer slots than clips: runs go on for several waves."""
+CODE_SERVER_POINTS = ("after_reserve", "code_server_while_collecting")
 
 
 def rows(production: str) -> list[dict[str, str]]:

@@ -8,6 +8,7 @@ import pytest
 from sora_pipeline.ledger import Account, Ledger
 from sora_pipeline.ledger.schema import about, metadata
 from sora_pipeline_tests.databases import Server
+from sora_pipeline_tests.ledger.recount import require_right_counters
 from sora_pipeline_tests.ledger.world import REAL, SANDBOX, Clock, World
 
 
@@ -45,8 +46,11 @@ def empty(shared_ledger: Ledger) -> Callable[[], Ledger]:
 
 
 @pytest.fixture
-def ledger(empty: Callable[[], Ledger]) -> Ledger:
-    return empty()
+def ledger(empty: Callable[[], Ledger]) -> Iterator[Ledger]:
+    """An empty ledger; whatever a test does, its counters are right afterwards."""
+    ledger = empty()
+    yield ledger
+    require_right_counters(ledger)
 
 
 @pytest.fixture

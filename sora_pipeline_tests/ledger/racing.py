@@ -1,10 +1,13 @@
 """What the racing tests run in threads and processes of their own: everybody begins at the same moment."""
 
+import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
-from sora_pipeline.ledger import Account, Ledger, Limits
+from sora_pipeline.ledger import Account, AttemptState, Ledger, Limits
 from sora_pipeline.ledger.database import SCHEMA_VERSION
+from sora_pipeline_tests.ledger.world import DOLLAR, POLL_S, VIDEO, Clock, World, clip
 
 LEASE_S = 600.0
 
@@ -95,3 +98,59 @@ def whole_lives(
         attempts.report([attempt.attempt_id for attempt in reserved])
     ledger.close()
     return accepted
+
+
+def anything(url: str, start: float, seed: int, names: Sequence[str], clip_ids: Sequence[str]) -> int:
+    """Whatever runs, sensors and people do to these productions, in an order of its own; how often something happened."""
+    clock = Clock()
+    ledger = Ledger(url, now=clock)
+    worlds = [
+        World.known(ledger, clock, made, Account(made.account or "", made.account or "", made.simulated))
+        for made in map(ledger.productions.get, names)
+    ]
+    at_random = random.Random(seed)
+    wait_until(start)
+    happened = 0
+    for _ in range(60):
+        step = at_random.choice(_steps(ledger, at_random, at_random.choice(worlds), clip_ids))
+        happened += bool(step())
+    ledger.close()
+    return happened
+
+
+def _steps(
+    ledger: Ledger, at_random: random.Random, world: World, clip_ids: Sequence[str]
+) -> list[Callable[[], object]]:
+    """What could be done now to a clip; it may be done by others before that."""
+    attempts, clip_id = ledger.attempts, at_random.choice(clip_ids)
+    force, retryable = at_random.random() < 0.5, at_random.random() < 0.5
+    if at_random.random() < 0.1:
+        rows = [clip(each, at_random.choice(["a cat", "a dog"])) for each in clip_ids[1:]]
+        return [lambda: world.register(*rows), lambda: ledger.clips.new_round(world.keys(clip_id))]
+    made = attempts.of_clips(world.keys(clip_id))
+    if not made or not made[-1].live:
+        reserve = partial(world.try_reserve, *at_random.sample(clip_ids, 2), cost=DOLLAR, force=force)
+        return [reserve, partial(attempts.fetch_lost, made[-1].attempt_id)] if made else [reserve]
+    newest = made[-1].attempt_id
+    fail = partial(attempts.fail, newest, "oops", "no", retryable=retryable, reported=True)
+    steps: dict[AttemptState, list[Callable[[], object]]] = {
+        AttemptState.RESERVED: [partial(world.begin_submit, newest), partial(attempts.release, newest)],
+        AttemptState.SUBMITTING: [
+            partial(world.accept, newest),
+            partial(attempts.withdraw, newest, "rate_limited", "later"),
+            partial(attempts.park_ambiguous, newest, "ambiguous_submit", "lost"),
+        ],
+        AttemptState.IN_FLIGHT: [
+            partial(world.succeed, newest),
+            partial(attempts.time_out, newest, "late"),
+            partial(attempts.still_running, newest, "processing", POLL_S),
+        ],
+        AttemptState.SUCCEEDED: [
+            partial(attempts.collect, newest, VIDEO, run_id="run"),
+            partial(attempts.report, [newest]),
+            partial(attempts.fetch_again, newest),
+        ],
+        AttemptState.AMBIGUOUS: [partial(world.accept, newest)],
+        AttemptState.TIMED_OUT: [partial(attempts.resume, newest, LEASE_S), partial(world.succeed, newest)],
+    }
+    return [*steps[made[-1].state], fail]

@@ -9,6 +9,7 @@ from sqlalchemy import insert
 from sqlalchemy.exc import IntegrityError
 
 from sora_pipeline.ledger import AttemptState, Limits
+from sora_pipeline.ledger.counters import count_production
 from sora_pipeline.ledger.schema import attempts as attempts_table
 from sora_pipeline.ledger.types import LIVE_STATES, Failure
 from sora_pipeline_tests.ledger.world import DOLLAR, LEASE_S, POLL_S, VIDEO, Clock, World, clip
@@ -120,6 +121,7 @@ def test_ended_attempts_do_not_stand_in_the_databases_way(world: World) -> None:
     with world.ledger.database.write() as connection:
         for number, state in enumerate(("failed", "collected", "failed", "reserved"), 1):
             connection.execute(insert(attempts_table).values(**_row(world, state=state, number=number)))
+        count_production(connection, world.production_id)
 
 
 def test_number_of_an_attempt_is_given_once(world: World) -> None:

@@ -19,12 +19,12 @@ from sqlalchemy import Connection, insert, update
 
 from sora_pipeline.automation.planning import plan_recovery
 from sora_pipeline.ledger import Account, AttemptState, Ledger, Limits
-from sora_pipeline.ledger.clips import note_settled
 from sora_pipeline.ledger.clocks import FURTHEST_S
+from sora_pipeline.ledger.counters import count_production
 from sora_pipeline.ledger.schema import attempts as attempts_table
 from sora_pipeline.ledger.schema import clips as clips_table
-from sora_pipeline.ledger.types import LIVE_STATES, SLOT_STATES, ClipCounts
-from sora_pipeline.status import ClipStatus
+from sora_pipeline.ledger.types import LIVE_STATES, SLOT_STATES
+from sora_pipeline_tests.ledger.recount import require_right_counters
 from sora_pipeline_tests.ledger.world import (
     DEADLINE_S,
     DOLLAR,
@@ -118,14 +118,14 @@ def test_query_and_standing_agree_on_what_is_pending(
         with ledger.database.write() as connection:
             for clip_id, each in zip(ids, mine, strict=True):
                 _write_history(connection, world, clip_id, each)
-            note_settled(connection, clips_table.c.production_id == world.production_id)
+            count_production(connection, world.production_id)
     for world in worlds:
         expected = [
             clip_id for clip_id, standing in world.standings(*ids).items() if standing.pending(max_attempts)
         ]
         assert world.pending() == expected
         assert ledger.clips.pending(max_attempts, pipeline=world.pipeline) == world.keys(*expected)
-        assert world.counts() == counted(world)
+    require_right_counters(ledger)
     both = [key for world in worlds for key in world.keys(*world.pending())]
     assert ledger.clips.pending(max_attempts) == both
 
@@ -151,25 +151,6 @@ def _write_history(connection: Connection, world: World, clip_id: str, history: 
         row |= {"error_kind": "oops"} if attempt["state"] == "failed" else {"retryable": None}
         del row["prompt"]
         connection.execute(insert(attempts_table).values(**row, reserved_at=world.clock()))
-
-
-def counted(world: World) -> ClipCounts:
-    """What ``counts`` should find, clip by clip."""
-    most = world.limits.max_attempts
-    standings = world.ledger.clips.standings_of(world.production_id).values()
-    live = [each.latest for each in standings if each.latest and each.latest.live]
-    rest = [each for each in standings if not (each.latest and each.latest.live)]
-    delivered = sum(each.delivered is not None for each in rest)
-    pending = sum(each.pending(most) for each in rest)
-    said = Counter(each.status(most) for each in rest)
-    assert (said[ClipStatus.DELIVERED], said[ClipStatus.PENDING]) == (delivered, pending)
-    return ClipCounts(
-        clips=len(standings),
-        live=Counter((each.state, each.reported_at is not None) for each in live),
-        delivered=delivered,
-        pending=pending,
-        failed=said[ClipStatus.FAILED],
-    )
 
 
 # ---- any interleaving
@@ -420,7 +401,10 @@ class Runs(RuleBasedStateMachine):
             for account in ACCOUNTS:
                 mine = self.ledger.clips.pending(most, pipeline=world.pipeline, account=account.name)
                 assert set(mine) == (set(world.keys(*expected)) if account == world.account else set())
-            assert world.counts() == counted(world)
+
+    @invariant()
+    def counters_are_what_a_full_count_gives(self) -> None:
+        require_right_counters(self.ledger)
 
     @invariant()
     def no_clip_that_wants_something_is_overlooked(self) -> None:

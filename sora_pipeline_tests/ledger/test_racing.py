@@ -13,6 +13,7 @@ import pytest
 
 from sora_pipeline.ledger import Ledger, Limits
 from sora_pipeline_tests.ledger import racing
+from sora_pipeline_tests.ledger.recount import require_right_counters
 from sora_pipeline_tests.ledger.world import DOLLAR, REAL, SECOND, Clock, World
 
 RACERS = 3
@@ -186,6 +187,20 @@ def test_whole_lives_side_by_side_neither_lock_up_nor_overspend(
     for world in worlds:
         assert all(standing.attempts <= 3 for standing in world.standings(*clips).values())
         assert {attempt.account for attempt in world.all_attempts()} <= {accounts[world.production_id]}
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_counters_are_right_whatever_is_done_at_once(
+    worlds: list[World], racers: Executor, url: str, seed: int
+) -> None:
+    """Few clips in few productions, so that the same ones are changed at the same moment."""
+    clips = ["a", "b", "c", "d"]
+    for world in worlds:
+        world.register(*clips)
+    names = [world.production_id for world in worlds[1:]]
+    each = [(seed * RACERS + number, names, clips) for number in range(RACERS)]
+    assert min(race(racers, racing.anything, url, each)) > 5
+    require_right_counters(worlds[0].ledger)
 
 
 @pytest.mark.parametrize("time", range(3))

@@ -20,6 +20,7 @@ def write_video(
     audio: bool = False,
     faststart: bool = False,
     noise: bool = False,
+    preset: str = "ultrafast",
 ) -> Path:
     """An H.264 MP4 whose pattern moves, so that every packet carries something."""
     rng = np.random.default_rng(0)
@@ -27,7 +28,7 @@ def write_video(
     tiles = rng.integers(0, 255, (height // cell, width // cell, 3), dtype="u1")
     pattern = tiles.repeat(cell, 0).repeat(cell, 1)
     with av.open(str(path), "w", options={"movflags": "faststart"} if faststart else {}) as container:
-        video = container.add_stream("libx264", rate=fps, options={"preset": "ultrafast"})
+        video = container.add_stream("libx264", rate=fps, options={"preset": preset})
         video.width, video.height, video.pix_fmt = width, height, "yuv420p"
         sound = container.add_stream("aac", rate=44100, layout="mono") if audio else None
         frames = [

@@ -2,11 +2,19 @@ import base64
 import io
 from pathlib import Path
 
+import av
+import numpy as np
 import pytest
-from PIL import Image
+from av.video.reformatter import Interpolation
+from PIL import Image, ImageChops
 
-from sora_pipeline.media.poster import LIMIT_BYTES, data_uri, poster_frame
+from sora_pipeline.clip import Size
+from sora_pipeline.media import poster
+from sora_pipeline.media.poster import LIMIT_BYTES, Poster, data_uri, poster_frame
+from sora_pipeline.media.probe import VideoError, verify_video
 from sora_pipeline_tests.media.conftest import opened, write_video
+
+SIZE = Size(320, 576)
 
 
 def test_a_poster_is_a_small_jpeg_in_the_clips_proportions(video: Path):
@@ -46,3 +54,74 @@ def test_a_poster_as_data_uri(video: Path):
 
     assert head == "data:image/jpeg;base64"
     assert Image.open(io.BytesIO(base64.b64decode(body))).format == "JPEG"
+
+
+@pytest.mark.parametrize("layout", ["video", "faststart_video"])
+def test_verification_leaves_the_same_poster_as_a_look_of_its_own(
+    layout: str, request: pytest.FixtureRequest
+):
+    path, made = request.getfixturevalue(layout), Poster()
+    verify_video(path, size=SIZE, duration=4, watch=made.watch)
+
+    assert made.jpeg == poster_frame(path)
+
+
+def test_a_whole_video_of_another_length_has_its_poster_from_verification(video: Path):
+    made = Poster()
+    with pytest.raises(VideoError, match="lasts 4 s, 8 s were asked for"):
+        verify_video(video, size=SIZE, duration=8, watch=made.watch)
+
+    assert made.jpeg == poster_frame(video)
+
+
+def test_a_poster_that_cannot_be_made_fails_no_video(video: Path, monkeypatch: pytest.MonkeyPatch):
+    tried = []
+
+    def odd(*_: object) -> bytes:
+        tried.append(1)
+        raise ValueError("a peculiar picture")
+
+    monkeypatch.setattr(poster, "_small_jpeg", odd)
+    made = Poster()
+
+    assert verify_video(video, size=SIZE, duration=4, watch=made.watch).frames == 96
+    assert made.jpeg is None
+    assert len(tried) == 1, "it is not tried again with each frame"
+
+
+def test_a_poster_forgets_the_copy_that_was_damaged(video: Path, tmp_path: Path):
+    other = write_video(tmp_path / "other.mp4", seconds=4, noise=True)
+    made = Poster()
+    verify_video(other, size=SIZE, duration=4, watch=made.watch)
+    made.start_over()
+    assert made.jpeg is None
+    verify_video(video, size=SIZE, duration=4, watch=made.watch)
+
+    assert made.jpeg == poster_frame(video)
+
+
+def test_a_poster_is_nearer_to_the_frame_than_one_that_is_scaled_after_its_colours_were_converted(
+    tmp_path: Path,
+):
+    path = write_video(tmp_path / "clip.mp4", width=720, height=1280, seconds=0.5)
+    with av.open(str(path)) as container:
+        frame = next(container.decode(video=0))
+    exact = frame.to_ndarray(format="rgb24", interpolation=_EXACT)
+    small = (320, 569)
+    wanted = Image.fromarray(exact).resize(small, Image.Resampling.LANCZOS)
+
+    scaled_after = frame.to_image().resize(small)
+    assert _distance(poster._scaled(frame, *small), wanted) < 0.5 * _distance(scaled_after, wanted)
+
+
+_EXACT = (
+    Interpolation.BICUBIC
+    | Interpolation.ACCURATE_RND
+    | Interpolation.FULL_CHR_H_INT
+    | Interpolation.FULL_CHR_H_INP
+)
+
+
+def _distance(one: Image.Image, other: Image.Image) -> float:
+    difference = np.asarray(ImageChops.difference(one, other), "f4")
+    return float(np.sqrt(np.mean(difference**2)))

@@ -2,10 +2,13 @@ import contextlib
 import hashlib
 import random
 import struct
+import threading
 import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import av
 import pytest
 
 from sora_pipeline.clip import Size
@@ -109,6 +112,37 @@ def test_no_damage_gets_past_as_anything_but_a_video_problem(video: Path, tmp_pa
             verify(bytes(damaged), tmp_path)
 
 
+def test_a_broken_picture_is_found_each_time_or_never(tmp_path: Path):
+    # Decoders with several threads may hand out a picture before the thread that decodes it has marked it as broken.
+    path = write_video(tmp_path / "clip.mp4", width=160, height=96, seconds=1, preset="faster")
+    content, found = path.read_bytes(), 0
+    for start, size in pictures(path):
+        for share in (0.3, 0.9):
+            damaged = bytearray(content)
+            hole = range(start + int(size * share), start + size)
+            damaged[hole.start : hole.stop] = bytes(len(hole))
+            path.write_bytes(damaged)
+            verdicts = {verdict(path) for _ in range(4)}
+            assert len(verdicts) == 1, hole
+            found += verdicts != {"whole"}
+
+    assert found > 30, "of 48: a short hole may be a picture, too"
+
+
+def verdict(path: Path) -> str:
+    try:
+        verify_video(path, size=Size(160, 96), duration=1)
+    except VideoError as error:
+        return error.message
+    return "whole"
+
+
+def pictures(path: Path) -> list[tuple[int, int]]:
+    """Where the coded pictures lie, and how long they are."""
+    with av.open(str(path)) as container:
+        return [(int(packet.pos or 0), packet.size) for packet in container.demux(video=0) if packet.size]
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
@@ -129,7 +163,6 @@ def test_other_bytes_are_not_a_video_and_are_named(content: bytes, said: str, tm
 
 
 def test_sound_alone_is_not_a_video(tmp_path: Path):
-    import av
     import numpy as np
 
     path = tmp_path / "sound.mp4"
@@ -216,6 +249,24 @@ def test_a_download_can_be_told_early(video: Path):
     assert not looks_like_mp4(b"<!DOCTYPE html>")
     assert not looks_like_mp4(b'{"error": 1}')
     assert not looks_like_mp4(b"")
+
+
+def test_videos_of_the_largest_size_are_decoded_several_at_a_time(tmp_path: Path):
+    # Each may have four times the pixels asked for; were memory reserved for that while it is decoded, there would be two.
+    path = write_video(tmp_path / "clip.mp4", width=1792, height=1024, seconds=0.5)
+    together = threading.Barrier(4, timeout=60)
+
+    def verified(_: int) -> int:
+        seen = []
+
+        def watch(*_: object) -> None:
+            if not seen:
+                seen.append(together.wait())
+
+        return verify_video(path, size=Size(1792, 1024), duration=0.5, watch=watch).frames
+
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(verified, range(4))) == [12] * 4
 
 
 def test_a_4_second_720p_clip_is_verified_quickly(tmp_path: Path):

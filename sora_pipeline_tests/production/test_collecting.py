@@ -9,12 +9,16 @@ from typing import Any
 import pytest
 
 from sora_pipeline.ledger import AttemptState
+from sora_pipeline.media.poster import poster_frame
+from sora_pipeline.media.probe import VideoError, VideoErrorKind, verify_video
+from sora_pipeline.production import collecting
 from sora_pipeline.production.collecting import Collected, collect_videos
 from sora_pipeline.production.context import RunContext
 from sora_pipeline.production.polling import sweep
 from sora_pipeline.production.submitting import ensure_predictions
 from sora_pipeline.provider.config import ProviderConfig
 from sora_pipeline.provider.gptproto import GptProto
+from sora_pipeline.video import VideoFacts
 from sora_pipeline_tests.conftest import (
     PROMPTS,
     Producer,
@@ -28,6 +32,7 @@ from sora_pipeline_tests.conftest import (
     rows_of,
     standing,
 )
+from sora_pipeline_tests.media.conftest import write_video
 from sora_pipeline_tests.production.parts import failure_of, video_of
 
 pytestmark = pytest.mark.anyio
@@ -130,6 +135,24 @@ async def test_damaged_download_leaves_the_attempt_collectable(
     assert sandbox.billed == 2
 
 
+async def test_the_poster_of_a_damaged_copy_is_not_that_of_the_next(
+    run_context: RunContext, production: Producer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copies = [write_video(tmp_path / "damaged.mp4", width=720, height=1280)]
+
+    def verify(path: Path, **asked: Any) -> VideoFacts:
+        if not copies:
+            return verify_video(path, **asked)
+        verify_video(copies.pop(), **asked)
+        raise VideoError(VideoErrorKind.TRUNCATED, "the last frame of this copy is broken")
+
+    monkeypatch.setattr(collecting, "verify_video", verify)
+    production(rows_of(a="a fox"))
+    collected = await make(run_context, "a")
+    stored = tmp_path / "out" / PROMPTS / video_of(collected.delivered[key("a")]).file_name
+    assert collected.posters[key("a")] == poster_frame(stored)
+
+
 async def test_a_video_whose_metadata_are_no_utf_8_is_delivered(
     run_context: RunContext, production: Producer
 ) -> None:
@@ -149,6 +172,7 @@ async def test_video_of_another_size_is_kept_and_flagged_but_not_delivered(
         False,
     )
     assert "the file is kept as videos/a/" in message
+    assert collected.posters[key("a")].startswith(b"\xff\xd8")
     assert (tmp_path / "out" / PROMPTS / video_of(attempt).file_name).stat().st_size == video_of(
         attempt
     ).facts.bytes

@@ -1,0 +1,71 @@
+"""Polls what is due for as long as a run goes on. The ledger says whose turn it is, so that nothing is asked twice."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+
+from sora_pipeline.ledger import Attempt
+from sora_pipeline.production.context import RunContext
+from sora_pipeline.production.polling import CONCURRENT_POLLS, sweep
+from sora_pipeline.production.unexpected import described
+
+CLAIM_S = 30.0
+"""For how long a prediction is left to whoever polls it."""
+PATIENCE_S = 25.0
+"""Seconds that an answer may take: less than the claim."""
+LONGEST_SLEEP_S = 1.0
+SHORTEST_SLEEP_S = 0.1
+
+
+@asynccontextmanager
+async def polling(context: RunContext, ended: asyncio.Event) -> AsyncIterator[None]:
+    """Poll while the body goes on, and set the event whenever a prediction has ended."""
+    watcher = asyncio.create_task(_Watcher(context, ended).go_on())
+    try:
+        yield
+    finally:
+        watcher.cancel()
+        with suppress(asyncio.CancelledError):
+            await watcher
+
+
+class _Watcher:
+    def __init__(self, context: RunContext, ended: asyncio.Event) -> None:
+        self._context = context
+        self._ended = ended
+        self._sweeps: dict[asyncio.Task[None], int] = {}
+
+    async def go_on(self) -> None:
+        try:
+            while True:  # noqa: ASYNC110 - other processes change what is due
+                await asyncio.sleep(await self._begin())
+        finally:
+            for under_way in self._sweeps:
+                under_way.cancel()
+            await asyncio.gather(*self._sweeps, return_exceptions=True)
+
+    async def _begin(self) -> float:
+        """Begin to poll what is due; returns how many seconds to wait until the next look."""
+        context, attempts = self._context, self._context.ledger.attempts
+        account, pipeline = context.account.name, context.pipeline
+        try:
+            next_s = await asyncio.to_thread(attempts.next_due_s, account, pipeline)
+            if next_s is None:
+                return LONGEST_SLEEP_S
+            if next_s == 0 and (room := CONCURRENT_POLLS - sum(self._sweeps.values())) > 0:
+                due = await asyncio.to_thread(
+                    attempts.claim_due, room, account=account, pipeline=pipeline, for_s=CLAIM_S
+                )
+                if due:
+                    sweeping = asyncio.create_task(self._sweep(due))
+                    self._sweeps[sweeping] = len(due)
+                    sweeping.add_done_callback(self._sweeps.pop)
+        except (
+            Exception
+        ) as error:  # of the ledger, for one: what the run submits or fetches is not ended by it
+            context.say(f"polling: {described(error)}")
+            return LONGEST_SLEEP_S
+        return min(max(next_s, SHORTEST_SLEEP_S), LONGEST_SLEEP_S)
+
+    async def _sweep(self, due: Sequence[Attempt]) -> None:
+        await sweep(self._context, due, budget_s=PATIENCE_S, ended=self._ended.set)
