@@ -20,7 +20,7 @@ from benchmarks.provider_client import SUBMIT_PATH
 from benchmarks.trial import write_manifest
 from sora_pipeline.clip import clip_key, split_clip_key
 from sora_pipeline.ledger import AttemptState, Ledger, Limits
-from sora_pipeline.ledger.schema import attempts, clips
+from sora_pipeline.ledger.schema import attempts, batches, clips
 from sora_pipeline.names import MANIFEST_JOB, PUBLISH_JOB
 from sora_pipeline.runtime import PipelineRuntime
 
@@ -122,10 +122,12 @@ class FullHome:
         self._cursors[sensor] = data.cursor or self._cursors.get(sensor)
         return list(data.run_requests or [])
 
-    def release_reservations(self) -> None:
-        """Undo what ticks have reserved for runs that nobody launches."""
+    def forget_what_was_planned(self) -> None:
+        """Undo what ticks have planned and reserved for runs that nobody launches."""
         for attempt in self.ledger.attempts.live(AttemptState.RESERVED):
             self.ledger.attempts.release(attempt.attempt_id)
+        with self.ledger.database.write() as connection:
+            connection.execute(batches.delete())
 
     def deliver_all_but(self, left: int) -> None:
         """Copy the one clip's attempt and files to all clips but the last ones."""

@@ -63,7 +63,7 @@ def measured(home: FullHome, size: int, url: str, api_key: str) -> dict[str, Any
     watch("look, all pending", lambda: look(home), TIMES)
     for sensor in home.sensors:
         watch(f"{sensor}, all pending", lambda sensor=sensor: home.tick(sensor))
-    home.release_reservations()
+    home.forget_what_was_planned()
     home.deliver_all_but(in_flight)
     watch("read it again, unchanged", home.read)
     home.put_in_flight(in_flight, url, api_key)
