@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.peers.environments import python_of
+from sora_pipeline.sandbox.embedded import SandboxEndpoint
 
 HERE = Path(__file__).resolve().parent.parent
 
@@ -135,3 +136,18 @@ AIRFLOW = Contender(
 )
 RUN_PER_CLIP = Contender(name="run-per-clip", title="Dagster, a run a clip", command=_program("run_per_clip"))
 CONTENDERS = {each.name: each for each in (SCRIPT, PROJECT, PREFECT, AIRFLOW, RUN_PER_CLIP)}
+
+
+def project_environment(
+    folder: Path, endpoint: SandboxEndpoint, in_flight: int, settings: Mapping[str, str]
+) -> dict[str, str]:
+    """The environment of this project's commands and daemon, with home and output in a folder."""
+    job = Job(
+        folder=folder,
+        manifest=folder / "manifest.csv",
+        url=endpoint.url,
+        api_key=endpoint.api_key,
+        in_flight=in_flight,
+        settings=settings,
+    )
+    return PROJECT.environment(job)

@@ -7,7 +7,6 @@ what Dagster's events for a clip cost, by the settings of Dagster that could cha
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +17,7 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
-from benchmarks.contenders import HERE, PROJECT
+from benchmarks.contenders import HERE, PROJECT, project_environment
 from benchmarks.databases import POSTGRESQL, SQLITE, NoServerError
 from benchmarks.events import VARIANTS, cost_of_clip
 from benchmarks.reporting import (
@@ -40,6 +39,7 @@ SIZES = (100, 1_000, 10_000, 100_000)
 MOST_PRODUCED = 10_000
 """Above that a home is only filled."""
 EVENT_CLIPS = 500
+LOADED_IN_FLIGHT = 500
 Show = Callable[[str], None]
 
 
@@ -121,16 +121,7 @@ def _loaded(size: int, folder: Path, settings: Mapping[str, str], show: Show) ->
     folder.mkdir(parents=True)
     provider = SandboxSettings(state_dir=folder / "provider", render_s=1, shared_renders=True)
     with running_sandbox(provider) as endpoint:
-        environment = {
-            **{name: text for name, text in os.environ.items() if not name.startswith(("SORA_", "DAGSTER_"))},
-            "DAGSTER_HOME": str(folder / "home"),
-            "SORA_PROVIDER": "sandbox",
-            "SORA_BASE_URL": endpoint.url,
-            "SORA_API_KEY": endpoint.api_key,
-            "SORA_OUTPUT": str(folder / "output"),
-            "SORA_MAX_IN_FLIGHT": "500",
-            **settings,
-        }
+        environment = project_environment(folder, endpoint, LOADED_IN_FLIGHT, settings)
         command = [sys.executable, "-m", "benchmarks.loaded", str(folder), "--clips", str(size)]
         with (folder / "loaded.log").open("wb") as log:
             done = subprocess.run(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from benchmarks.contenders import HERE
+from benchmarks.contenders import HERE, project_environment
 from benchmarks.databases import SQLITE, database_of
 from benchmarks.measure import ProcessTree
 from benchmarks.moments import (
@@ -24,12 +24,12 @@ from benchmarks.moments import (
 )
 from benchmarks.provider_client import read_rows
 from benchmarks.trial import read_bill, write_manifest
-from sora_pipeline.headless.home import daemon_is_alive, prepare_home
+from sora_pipeline.headless.home import daemon_is_alive, note_daemon_stopped, prepare_home
 from sora_pipeline.ledger import Ledger
 from sora_pipeline.sandbox.embedded import SandboxEndpoint, running_sandbox
 from sora_pipeline.sandbox.settings import SandboxSettings
 
-CLIPS = 5
+CLIPS, IN_FLIGHT = 5, 20
 RENDER_S = 2.0
 DAEMON_UP_S, QUIET_S = 120.0, 12.0
 LEAD_S = 45.0
@@ -91,15 +91,7 @@ class Stage:
         self._folder = folder
         self._home = folder / "home"
         self._url = endpoint.url
-        self._environment = {
-            **{name: text for name, text in os.environ.items() if not name.startswith(("SORA_", "DAGSTER_"))},
-            "DAGSTER_HOME": str(self._home),
-            "SORA_PROVIDER": "sandbox",
-            "SORA_BASE_URL": endpoint.url,
-            "SORA_API_KEY": endpoint.api_key,
-            "SORA_OUTPUT": str(folder / "output"),
-            **settings,
-        }
+        self._environment = project_environment(folder, endpoint, IN_FLIGHT, settings)
         self._ledger_url = settings.get("SORA_LEDGER_URL", f"sqlite:///{self._home / 'ledger.db'}")
 
     def by_command(self, case: str, name: str) -> Start:
@@ -151,6 +143,7 @@ class Stage:
         with ProcessTree(command, environment=environment, folder=HERE, log=log) as tree:
             self._wait_for_daemon(tree, log)
             yield tree, log
+        note_daemon_stopped(self._home)  # or its last heartbeat counts as a living daemon's for a while
 
     def _wait_for_daemon(self, tree: ProcessTree, log: Path) -> None:
         """Until it evaluates sensors, and has done what it does once."""
