@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 LOWEST := .venv-lowest
 NEIGHBOURS := 'dagster-duckdb-pandas>=0.29.21' 'dagster-pandera>=0.29.21' 'mlflow>=3'
 
-.PHONY: help setup demo dev test test-services test-browser test-lowest resolve-beside soak lint format types validate bench lock clean
+.PHONY: help setup demo dev test test-services test-browser test-lowest resolve-beside soak lint format types validate bench bench-start bench-growth lock clean
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -69,8 +69,14 @@ types: $(READY) ## mypy, strict
 validate: $(READY) ## load the code location as Dagster does
 	$(BIN)/dagster definitions validate -m sora_pipeline.definitions
 
-bench: $(READY) ## this project against a run per clip and a bare script
-	$(BIN)/python -m benchmarks.makespan
+bench: $(READY) ## this project against a bare script, Prefect, Airflow and a run per clip, three times over
+	$(BIN)/python -m benchmarks.makespan --repeat 3 --plot docs/images/makespan.svg
+
+bench-start: $(READY) ## from the command, and from the schedule, to the first submit
+	$(BIN)/python -m benchmarks.start --repeat 3 --plot docs/images/start.svg
+
+bench-growth: $(READY) ## what a clip and a sensor's tick cost at 100 to 100,000 clips
+	$(BIN)/python -m benchmarks.growth --plot docs/images/growth.svg
 
 lock: ## compile requirements.txt anew from pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -78,4 +84,4 @@ lock: ## compile requirements.txt anew from pyproject.toml
 	$(BIN)/python -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --all-extras --group dev --group dg pyproject.toml -o requirements.txt
 
 clean: ## remove the environment and caches; never your videos
-	rm -rf $(VENV) $(LOWEST) .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(LOWEST) .venv-peers .pytest_cache .mypy_cache .ruff_cache

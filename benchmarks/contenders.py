@@ -1,10 +1,13 @@
-"""The three ways to make the same videos: what each is called, how it is started, and where it puts them."""
+"""The ways to make the same videos: what each is called, how it is started, and where it puts them."""
 
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from benchmarks.peers.environments import python_of
+from sora_pipeline.sandbox.embedded import SandboxEndpoint
 
 HERE = Path(__file__).resolve().parent.parent
 
@@ -36,8 +39,12 @@ class Job:
 
     @property
     def home(self) -> Path:
-        """The Dagster home, for those who need one."""
+        """The Dagster home, for those who need one; others put what they keep beside it."""
         return self.folder / "home"
+
+
+def _nothing(job: Job) -> Mapping[str, str]:
+    return {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,26 +55,35 @@ class Contender:
         name: For the command line.
         title: For the table.
         command: Makes the command that does the job and then ends.
-        settings: Makes the variables it is told its settings with.
         videos: Glob of finished videos, below the job's output folder.
         logs: Files worth reading when it failed, below the job's folder.
+        settings: Makes the variables it is told its settings with.
+        peer: The list of packages of its own environment; None: it runs in this project's.
     """
 
     name: str
     title: str
     command: Callable[[Job], Sequence[str]]
-    settings: Callable[[Job], Mapping[str, str]]
-    videos: str
-    logs: tuple[str, ...]
+    videos: str = "*.mp4"
+    logs: tuple[str, ...] = ("prepare.log", "command.log")
+    settings: Callable[[Job], Mapping[str, str]] = _nothing
+    peer: str | None = None
 
     def environment(self, job: Job) -> dict[str, str]:
-        """The whole environment: ours without what would tell it, or Dagster, something else."""
-        inherited = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith(("SORA_", "DAGSTER_", "GPTPROTO_"))
+        """The whole environment: ours without what would tell it, Dagster or a peer something else."""
+        strange = ("SORA_", "DAGSTER_", "GPTPROTO_", "PREFECT_", "AIRFLOW_")
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(strange)}
+        return {
+            **inherited,
+            "PYTHONPATH": str(HERE),  # for the processes that a peer starts
+            "SORA_API_KEY": job.api_key,
+            "DAGSTER_HOME": str(job.home),
+            **self.settings(job),
         }
-        return {**inherited, "SORA_API_KEY": job.api_key, "DAGSTER_HOME": str(job.home), **self.settings(job)}
+
+    def preparation(self, job: Job) -> Sequence[str] | None:
+        """The command that makes what a peer keeps its state in, before the clock starts; None: nothing is made before."""
+        return [*self.command(job), "--prepare"] if self.peer else None
 
 
 def _project_command(job: Job) -> Sequence[str]:
@@ -75,20 +91,24 @@ def _project_command(job: Job) -> Sequence[str]:
 
 
 def _project_settings(job: Job) -> Mapping[str, str]:
-    """Only what the comparison is about; everything else is the product's default."""
+    """Only what the comparison is about, and that the provider limits no rate; everything else is the product's default."""
     return {
         "SORA_PROVIDER": "sandbox",
         "SORA_BASE_URL": job.url,
         "SORA_OUTPUT": str(job.output),
         "SORA_MAX_IN_FLIGHT": str(job.in_flight),
+        "SORA_SUBMITS_PER_MINUTE": "100000",
         **job.settings,
     }
 
 
-def _module(name: str) -> Callable[[Job], Sequence[str]]:
+def _program(module: str, peer: str | None = None) -> Callable[[Job], Sequence[str]]:
+    """The command of a contender that is a module of ours."""
+
     def command(job: Job) -> Sequence[str]:
+        python = sys.executable if peer is None else str(python_of(peer))
         given = [str(job.manifest), str(job.output), "--url", job.url, "--in-flight", str(job.in_flight)]
-        return [sys.executable, "-m", f"benchmarks.{name}", *given]
+        return [python, "-m", f"benchmarks.{module}", *given]
 
     return command
 
@@ -101,20 +121,33 @@ PROJECT = Contender(
     videos="videos/*/*.mp4",
     logs=("command.log", "home/logs/daemon.log"),
 )
-RUN_PER_CLIP = Contender(
-    name="run-per-clip",
-    title="Dagster, a run per clip",
-    command=_module("run_per_clip"),
-    settings=lambda job: {},
-    videos="*.mp4",
-    logs=("command.log",),
+SCRIPT = Contender(name="script", title="bare script", command=_program("bare_script"))
+PREFECT = Contender(
+    name="prefect",
+    title="Prefect, a task a clip",
+    command=_program("peers.prefect_flow", "prefect"),
+    peer="prefect",
 )
-SCRIPT = Contender(
-    name="script",
-    title="bare asyncio script",
-    command=_module("bare_script"),
-    settings=lambda job: {},
-    videos="*.mp4",
-    logs=("command.log",),
+AIRFLOW = Contender(
+    name="airflow",
+    title="Airflow, deferrable",
+    command=_program("peers.airflow_program", "airflow"),
+    peer="airflow",
 )
-CONTENDERS = {each.name: each for each in (PROJECT, RUN_PER_CLIP, SCRIPT)}
+RUN_PER_CLIP = Contender(name="run-per-clip", title="Dagster, a run a clip", command=_program("run_per_clip"))
+CONTENDERS = {each.name: each for each in (SCRIPT, PROJECT, PREFECT, AIRFLOW, RUN_PER_CLIP)}
+
+
+def project_environment(
+    folder: Path, endpoint: SandboxEndpoint, in_flight: int, settings: Mapping[str, str]
+) -> dict[str, str]:
+    """The environment of this project's commands and daemon, with home and output in a folder."""
+    job = Job(
+        folder=folder,
+        manifest=folder / "manifest.csv",
+        url=endpoint.url,
+        api_key=endpoint.api_key,
+        in_flight=in_flight,
+        settings=settings,
+    )
+    return PROJECT.environment(job)

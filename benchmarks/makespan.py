@@ -1,65 +1,111 @@
-"""``python -m benchmarks.makespan``: the same clips made in three ways, and what each costs in time, CPU and memory.
+"""``python -m benchmarks.makespan``: the same clips made in several ways, and what each costs in time, CPU and memory.
 
 The figures are of one machine at one time. Compare the ratios, and run it again where the machine was otherwise busy.
 """
 
 import argparse
-import contextlib
-import json
-import os
-import platform
-import signal
 import sys
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
-
-from benchmarks.contenders import CONTENDERS, PROJECT
+from benchmarks.comparison import by_contender, medians, table, typical
+from benchmarks.contenders import CONTENDERS, Contender
+from benchmarks.databases import POSTGRESQL, SQLITE, NoServerError
+from benchmarks.peers.environments import PeerNotInstalledError, python_of
+from benchmarks.reporting import (
+    add_common_options,
+    console,
+    end_in_order_when_told,
+    folder_of,
+    machine_sentence,
+    print_table,
+    settings_of,
+    write_json,
+)
 from benchmarks.trial import Result, Task, try_contender
-
-console = Console(stderr=not sys.stdout.isatty())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Try the contenders one after the other; returns 1 where one of them failed."""
+    """Try the contenders one after the other, again and again; returns 1 where one of them failed, 2 without a database."""
     options = _options().parse_args(arguments)
-    signal.signal(
-        signal.SIGTERM, lambda *_: sys.exit(143)
-    )  # so that everything started is ended, as on Ctrl-C
+    end_in_order_when_told()
     task = Task(
         clips=options.clips,
         render_s=options.render,
         in_flight=options.in_flight,
         timeout_s=options.timeout,
-        settings=dict(setting.split("=", 1) for setting in options.setting),
+        settings=settings_of(options),
+        database=options.database,
     )
     results: list[Result] = []
     try:
-        with _folder(options.keep) as folder, console.status("") as status:
-            for name in options.only or CONTENDERS:
-                result = try_contender(CONTENDERS[name], task, folder / name, status.update)
-                results.append(result)
-                if result.problem:
-                    console.print(f"[red]{name}: {result.problem}[/red]")
-                    console.print(result.log_tail, markup=False, highlight=False)
+        with folder_of(options) as folder, console.status("") as status:
+            contenders = _installed(options.only or list(CONTENDERS), status.update)
+            for number in range(options.repeat):
+                for contender in contenders:
+                    results.append(
+                        try_contender(contender, task, folder / f"{contender.name}-{number}", status.update)
+                    )
+                    _say_problem(results[-1])
+    except NoServerError as problem:
+        console.print(f"error: {problem}", highlight=False)
+        return 2
     finally:  # an interrupted comparison still shows whom it got to
         if results:
-            _report(task, results, options.json)
+            _report(task, results, options)
     return 1 if any(result.problem for result in results) else 0
 
 
-def _report(task: Task, results: Sequence[Result], file: Path | None) -> None:
-    machine = _machine()
-    Console(width=None if sys.stdout.isatty() else 150).print(_table(task, results))
-    print(_sentence(task, machine, results))
-    if file is not None:
-        content = {"task": asdict(task), "machine": machine, "results": [asdict(each) for each in results]}
-        file.write_text(json.dumps(content, indent=2) + "\n")
+def _installed(names: Sequence[str], show: Callable[[str], None]) -> list[Contender]:
+    """The contenders that can be had here; why another one cannot is said."""
+    contenders = []
+    for contender in (CONTENDERS[name] for name in names):
+        try:
+            if contender.peer is not None:
+                show(f"{contender.title}: its environment is looked at, and made where it is missing")
+                python_of(contender.peer)
+        except PeerNotInstalledError as problem:
+            console.print(f"[yellow]{problem}[/yellow]", highlight=False)
+            continue
+        contenders.append(contender)
+    return contenders
+
+
+def _say_problem(result: Result) -> None:
+    if result.problem:
+        console.print(f"[red]{result.contender}: {result.problem}[/red]")
+        console.print(result.log_tail, markup=False, highlight=False)
+
+
+def _title(task: Task) -> str:
+    return (
+        f"{task.clips} clips, {task.render_s:g} s rendering, {task.in_flight} in flight; "
+        f"the provider alone takes {task.best_s:g} s"
+    )
+
+
+def _report(task: Task, results: Sequence[Result], options: argparse.Namespace) -> None:
+    print_table(table(_title(task), results))
+    print(_sentence(task, results))
+    write_json(
+        options.json,
+        {"task": asdict(task), "medians": medians(results), "results": [asdict(each) for each in results]},
+    )
+    if options.plot is not None:
+        _plot(task, results, options.plot)
+
+
+def _plot(task: Task, results: Sequence[Result], file: Path) -> None:
+    from benchmarks.plots import slots_over_time
+
+    groups = by_contender(results)
+    drawn = {
+        CONTENDERS[name].title: trial.renders
+        for name, trials in groups.items()
+        if (trial := typical(trials)) is not None
+    }
+    slots_over_time(drawn, task.in_flight, f"Clips rendering: {_title(task)}", file)
 
 
 def _options() -> argparse.ArgumentParser:
@@ -67,105 +113,32 @@ def _options() -> argparse.ArgumentParser:
     parser.add_argument("--clips", type=int, default=60, help="how many clips (60)")
     parser.add_argument("--render", type=float, default=10, metavar="SECONDS", help="rendering time (10)")
     parser.add_argument("--in-flight", type=int, default=20, metavar="N", help="clips rendering at once (20)")
+    parser.add_argument("--repeat", type=int, default=1, metavar="N", help="trials of each contender (1)")
     parser.add_argument(
         "--only", action="append", choices=list(CONTENDERS), help="this contender; repeatable"
     )
     parser.add_argument(
+        "--database", choices=[SQLITE, POSTGRESQL], default=SQLITE, help="of this project (sqlite)"
+    )
+    parser.add_argument(
         "--timeout", type=float, default=1800, metavar="SECONDS", help="stop a contender after so long (1800)"
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there, too")
-    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="work in this new folder and leave it")
-    parser.add_argument(
-        "--setting", action="append", default=[], metavar="SORA_X=Y", help="try a setting of this project"
-    )
+    add_common_options(parser)
     return parser
 
 
-@contextlib.contextmanager
-def _folder(keep: Path | None) -> Iterator[Path]:
-    if keep is not None:
-        keep.mkdir(parents=True)
-        yield keep.resolve()
-        return
-    with tempfile.TemporaryDirectory(prefix="sora-bench-") as name:
-        yield Path(name)
-
-
-def _machine() -> dict[str, str | int | None]:
-    return {
-        "cores": os.cpu_count(),
-        "machine": platform.machine(),
-        "system": platform.system(),
-        "python": platform.python_version(),
-        "dagster": version("dagster"),
-        "sora_pipeline": version("sora-pipeline"),
-    }
-
-
-def _table(task: Task, results: Sequence[Result]) -> Table:
-    """Absolute figures, and in brackets how many times this project's."""
-    project = next((each for each in results if each.contender == PROJECT.name and not each.problem), None)
-
-    def cell(result: Result, figure: str, digits: int) -> str:
-        value = _figure(result, figure)
-        if value is None:
-            return "-"
-        own = None if project is None else _figure(project, figure)
-        return f"{value:.{digits}f}" + (f"  ({value / own:.2f}x)" if own else "")
-
-    table = Table(
-        title=f"{task.clips} clips, {task.render_s:g} s rendering, {task.in_flight} in flight; "
-        f"the provider alone takes {task.best_s:g} s"
-    )
-    table.add_column("contender")
-    for heading in (
-        "all videos after s",
-        "CPU s a clip",
-        "peak MB",
-        "first submit s",
-        "slots used",
-        "processes",
-        "delivered / billed",
-    ):
-        table.add_column(heading, justify="right")
-    for result in results:
-        slots = "-" if result.slots_used is None else f"{result.slots_used:.0%}"
-        table.add_row(
-            CONTENDERS[result.contender].title + (" [red]FAILED[/red]" if result.problem else ""),
-            cell(result, "makespan", 1),
-            cell(result, "cpu", 2),
-            cell(result, "memory", 0),
-            cell(result, "first submit", 1),
-            slots,
-            str(result.usage.processes),
-            f"{result.delivered} / {result.accepted}",
-        )
-    return table
-
-
-def _figure(result: Result, figure: str) -> float | None:
-    match figure:
-        case "makespan":
-            return result.makespan_s
-        case "cpu":
-            return result.usage.cpu_s / max(result.delivered, 1)
-        case "memory":
-            return result.usage.peak_memory_bytes / 1e6
-        case _:
-            return result.first_submit_s
-
-
-def _sentence(task: Task, machine: dict[str, str | int | None], results: Sequence[Result]) -> str:
+def _sentence(task: Task, results: Sequence[Result]) -> str:
     kinds = {"pss": "proportional set size", "rss": "resident set size"}
-    kind = kinds[results[0].usage.memory_kind]
-    busy = ", ".join(f"{each.otherwise_busy:.2f}" for each in results)
+    busy = sorted(each.otherwise_busy for each in results)
     tried = "".join(f" {name}={value}" for name, value in task.settings.items())
+    where = f" with its state in {task.database}" if task.database != SQLITE else ""
     return (
-        f"{machine['cores']} cores ({machine['machine']}, {machine['system']}), Python {machine['python']}, "
-        f"Dagster {machine['dagster']}; cores busy with anything else meanwhile, provider included: {busy}; "
-        f"memory is {kind}.{' This project with' + tried + '.' if tried else ''}\n"
-        "This project also decodes every video to its end, hashes it, makes posters, a gallery and a manifest; "
-        "the others only download."
+        f"Medians of {max(map(len, by_contender(results).values()))}; in brackets times the script's, times this project's. "
+        f"{machine_sentence()}; cores busy with anything else meanwhile, provider included: {busy[0]:.2f} to {busy[-1]:.2f}; "
+        f"memory is {kinds[results[0].usage.memory_kind]}."
+        f"{' This project' + where + tried + '.' if where or tried else ''}\n"
+        "This project also decodes every video to its end, hashes it, makes posters, a gallery and a manifest, and pays for no "
+        "clip twice whatever is killed; the others only download."
     )
 
 

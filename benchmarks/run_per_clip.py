@@ -5,8 +5,6 @@ As a module it is the code location. As a program (``python -m benchmarks.run_pe
 It is given what helps it: in-process executor, launching and dequeuing in threads, a queue looked at every second.
 """
 
-import argparse
-import csv
 import os
 import signal
 import subprocess
@@ -16,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-import httpx
 
-SUBMIT_PATH = "/api/v3/openai/sora-2-pro/text-to-video"
-POLL_EVERY_S = 1.0
+from benchmarks.arguments import read_arguments
+from benchmarks.provider_client import Row, make_clip, open_client, read_rows
+
 INSTANCE = """\
 run_queue:
   max_concurrent_runs: {in_flight}
@@ -37,46 +35,23 @@ telemetry:
 clips = dg.DynamicPartitionsDefinition(name="clips")
 
 
-def rows() -> dict[str, dict[str, str]]:
+def rows() -> dict[str, Row]:
     """The manifest's rows by clip id."""
-    with Path(os.environ["BENCH_MANIFEST"]).open(newline="") as file:
-        return {row["clip_id"]: row for row in csv.DictReader(file)}
+    return {row["clip_id"]: row for row in read_rows(Path(os.environ["BENCH_MANIFEST"]))}
 
 
 @dg.asset(partitions_def=clips)
-def clip(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
+async def clip(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
     """One video: submitted, waited for, downloaded."""
-    clip_id, row = context.partition_key, rows()[context.partition_key]
-    output = Path(os.environ["BENCH_OUTPUT"])
-    headers = {"Authorization": f"Bearer {os.environ['SORA_API_KEY']}"}
-    with httpx.Client(base_url=os.environ["BENCH_URL"], headers=headers, timeout=60) as client:
-        order = {"prompt": row["prompt"], "duration": int(row["duration"]), "size": row["size"]}
-        prediction = _submit(client, order)
-        while prediction["status"] != "completed":
-            if prediction["status"] == "failed":
-                raise dg.Failure(f"{clip_id}: {prediction.get('error')}")
-            time.sleep(POLL_EVERY_S)
-            prediction = client.get(prediction["urls"]["get"]).raise_for_status().json()["data"]
-        unfinished, video = output / f"{clip_id}.part", output / f"{clip_id}.mp4"
-        with client.stream("GET", prediction["outputs"][0]) as answer, unfinished.open("wb") as file:
-            answer.raise_for_status()
-            for chunk in answer.iter_bytes():
-                file.write(chunk)
-        unfinished.rename(video)
+    async with open_client(os.environ["BENCH_URL"]) as client:
+        video = await make_clip(client, rows()[context.partition_key], Path(os.environ["BENCH_OUTPUT"]))
     return dg.MaterializeResult(metadata={"video": dg.MetadataValue.path(video)})
-
-
-def _submit(client: httpx.Client, order: dict[str, Any]) -> dict[str, Any]:
-    while (answer := client.post(SUBMIT_PATH, json=order)).status_code == 429:
-        time.sleep(float(answer.headers.get("Retry-After", "1")))
-    prediction: dict[str, Any] = answer.raise_for_status().json()["data"]
-    return prediction
 
 
 clip_job = dg.define_asset_job("clip_job", [clip], partitions_def=clips)
 
 
-@dg.sensor(job=clip_job, minimum_interval_seconds=5, default_status=dg.DefaultSensorStatus.RUNNING)
+@dg.sensor(job=clip_job, minimum_interval_seconds=1, default_status=dg.DefaultSensorStatus.RUNNING)
 def new_clips(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
     """Register the manifest's new clips and request a run for each."""
     known = set(context.instance.get_dynamic_partitions("clips"))
@@ -94,13 +69,7 @@ defs = dg.Definitions(assets=[clip], jobs=[clip_job], sensors=[new_clips], execu
 
 def main() -> int:
     """Produce a manifest; returns 1 where a run failed."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("manifest", type=Path)
-    parser.add_argument("output", type=Path)
-    parser.add_argument("--url", required=True)
-    parser.add_argument("--in-flight", type=int, required=True)
-    options = parser.parse_args()
-    options.output.mkdir(parents=True, exist_ok=True)
+    options = read_arguments()
     os.environ["BENCH_MANIFEST"] = str(options.manifest)
     os.environ["BENCH_OUTPUT"] = str(options.output)
     os.environ["BENCH_URL"] = options.url

@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 import time
 import urllib.request
 from collections.abc import Callable, Mapping
@@ -12,8 +13,10 @@ from typing import Any
 
 import psutil
 
-from benchmarks.contenders import HERE, Contender, Job
+from benchmarks.contenders import HERE, PROJECT, Contender, Job
+from benchmarks.databases import SQLITE, database_of
 from benchmarks.measure import ProcessTree, Usage
+from benchmarks.slots import Render, share_in_use
 from sora_pipeline.sandbox.embedded import running_sandbox
 from sora_pipeline.sandbox.settings import SandboxSettings
 
@@ -31,6 +34,8 @@ class Task:
         in_flight: Clips that may render at once; the provider refuses more.
         timeout_s: Seconds after which a contender is stopped.
         settings: Further settings of this project, to try them.
+        database: Where this project keeps its ledger and Dagster's storage.
+        fps: Frames a second of the videos; few make them quick to decode.
     """
 
     clips: int
@@ -38,6 +43,8 @@ class Task:
     in_flight: int
     timeout_s: float
     settings: Mapping[str, str]
+    database: str = SQLITE
+    fps: int = 24
 
     @property
     def best_s(self) -> float:
@@ -59,7 +66,8 @@ class Result:
         first_submit_s: When the provider accepted the first clip.
         last_submit_s: When it accepted the last.
         ended_s: When the command itself had ended.
-        slots_used: Share of the allowed slots that rendered on average, from start to makespan.
+        slots_used: Share of the allowed slots that rendered on average between the first submit and the last.
+        renders: Begin and end of every render.
         otherwise_busy: Cores kept busy meanwhile by anything else, the provider included.
         load: The machine's load average before the start.
         log_tail: Ends of its logs, where there is a problem.
@@ -76,42 +84,86 @@ class Result:
     last_submit_s: float | None
     ended_s: float
     slots_used: float | None
+    renders: tuple[Render, ...]
     usage: Usage
     otherwise_busy: float
     load: float
     log_tail: str
 
+    @property
+    def submits_to_videos_s(self) -> float | None:
+        """From the first submit to the last video: what remains of the makespan once it has begun."""
+        if self.makespan_s is None or self.first_submit_s is None:
+            return None
+        return self.makespan_s - self.first_submit_s
+
+    @property
+    def cpu_per_clip_s(self) -> float:
+        """CPU seconds for each clip delivered."""
+        return self.usage.cpu_s / max(self.delivered, 1)
+
 
 def try_contender(contender: Contender, task: Task, folder: Path, show: Callable[[str], None]) -> Result:
-    """Let one contender do the task, against a provider process that serves it alone."""
+    """Let one contender do the task, against a provider process that serves it alone.
+
+    Raises:
+        NoServerError: this project is to use a PostgreSQL server that there is not.
+        PeerNotInstalledError: the contender's packages cannot be had here.
+    """
     folder.mkdir(parents=True)
+    home = folder / "home"
+    home.mkdir()
     provider = SandboxSettings(
         state_dir=folder / "provider",
         render_s=task.render_s,
         max_running=task.in_flight,
+        fps=task.fps,
         shared_renders=True,  # rendering costs the same few seconds whatever the number of clips
     )
-    with running_sandbox(provider) as endpoint:
+    database = task.database if contender is PROJECT else SQLITE
+    with running_sandbox(provider) as endpoint, database_of(database, home) as database_settings:
         job = Job(
             folder=folder,
-            manifest=_write_manifest(folder, task.clips),
+            manifest=write_manifest(folder, task.clips),
             url=endpoint.url,
             api_key=endpoint.api_key,
             in_flight=task.in_flight,
-            settings=task.settings,
+            settings={**task.settings, **database_settings},
         )
-        job.home.mkdir()
+        show(f"{contender.title}: is prepared")
+        _prepare(contender, job)
         watch = _Watch(contender, task, job)
         watch.run(show)
-        with urllib.request.urlopen(f"{endpoint.url}/sandbox/bill", timeout=30) as answer:
-            return watch.result(json.load(answer))
+        return watch.result(read_bill(endpoint.url))
 
 
-def _write_manifest(folder: Path, clips: int) -> Path:
-    path = folder / "manifest.csv"
-    lines = [f"clip-{n:04},A paper boat on a pond; take {n},4,720x1280" for n in range(clips)]
+def write_manifest(folder: Path, clips: int, name: str = "manifest") -> Path:
+    """A manifest of short clips that differ by their prompt only."""
+    path = folder / f"{name}.csv"
+    lines = [f"clip-{n:06},A paper boat on a pond; take {n} of {name},4,720x1280" for n in range(clips)]
     path.write_text("\n".join(["clip_id,prompt,duration,size", *lines, ""]))
     return path
+
+
+def read_bill(url: str) -> Mapping[str, Any]:
+    """The bill of the provider at an address."""
+    with urllib.request.urlopen(f"{url}/sandbox/bill", timeout=60) as answer:
+        bill: Mapping[str, Any] = json.load(answer)
+    return bill
+
+
+def moment_of(text: str) -> float:
+    """Epoch seconds of a moment as the bill writes it."""
+    return datetime.fromisoformat(text).timestamp()
+
+
+def _prepare(contender: Contender, job: Job) -> None:
+    """What a peer keeps its state in is made before the clock starts; where that fails, so does the command."""
+    command = contender.preparation(job)
+    if command is None:
+        return
+    with (job.folder / "prepare.log").open("wb") as log:
+        subprocess.run(command, env=contender.environment(job), cwd=HERE, stdout=log, stderr=log, check=False)
 
 
 class _Watch:
@@ -125,12 +177,11 @@ class _Watch:
     def run(self, show: Callable[[str], None]) -> None:
         """Run the command to its end, or until it took too long."""
         busy_before, self._began_at, began = _machine_busy_s(), time.time(), time.monotonic()
-        job, title = self._job, self._contender.title
         with ProcessTree(
-            self._contender.command(job),
-            environment=self._contender.environment(job),
+            self._contender.command(self._job),
+            environment=self._contender.environment(self._job),
             folder=HERE,
-            log=job.folder / "command.log",
+            log=self._job.folder / "command.log",
         ) as tree:
             while tree.exit_code is None:
                 tree.sample()
@@ -140,7 +191,7 @@ class _Watch:
                     self._first = elapsed
                 if found >= self._task.clips and self._last is None:
                     self._last = elapsed
-                show(f"{title}: {found} of {self._task.clips} videos, {elapsed:.0f} s")
+                show(f"{self._contender.title}: {found} of {self._task.clips} videos, {elapsed:.0f} s")
                 if elapsed > self._task.timeout_s:
                     self._problem = f"stopped after {self._task.timeout_s:g} s"
                     break
@@ -152,51 +203,67 @@ class _Watch:
 
     def result(self, bill: Mapping[str, Any]) -> Result:
         """What came of it, once the provider's bill is known."""
-        clips, videos = self._task.clips, self._videos()
-        if len(videos) == clips and self._last is None:
+        videos = self._videos()
+        if len(videos) == self._task.clips and self._last is None:
             self._last = self._ended_s  # the last came between two looks
-        accepted = [_timestamp(item["accepted_at"]) - self._began_at for item in bill["items"]]
-        duplicates = sum(each["count"] - 1 for each in bill["duplicates"])
+        renders = renders_of(bill, self._began_at, self._ended_s)
+        submits = [begin for begin, _ in renders]
+        first, last = min(submits, default=None), max(submits, default=None)
         damaged = [path.name for path in videos if not _is_video(path)]
-        problem = self._problem
-        if problem is None and self._exit_code:
-            problem = f"ended with exit code {self._exit_code}"
-        if problem is None and damaged:
-            problem = f"{len(damaged)} files are no videos, {damaged[0]} for one"
-        if problem is None and len(videos) != clips:
-            problem = f"{len(videos)} video files instead of {clips}"
-        if problem is None and bill["accepted"] != clips:
-            problem = (
-                f"{bill['accepted']} clips on the bill instead of {clips}: {duplicates} were paid for twice"
-            )
+        problem = self._problem_of(bill, videos, damaged)
         return Result(
             contender=self._contender.name,
             problem=problem,
             delivered=len(videos) - len(damaged),
             accepted=bill["accepted"],
-            duplicates=duplicates,
+            duplicates=_duplicates(bill),
             makespan_s=self._last,
             first_video_s=self._first,
-            first_submit_s=min(accepted, default=None),
-            last_submit_s=max(accepted, default=None),
+            first_submit_s=first,
+            last_submit_s=last,
             ended_s=self._ended_s,
-            slots_used=_share(clips * self._task.render_s, self._task.in_flight, self._last),
+            slots_used=share_in_use(renders, self._task.in_flight, first or 0.0, last or 0.0),
+            renders=renders,
             usage=self._usage,
             otherwise_busy=self._otherwise,
             load=self._load,
             log_tail=_tails(self._job.folder, self._contender.logs) if problem else "",
         )
 
+    def _problem_of(self, bill: Mapping[str, Any], videos: list[Path], damaged: list[str]) -> str | None:
+        clips = self._task.clips
+        if self._problem is not None:
+            return self._problem
+        if self._exit_code:
+            return f"ended with exit code {self._exit_code}"
+        if damaged:
+            return f"{len(damaged)} files are no videos, {damaged[0]} for one"
+        if len(videos) != clips:
+            return f"{len(videos)} video files instead of {clips}"
+        if bill["accepted"] != clips:
+            return (
+                f"{bill['accepted']} clips on the bill instead of {clips}: "
+                f"{_duplicates(bill)} were paid for twice"
+            )
+        return None
+
     def _videos(self) -> list[Path]:
         return list(self._job.output.glob(self._contender.videos))
 
 
-def _share(render_s: float, slots: int, makespan_s: float | None) -> float | None:
-    return None if makespan_s is None else render_s / (slots * makespan_s)
+def renders_of(bill: Mapping[str, Any], began_at: float, ended_s: float) -> tuple[Render, ...]:
+    """Begin and end of every render, in seconds since the command's start; what never ended ends with it."""
+    return tuple(
+        (
+            moment_of(item["accepted_at"]) - began_at,
+            moment_of(item["ended_at"]) - began_at if item["ended_at"] else ended_s,
+        )
+        for item in bill["items"]
+    )
 
 
-def _timestamp(text: str) -> float:
-    return datetime.fromisoformat(text).timestamp()
+def _duplicates(bill: Mapping[str, Any]) -> int:
+    return sum(each["count"] - 1 for each in bill["duplicates"])
 
 
 def _is_video(path: Path) -> bool:
