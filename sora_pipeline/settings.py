@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import quote
 
 from pydantic import (
     AfterValidator,
@@ -443,4 +444,12 @@ def dagster_home(environ: Mapping[str, str] | None = None) -> Path:
 
 def ledger_url(settings: Settings, home: Path) -> str:
     """The ledger's SQLAlchemy URL: ``SORA_LEDGER_URL``, or SQLite in the Dagster home."""
-    return settings.ledger_url_text or f"sqlite:///{home / 'ledger.db'}"
+    return settings.ledger_url_text or _sqlite_url(str(home / "ledger.db"))
+
+
+def _sqlite_url(path: str) -> str:
+    from sqlalchemy import make_url
+
+    url = f"sqlite:///{path}"
+    # Only newer versions of SQLAlchemy read %41 as a letter, and take it so in a path, too.
+    return url if make_url(url).database == path else f"sqlite:///{quote(path)}"

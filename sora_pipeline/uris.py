@@ -90,6 +90,15 @@ def is_uri(text: str) -> bool:
     return bool(_SCHEME.match(text))
 
 
+def is_unicode(text: str) -> bool:
+    """Whether the text can be written as UTF-8: a file name of other bytes, as Python has it, cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def is_http(text: str) -> bool:
     """Whether the text is a web address."""
     return text.lower().startswith(("http://", "https://"))

@@ -4,7 +4,7 @@ import typer
 
 from sora_pipeline.advice import explained
 from sora_pipeline.cli.ledger import recovered_facts, show_recovered
-from sora_pipeline.cli.output import BAD_INPUT, console, note, plain, print_json, problem
+from sora_pipeline.cli.output import BAD_INPUT, console, note, print_json, problem
 
 
 def adopt(
@@ -40,7 +40,7 @@ def adopt(
         return
     show_recovered([progress], recovered)
     console.print(
-        f"`sora-pipeline run {plain(production.manifest_uri)} --name {production.production_id}` goes on with it and pays for "
+        f"`sora-pipeline run {production.manifest_uri} --name {production.production_id}` goes on with it and pays for "
         "nothing of it again; reading the manifest registers its clips with Dagster, and nothing of it is submitted before"
     )
     for reason in recovered.notes:

@@ -1,6 +1,7 @@
 """Opening the ledger's database: dialect differences, transactions and the schema's version live here."""
 
 import functools
+import re
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +23,8 @@ BUSY_S = 60.0
 OUTAGE_S = 120.0
 """How long a database that was there may be away (a restart, a full disk) before that is an error."""
 LOOK_AGAIN_S = 0.25
+_NUMBER = re.compile(r"\d{4}")
+"""How versions of the schema are written."""
 _BESIDE = ("-wal", "-shm", "-journal")
 """What SQLite keeps beside a database file."""
 _ADVISORY_LOCK = 0x50_4A_7A  # one writer at a time where a sum decides (slots, budget)
@@ -85,13 +88,17 @@ class Database:
         """A consistent view; takes no lock."""
         # PostgreSQL would show each statement what others have committed since the one before.
         options = {} if self._sqlite else {"isolation_level": "REPEATABLE READ"}
-        with self._connect().execution_options(**options) as connection:
+        with self._named(), self._connect().execution_options(**options) as connection:
             yield connection
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """A transaction that commits at the end; SQLite lets one writer in at a time."""
-        with self._connect().execution_options(sora_write=True) as connection, connection.begin():
+        with (
+            self._named(),
+            self._connect().execution_options(sora_write=True) as connection,
+            connection.begin(),
+        ):
             yield connection
 
     @contextmanager
@@ -142,6 +149,15 @@ class Database:
                     raise
             time.sleep(LOOK_AGAIN_S)
 
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Says of an error which database it is about: a command works with Dagster's, too."""
+        try:
+            yield
+        except DBAPIError as error:
+            error.add_detail(f"the ledger at {self.shown_url}")
+            raise
+
     def _connect(self) -> Connection:
         """A connection, as soon as there is one to be had."""
         give_up = time.monotonic() + self._outage_s
@@ -158,12 +174,12 @@ class Database:
             version = self._version()
             if version == SCHEMA_VERSION:
                 return
-            if version is not None and version > SCHEMA_VERSION:
+            if version is not None and _NUMBER.fullmatch(version) and version > SCHEMA_VERSION:
                 raise LedgerError(
                     f"the ledger at {self.shown_url} has schema {version}, newer than the {SCHEMA_VERSION} "
                     "this version of sora-pipeline knows. Install the newer sora-pipeline; nothing was changed."
                 )
-            self._upgrade()
+            self._upgrade(version)
         except DBAPIError as error:
             raise LedgerError(f"the ledger at {self.shown_url} cannot be opened: {error.orig}") from None
 
@@ -186,17 +202,24 @@ class Database:
         for suffix in _BESIDE:
             close_to_others(path.with_name(path.name + suffix))
 
-    def _upgrade(self) -> None:
+    def _upgrade(self, version: str | None) -> None:
         # Imported here: needed once in a ledger's life, and every run worker would pay for it.
         from alembic import command
         from alembic.config import Config
+        from alembic.util import CommandError
 
         with resources.as_file(resources.files("sora_pipeline.ledger") / "migrations") as scripts:
             config = Config()
             config.set_main_option("script_location", str(scripts).replace("%", "%%"))
             with self.exclusive() as connection:
                 config.attributes["connection"] = connection
-                command.upgrade(config, "head")
+                try:
+                    command.upgrade(config, "head")
+                except (CommandError, AssertionError):
+                    raise LedgerError(
+                        f"the ledger at {self.shown_url} has the schema {version!r}, which no version of sora-pipeline has "
+                        "written: it is damaged, or another program's. Nothing was changed."
+                    ) from None
 
 
 def _away(error: DBAPIError) -> bool:
