@@ -4,8 +4,12 @@ Lower rooms say what was found; only the edges (commands, runs, sensors, what is
 commands. Texts in braces are the facts of the error or the reason.
 """
 
+import shlex
+
 from sora_pipeline.errors import Reason, SoraPipelineError
 
+_PLACES = ("output", "manifest")
+"""Facts that stand in commands and may hold anything that a shell understands."""
 _ANOTHER_PLACE = "or name another place (--output for one production, SORA_OUTPUT for all)"
 _WHEN_MADE = "Name the folder that --output (or SORA_OUTPUT) named when the videos were made."
 _GO_ON = "then `sora-pipeline resume`; a daemon tries one clip by itself after {probe_at} UTC."
@@ -35,6 +39,10 @@ ADVICE = {
     "ledger_url": (
         "Set SORA_LEDGER_URL to sqlite:////path/ledger.db or postgresql+psycopg2://user:password@host/database; an @ in the "
         "password is written %40."
+    ),
+    "ledger_driver": (
+        "`pip install 'sora-pipeline[postgres]'` brings the driver of postgresql+psycopg2://user:password@host/database, which is "
+        "how SORA_LEDGER_URL names it."
     ),
     "account_moved": (
         "Give the new one a name of its own (SORA_ACCOUNT), or the old address back (SORA_BASE_URL) until they have ended."
@@ -143,4 +151,5 @@ def explained(problem: Exception | Reason) -> str:
     text = problem.sentence if isinstance(problem, Reason) else str(problem)
     if not isinstance(problem, SoraPipelineError | Reason) or problem.code not in ADVICE:
         return text
-    return f"{text.rstrip('. ')}. {ADVICE[problem.code].format_map(problem.facts)}"
+    facts = {name: shlex.quote(fact) if name in _PLACES else fact for name, fact in problem.facts.items()}
+    return f"{text.rstrip('. ')}. {ADVICE[problem.code].format_map(facts)}"

@@ -119,6 +119,16 @@ def absolute_uri(text: str) -> str:
     return text if is_uri(text) else os.path.abspath(os.path.expanduser(text))  # noqa: PTH100, PTH111
 
 
+def why_no_output(text: str) -> str | None:
+    """Why an output cannot be there, however its storage is reached; None: nothing is said against it."""
+    scheme, mark, rest = text.partition("://")
+    if mark and not rest.strip("/") and scheme.lower() not in ("file", "local"):
+        return "names no bucket, host or folder"
+    if scheme.lower() == "memory" and mark:
+        return "is in a process's memory, and is forgotten with it"
+    return None if mark or absolute_uri(text).strip("/") else "is the root folder"
+
+
 def same_place(text: str) -> str:
     """What is equal for two absolute names of one place: the path that links lead to, or the URI as it is."""
     return text.rstrip("/") if is_uri(text) else os.path.realpath(text)

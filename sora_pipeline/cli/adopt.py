@@ -1,5 +1,7 @@
 """``sora-pipeline adopt``: an output that another ledger made becomes a production of this one."""
 
+import shlex
+
 import typer
 
 from sora_pipeline.advice import explained
@@ -40,7 +42,7 @@ def adopt(
         return
     show_recovered([progress], recovered)
     console.print(
-        f"`sora-pipeline run {production.manifest_uri} --name {production.production_id}` goes on with it and pays for "
+        f"`sora-pipeline run {shlex.quote(production.manifest_uri)} --name {production.production_id}` goes on with it and pays for "
         "nothing of it again; reading the manifest registers its clips with Dagster, and nothing of it is submitted before"
     )
     for reason in recovered.notes:

@@ -1,7 +1,6 @@
 """``sora-pipeline run``: the whole job, headless."""
 
 import uuid
-from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING
 
 import typer
@@ -31,6 +30,7 @@ from sora_pipeline.errors import SoraPipelineError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from decimal import Decimal
     from pathlib import Path
 
     from sora_pipeline.clip import Clip
@@ -193,16 +193,13 @@ def _embeds_sandbox(settings: "Settings") -> bool:
     return settings.provider == "sandbox" and settings.base_url is None
 
 
-def _budget(text: str) -> Decimal:
+def _budget(text: str) -> "Decimal":
+    from sora_pipeline.admission.budgets import budget_of
+
     try:
-        budget = Decimal(text)
-    except InvalidOperation:
-        budget = Decimal(-1)
-    if not budget.is_finite() or budget < 0:
-        raise typer.BadParameter(
-            f"{text!r} is not an amount of US dollars such as 25 or 12.50", param_hint="--budget"
-        )
-    return budget
+        return budget_of(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--budget") from None
 
 
 def _notify(ledger: "Ledger", settings: "Settings", catalogue: "Catalogue", requested: "Production") -> None:

@@ -41,7 +41,7 @@ def prepare_home() -> Path:
             "home",
         )
     try:
-        make_private_folder(home)
+        make_private_folder(home, mark="dagster.yaml")
         config = home / "dagster.yaml"
         if not config.exists():
             _write_whole(

@@ -74,7 +74,8 @@ class Database:
             self.engine: Engine = create_engine(parsed, pool_pre_ping=not self._sqlite, **arguments)
         except (ImportError, ArgumentError) as error:
             raise LedgerError(
-                f"the ledger at {self.shown_url} needs a driver that is not installed: {error}"
+                f"the ledger at {self.shown_url} needs a driver that is not installed: {error}",
+                "ledger_driver",
             ) from None
         if self._sqlite:
             event.listen(self.engine, "connect", _configure_sqlite)
@@ -185,7 +186,16 @@ class Database:
 
     def _version(self) -> str | None:
         with self.read() as connection:
-            if not inspect(connection).has_table(VERSION_TABLE):
+            tables = inspect(connection).get_table_names()
+            if VERSION_TABLE not in tables:
+                if (
+                    self._sqlite and tables
+                ):  # on a server it may share a database, with Dagster's storage for one
+                    raise LedgerError(
+                        f"the file at {self.shown_url} is another program's database, with the table {tables[0]}. Nothing was "
+                        "changed.",
+                        "ledger_url",
+                    )
                 return None
             version: str | None = connection.scalar(text(f"SELECT version_num FROM {VERSION_TABLE}"))  # noqa: S608
             return version
@@ -198,7 +208,7 @@ class Database:
             raise LedgerError(
                 f"the ledger at {self.shown_url} cannot be opened: {path.parent}: {error.strerror}"
             ) from None
-        make_private_file(path)
+        make_private_file(path, beginning=b"SQLite format 3\0")
         for suffix in _BESIDE:
             close_to_others(path.with_name(path.name + suffix))
 
