@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
 import dagster as dg
 
+from sora_pipeline.admission.budgets import budget_of
 from sora_pipeline.advice import explained
 from sora_pipeline.assets.decorators import manifest_asset
 from sora_pipeline.clip import clip_key
@@ -144,14 +145,9 @@ def _asked_for(config: ManifestConfig, ledger: Ledger) -> Uri | None:
 
 def _budget(text: str) -> Decimal:
     try:
-        budget = Decimal(text)
-    except InvalidOperation:
-        budget = Decimal(-1)
-    if not budget.is_finite() or budget < 0:
-        raise dg.Failure(
-            f"budget_usd={text!r} is not an amount of US dollars such as 25 or 12.50", allow_retries=False
-        )
-    return budget
+        return budget_of(text)
+    except ValueError as error:
+        raise dg.Failure(f"budget_usd={error}", allow_retries=False) from None
 
 
 def _metadata(read: _Read, spending: Spending) -> dict[str, Any]:

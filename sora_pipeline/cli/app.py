@@ -5,14 +5,26 @@ import os
 import signal
 import sys
 import types
+from collections.abc import Sequence
 
 import typer
+from sqlalchemy.exc import DBAPIError
 
 from sora_pipeline import __version__
-from sora_pipeline.advice import explained
 from sora_pipeline.cli import adopt, check, costs, dev, doctor, ledger, models, retry, run, sandbox, status
-from sora_pipeline.cli.output import BAD_INPUT, problem
+from sora_pipeline.cli.output import (
+    BAD_INPUT,
+    OK,
+    in_words,
+    print_json,
+    printed_json,
+    problem,
+    problems,
+    stdout,
+)
+from sora_pipeline.cli.terminal import visible
 from sora_pipeline.errors import SoraPipelineError
+from sora_pipeline.uris import is_unicode
 
 app = typer.Typer(
     name="sora-pipeline",
@@ -47,16 +59,33 @@ def main() -> None:
     # Dagster and its friends explain themselves in the runs' logs; here they would tear the progress display.
     logging.disable(logging.WARNING)
     os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:  # of nohup
+            signal.signal(number, _interrupt)
+    code = _exit_code(sys.argv[1:])
+    if "--json" in sys.argv[1:] and not printed_json:
+        print_json({"exit_code": code, "error": "\n".join(problems) or "standard error says what is wrong"})
+    if stdout.trouble:
+        problem(f"not everything could be written to standard output: {stdout.trouble}")
+    sys.exit(code)
+
+
+def _exit_code(arguments: Sequence[str]) -> int:
+    """Do what is asked for, and say in one sentence what a user can cause and mend; all else is a bug and keeps its traceback."""
+    for argument in arguments:
+        if not is_unicode(argument):
+            problem(f"{visible(argument)} holds bytes that are no UTF-8 text; rename what it names")
+            return BAD_INPUT
     try:
         app()
-    except (
-        SoraPipelineError
-    ) as error:  # what a user can cause and mend; all else is a bug and keeps its traceback
-        problem(explained(error))
-        sys.exit(BAD_INPUT)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else OK
+    except (SoraPipelineError, DBAPIError) as error:
+        problem(in_words(error))
+        return BAD_INPUT
+    return OK
 
 
 def _interrupt(_number: int, _frame: types.FrameType | None) -> None:
-    """A polite kill is like Ctrl-C: our daemon is stopped in order."""
+    """A polite kill, or a terminal that is closed, is like Ctrl-C: our daemon is stopped in order."""
     raise KeyboardInterrupt

@@ -3,7 +3,7 @@
 import typer
 from rich.table import Table
 
-from sora_pipeline.cli.output import console, plain, print_json
+from sora_pipeline.cli.output import console, print_json
 
 
 def models(
@@ -49,5 +49,5 @@ def models(
     console.print(table)
     console.print(f"installed providers: {', '.join(installed())}", style="dim")
     for problem in catalogue.problems.values():
-        console.print(plain(problem), style="yellow")
+        console.print(problem, style="yellow")
     console.print("more models, or other prices: a TOML file named by SORA_CATALOGUE", style="dim")

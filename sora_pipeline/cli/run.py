@@ -1,10 +1,10 @@
 """``sora-pipeline run``: the whole job, headless."""
 
 import uuid
-from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING
 
 import typer
+from sqlalchemy.exc import DBAPIError
 
 from sora_pipeline.advice import explained
 from sora_pipeline.cli.display import ProgressDisplay
@@ -17,6 +17,7 @@ from sora_pipeline.cli.output import (
     SOME_FAILED,
     STOPPED,
     console,
+    in_words,
     note,
     outcome_rows,
     print_json,
@@ -25,9 +26,11 @@ from sora_pipeline.cli.output import (
     row_problems,
     summary_table,
 )
+from sora_pipeline.errors import SoraPipelineError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from decimal import Decimal
     from pathlib import Path
 
     from sora_pipeline.clip import Clip
@@ -62,6 +65,15 @@ def run(
 
     Exit code: 0 all clips delivered, 1 some failed, 2 bad input or configuration, 3 stopped early.
     """
+    try:
+        code = _run(manifest, name, output, budget, timeout, as_json=as_json)
+    except KeyboardInterrupt:  # also a polite kill
+        problem("stopped; nothing is lost, the same command goes on")
+        code = STOPPED
+    raise typer.Exit(code)
+
+
+def _run(manifest: str, name: str, output: str, budget: str, timeout: float, *, as_json: bool) -> int:
     from sora_pipeline.production.naming import ProductionRequest
     from sora_pipeline.provider.catalogue import load_catalogue
     from sora_pipeline.sandbox.embedded import check_installed
@@ -89,12 +101,16 @@ def run(
     requested = ledger.productions.request(plan, request.manifest, wanted=wanted)
     if lifted:
         ledger.productions.lift_budget(requested.production_id)
-    ended = _produce(ledger, settings, catalogue, requested, home, timeout or None)
-    code = _finish(ledger, settings, requested, ended, as_json=as_json)
-    if settings.notify_url:
-        # Our daemon has ended, and with it the sensor that tells.
-        _notify(ledger, settings, catalogue, requested)
-    raise typer.Exit(code)
+    try:
+        ended = _produce(ledger, settings, catalogue, requested, home, timeout or None)
+        code = _finish(ledger, settings, requested, ended, as_json=as_json)
+        if settings.notify_url:
+            # Our daemon has ended, and with it the sensor that tells.
+            _notify(ledger, settings, catalogue, requested)
+    except (SoraPipelineError, DBAPIError) as error:  # something may be submitted
+        problem(in_words(error))
+        return STOPPED
+    return code
 
 
 def _plan(
@@ -155,8 +171,7 @@ def _produce(
     timeout_s: float | None,
 ) -> "Ended":
     """Watch the production until nothing changes any more; the embedded sandbox lives as long."""
-    import dagster as dg
-
+    from sora_pipeline.headless.home import open_instance
     from sora_pipeline.headless.run import HeadlessRun
     from sora_pipeline.sandbox.embedded import ensure_sandbox, stop_sandbox
 
@@ -164,14 +179,11 @@ def _produce(
     if _embeds_sandbox(settings):
         sandbox_started = ensure_sandbox(home / "sandbox").started
     try:
-        with ProgressDisplay() as display, dg.DagsterInstance.get() as instance:
+        with ProgressDisplay() as display, open_instance(home) as instance:
             headless = HeadlessRun(
                 instance, home, ledger, settings, catalogue, timeout_s=timeout_s, show=display.show
             )
             return headless.produce(requested)
-    except KeyboardInterrupt:  # also a polite kill
-        problem("stopped; nothing is lost, the same command goes on")
-        raise typer.Exit(STOPPED) from None
     finally:
         if sandbox_started:
             stop_sandbox(home / "sandbox")
@@ -181,16 +193,13 @@ def _embeds_sandbox(settings: "Settings") -> bool:
     return settings.provider == "sandbox" and settings.base_url is None
 
 
-def _budget(text: str) -> Decimal:
+def _budget(text: str) -> "Decimal":
+    from sora_pipeline.admission.budgets import budget_of
+
     try:
-        budget = Decimal(text)
-    except InvalidOperation:
-        budget = Decimal(-1)
-    if not budget.is_finite() or budget < 0:
-        raise typer.BadParameter(
-            f"{text!r} is not an amount of US dollars such as 25 or 12.50", param_hint="--budget"
-        )
-    return budget
+        return budget_of(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--budget") from None
 
 
 def _notify(ledger: "Ledger", settings: "Settings", catalogue: "Catalogue", requested: "Production") -> None:

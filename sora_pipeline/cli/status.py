@@ -17,6 +17,7 @@ from sora_pipeline.cli.output import (
     summary_table,
 )
 from sora_pipeline.cli.productions import PRODUCTION, selected
+from sora_pipeline.cli.terminal import styled
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -158,7 +159,7 @@ def _print(
         if all(look.stopped != reason for look in looks):
             problem(explained(reason))
     for name, survey in surveys.items():
-        console.print(f"\n[bold]{name}[/]")
+        console.print(styled("\n", (name, "bold")))
         console.print(summary_table(survey.snapshot, survey.outcomes))
 
 
@@ -176,9 +177,8 @@ def _print_production(look: "Progress", to_pay: "Decimal") -> None:
     if production.budget_usd is not None:
         money.append(f"budget {production.budget_usd:.2f}")
     account = f" by {production.account}" if production.account else ""
-    console.print(
-        f"[bold]{production.production_id}[/]{account}  {production.manifest_uri} → {production.output_uri}"
-    )
+    places = f"{account}  {production.manifest_uri} → {production.output_uri}"
+    console.print(styled((production.production_id, "bold"), places))
     console.print(f"  {counts or 'not read yet'}; {', '.join(money)}")
     if production.error:
         problem(production.error)

@@ -40,7 +40,7 @@ class DaemonKeeper:
         """Start a daemon unless one lives.
 
         Raises:
-            DaemonError: the one that we started has ended.
+            DaemonError: the one that we started has ended, or none can be started.
         """
         if self._process is not None:
             if self._process.poll() is not None:
@@ -55,16 +55,25 @@ class DaemonKeeper:
         """Stop the daemon if we started it. Runs under way end with it, and the ledger knows how far they were."""
         if self._process is None:
             return
-        assert self._process.stdin is not None
-        self._process.stdin.close()
+        process, self._process = self._process, None
+        assert process.stdin is not None
+        process.stdin.close()
         try:
-            self._process.wait(STOP_TIMEOUT_S)
+            process.wait(STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:
-            self._process.kill()
-        self._process = None
-        note_daemon_stopped(self._home)
+            process.kill()
+        finally:  # also where a second Ctrl-C does not wait: it ends by itself
+            note_daemon_stopped(self._home)
 
     def _start(self) -> None:
+        try:
+            self._start_logging()
+        except OSError as error:
+            raise DaemonError(
+                f"the Dagster daemon cannot be started: {error.strerror or error} ({error.filename or self._log})"
+            ) from None
+
+    def _start_logging(self) -> None:
         self._log.parent.mkdir(parents=True, exist_ok=True)
         module = ["-m", "sora_pipeline.definitions"]
         daemon = [str(Path(sys.executable).with_name("dagster-daemon")), "run", *module]

@@ -132,7 +132,7 @@ def publish(ledger: Ledger, production_id: str, settings: Settings, owner: str) 
             # Noted before it is written: what is there afterwards and is not this was edited by a person.
             ownership = note_written(store, ownership, name, made)
         store.replace_bytes(name, made)
-    note_published(store, ownership, ledger.now())
+    note_published(store, ownership, ledger.now(), production.change_seq)
     ledger.productions.record_published(production_id, production.change_seq, owner)
     return surveyed
 
