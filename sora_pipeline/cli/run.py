@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import typer
 
 from sora_pipeline.advice import explained
-from sora_pipeline.cli.display import ProgressDisplay
 from sora_pipeline.cli.money import Outlook, dollars
 from sora_pipeline.cli.opening import open_ledger, require_same_settings
 from sora_pipeline.cli.output import (
@@ -157,6 +156,7 @@ def _produce(
     """Watch the production until nothing changes any more; the embedded sandbox lives as long."""
     import dagster as dg
 
+    from sora_pipeline.cli.display import ProgressDisplay
     from sora_pipeline.headless.run import HeadlessRun
     from sora_pipeline.sandbox.embedded import ensure_sandbox, stop_sandbox
 
