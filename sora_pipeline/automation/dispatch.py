@@ -55,7 +55,7 @@ def build_dispatch_sensor(runtime: PipelineRuntime, job: Job) -> dg.SensorDefini
         location = context.code_location_origin
         fail_killed_runs(context.instance, runtime, location.location_name if location else None)
         requests = list(_recovered(context.instance, runtime))
-        planned, why_none = _planned(context.instance, runtime)
+        planned, why_none = plan_runs(context.instance, runtime)
         requests += planned
         # Asked last: whatever was found open or closed on the way is what people are told.
         breaker = runtime.ledger.breakers.get(runtime.account.name)
@@ -89,7 +89,7 @@ def _submits_allowed(names: PipelineNames, breaker: Breaker | None) -> dg.AssetC
     )
 
 
-def _planned(instance: dg.DagsterInstance, runtime: PipelineRuntime) -> tuple[list[dg.RunRequest], str]:
+def plan_runs(instance: dg.DagsterInstance, runtime: PipelineRuntime) -> tuple[list[dg.RunRequest], str]:
     """The next runs, or why there are none."""
     settings, ledger, account = runtime.settings, runtime.ledger, runtime.account
     pending = ledger.clips.pending_clips(

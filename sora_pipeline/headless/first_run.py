@@ -1,0 +1,139 @@
+"""A process that executes runs for a command, one after the other, and has the code location loaded before they come.
+
+Orders come on its standard input, answers go to its standard output, one JSON object a line. When its input closes,
+however the command has ended, the run under way is interrupted and the process ends; where none is, it ends without a
+trace. Started as ``python -m sora_pipeline.headless.first_run``.
+"""
+
+import contextlib
+import importlib
+import json
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+from typing import IO, TYPE_CHECKING, Any
+
+from sora_pipeline.errors import SoraPipelineError
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+GRACE_S = 10.0
+"""Seconds that an interrupted run has for its last words."""
+LOOK_S = 2.0
+"""How often it is looked whether a person terminated the run."""
+# What the first run needs and loads only when it is there: better while there is nothing else to do.
+_NEEDED_SOON = ("sora_pipeline.provider.registry", "httpx_aiohttp", "pyarrow.parquet", "PIL.Image")
+
+Order = dict[str, Any]
+
+
+class _Worker:
+    """Executes what it is told to, until there is nobody left who tells."""
+
+    def __init__(self, answers: IO[str]) -> None:
+        self._answers = answers
+        self._orders: queue.SimpleQueue[Order] = queue.SimpleQueue()
+        self._run_id: str | None = None
+        self._left = False
+        threading.Thread(target=self._take_orders, daemon=True).start()
+
+    def work(self) -> int:
+        """Load everything, then execute orders."""
+        try:
+            from sora_pipeline.definitions import defs
+        except SoraPipelineError as error:
+            from sora_pipeline.advice import explained
+
+            self._say({"problem": explained(error)})
+            return 1
+        import dagster as dg
+
+        # As good as the home's own, for loading what that needs: two processes must not make a home at once.
+        dg.DagsterInstance.ephemeral().dispose()
+        for module in _NEEDED_SOON:
+            importlib.import_module(module)
+        self._say({"ready": True})
+        first = self._orders.get()
+        with dg.DagsterInstance.get() as instance:
+            threading.Thread(target=self._heed_terminations, args=(instance,), daemon=True).start()
+            self._say(self._execute(first, defs, instance))
+            while not self._left:
+                with contextlib.suppress(KeyboardInterrupt):  # one that came too late for the run it was for
+                    self._say(self._execute(self._orders.get(), defs, instance))
+        return 0
+
+    def _execute(
+        self, order: Order, defs: "dg.Definitions", instance: "dg.DagsterInstance"
+    ) -> dict[str, Any]:
+        from sora_pipeline.automation.notifications import why_failed
+
+        self._run_id = order["run_id"]
+        try:
+            result = defs.resolve_job_def(order["job_name"]).execute_in_process(
+                run_id=order["run_id"],
+                run_config=order["run_config"],
+                tags=order["tags"],
+                instance=instance,
+                raise_on_error=False,
+            )
+        except KeyboardInterrupt:  # before its first step, or after its last one
+            return {"run_id": order["run_id"], "failed": None}
+        finally:
+            self._run_id = None
+        if result.success or result.dagster_run.status in _terminated():
+            return {"run_id": order["run_id"], "failed": None}
+        failed_steps = result.filter_events(lambda event: event.is_step_failure)
+        return {"run_id": order["run_id"], "failed": why_failed(failed_steps, "it was interrupted")}
+
+    def _say(self, answer: dict[str, Any]) -> None:
+        with contextlib.suppress(BrokenPipeError):  # nobody is left to hear it
+            self._answers.write(json.dumps(answer) + "\n")
+            self._answers.flush()
+
+    def _take_orders(self) -> None:
+        with open(0, "rb", closefd=False) as lines:
+            for line in lines:
+                self._orders.put(json.loads(line))
+        self._left = True
+        if self._run_id is None:
+            os._exit(0)
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(GRACE_S)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def _heed_terminations(self, instance: "dg.DagsterInstance") -> None:
+        """Interrupt a run that a person terminates: Dagster can reach only processes that a code server has started."""
+        heeded: set[str] = set()
+        while True:
+            time.sleep(LOOK_S)
+            run_id = self._run_id
+            if run_id is None or run_id in heeded:
+                continue
+            run = instance.get_run_by_id(run_id)
+            if run is not None and run.status in _terminated():
+                heeded.add(run_id)
+                os.kill(os.getpid(), signal.SIGINT)
+
+
+def _terminated() -> "tuple[dg.DagsterRunStatus, ...]":
+    """Of runs that a person has terminated."""
+    import dagster as dg
+
+    return dg.DagsterRunStatus.CANCELING, dg.DagsterRunStatus.CANCELED
+
+
+def main() -> int:
+    """Work until the command ends."""
+    # A shell that puts the command into the background has SIGINT ignored, and children inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # what runs print belongs into the log
+    return _Worker(answers).work()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
