@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from sora_pipeline.clip import Clip, Size
+from sora_pipeline.manifest.arrow_arrays import arrow_array
 from sora_pipeline.manifest.problems import RowProblem
 from sora_pipeline.manifest.snapshot import InvalidRow, Snapshot
 from sora_pipeline.uris import Uri
@@ -58,7 +59,7 @@ def snapshot_to_parquet(snapshot: Snapshot) -> bytes:
     schema = _schema({name: getattr(snapshot, name) for name in _ABOUT})
     rows = [_clip_cells(clip) for clip in snapshot.clips] + [_invalid_cells(row) for row in snapshot.invalid]
     columns = zip(*rows, strict=True) if rows else ([] for _ in schema)
-    arrays = [pa.array(cells, field.type) for cells, field in zip(columns, schema, strict=True)]
+    arrays = [arrow_array(cells, field.type) for cells, field in zip(columns, schema, strict=True)]
     sink = pa.BufferOutputStream()
     pq.write_table(pa.Table.from_arrays(arrays, schema=schema), sink, compression="zstd")
     return sink.getvalue().to_pybytes()
