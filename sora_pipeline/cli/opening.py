@@ -55,15 +55,17 @@ def require_same_settings(ledger: "Ledger", settings: "Settings", home: "Path") 
         DisagreementError: one is at work on the home.
         LedgerError: the account is somewhere else with open predictions.
     """
-    import dagster as dg
-
     from sora_pipeline.admission.limits import account_of
     from sora_pipeline.agreement import require_agreement
     from sora_pipeline.headless.home import daemon_is_alive
+    from sora_pipeline.imports import without_collection
     from sora_pipeline.runtime import provider_config
 
-    with dg.DagsterInstance.get() as instance:
-        alive = daemon_is_alive(instance, home)
+    with without_collection():
+        import dagster as dg
+
+        with dg.DagsterInstance.get() as instance:
+            alive = daemon_is_alive(instance, home)
         if alive:
             require_agreement(ledger, BUILT_IN, settings, str(home))
     account = account_of(settings)

@@ -17,6 +17,7 @@ import time
 from typing import IO, TYPE_CHECKING, Any
 
 from sora_pipeline.errors import SoraPipelineError
+from sora_pipeline.imports import without_collection
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -44,7 +45,7 @@ class _Worker:
     def work(self) -> int:
         """Load everything, then execute orders."""
         try:
-            from sora_pipeline.definitions import defs
+            defs = _load()
         except SoraPipelineError as error:
             from sora_pipeline.advice import explained
 
@@ -52,10 +53,6 @@ class _Worker:
             return 1
         import dagster as dg
 
-        # As good as the home's own, for loading what that needs: two processes must not make a home at once.
-        dg.DagsterInstance.ephemeral().dispose()
-        for module in _NEEDED_SOON:
-            importlib.import_module(module)
         self._say({"ready": True})
         first = self._orders.get()
         with dg.DagsterInstance.get() as instance:
@@ -117,6 +114,20 @@ class _Worker:
             if run is not None and run.status in _terminated():
                 heeded.add(run_id)
                 os.kill(os.getpid(), signal.SIGINT)
+
+
+def _load() -> "dg.Definitions":
+    """Load the code location, and what its runs will need."""
+    with without_collection():
+        import dagster as dg
+
+        from sora_pipeline.definitions import defs
+
+        # As good as the home's own, for loading what that needs: two processes must not make a home at once.
+        dg.DagsterInstance.ephemeral().dispose()
+        for module in _NEEDED_SOON:
+            importlib.import_module(module)
+    return defs
 
 
 def _terminated() -> "tuple[dg.DagsterRunStatus, ...]":
