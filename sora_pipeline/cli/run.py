@@ -64,13 +64,13 @@ def run(
 
     Exit code: 0 all clips delivered, 1 some failed, 2 bad input or configuration, 3 stopped early.
     """
-    from sora_pipeline.headless.run_processes import RunProcesses
+    from sora_pipeline.headless.run_processes import RunProcesses, log_of_first_runs
 
     settings, home = open_home()
     lifted = budget.strip().lower() == "none"
     limit = _budget(budget) if budget and not lifted else None
     # First of all: it loads the code location while we read the manifest.
-    with closing(RunProcesses(home / "logs" / "first_runs.log")) as processes:
+    with closing(RunProcesses(log_of_first_runs(home))) as processes:
         from sora_pipeline.production.naming import ProductionRequest
         from sora_pipeline.provider.catalogue import load_catalogue
         from sora_pipeline.sandbox.embedded import check_installed
@@ -89,8 +89,7 @@ def run(
         if daemon_lives:
             processes.close()  # it does everything
         else:
-            # A daemon would only log why it cannot load the code location, and everybody would wait for ever.
-            processes.require_loaded()
+            _load_code_location()
         # A person who runs it again has dealt with what stopped it.
         ledger.breakers.close(settings.account_name)
         requested = ledger.productions.request(plan, request.manifest, wanted=wanted)
@@ -102,6 +101,14 @@ def run(
         # Our daemon has ended, and with it the sensor that tells.
         _notify(ledger, settings, catalogue, requested)
     raise typer.Exit(code)
+
+
+def _load_code_location() -> None:
+    """Load it here as well: a daemon would only log why it cannot, and everybody would wait for ever."""
+    from sora_pipeline.imports import without_collection
+
+    with without_collection():
+        import sora_pipeline.definitions  # noqa: F401
 
 
 def _plan(
@@ -168,6 +175,7 @@ def _produce(
     from sora_pipeline.cli.display import ProgressDisplay
     from sora_pipeline.headless.first_runs import FirstRuns
     from sora_pipeline.headless.run import HeadlessRun
+    from sora_pipeline.headless.run_processes import log_of_first_runs
     from sora_pipeline.names import PipelineNames
     from sora_pipeline.runtime import PipelineRuntime
     from sora_pipeline.sandbox.embedded import ensure_sandbox, stop_sandbox
@@ -178,13 +186,14 @@ def _produce(
     try:
         with ProgressDisplay() as display, dg.DagsterInstance.get() as instance:
             runtime = PipelineRuntime(PipelineNames(), settings)
+            first_runs = FirstRuns(instance, runtime, processes, log_of_first_runs(home))
             headless = HeadlessRun(
                 instance,
                 home,
                 ledger,
                 settings,
                 catalogue,
-                FirstRuns(instance, runtime, processes) if processes.alive else None,
+                first_runs if processes.alive else None,
                 timeout_s=timeout_s,
                 show=display.show,
                 ended=partial(_tell_of_failure, settings),

@@ -16,7 +16,6 @@ import threading
 import time
 from typing import IO, TYPE_CHECKING, Any
 
-from sora_pipeline.errors import SoraPipelineError
 from sora_pipeline.imports import without_collection
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ GRACE_S = 10.0
 LOOK_S = 2.0
 """How often it is looked whether a person terminated the run."""
 # What the first run needs and loads only when it is there: better while there is nothing else to do.
-_NEEDED_SOON = ("sora_pipeline.provider.registry", "httpx_aiohttp", "pyarrow.parquet", "PIL.Image")
+_NEEDED_SOON = ("sora_pipeline.headless.execution", "httpx_aiohttp", "PIL.Image")
 
 Order = dict[str, Any]
 
@@ -44,47 +43,27 @@ class _Worker:
 
     def work(self) -> int:
         """Load everything, then execute orders."""
-        try:
-            defs = _load()
-        except SoraPipelineError as error:
-            from sora_pipeline.advice import explained
-
-            self._say({"problem": explained(error)})
-            return 1
+        defs = _load()
         import dagster as dg
 
-        self._say({"ready": True})
         first = self._orders.get()
         with dg.DagsterInstance.get() as instance:
             threading.Thread(target=self._heed_terminations, args=(instance,), daemon=True).start()
-            self._say(self._execute(first, defs, instance))
+            self._execute(first, defs, instance)
             while not self._left:
                 with contextlib.suppress(KeyboardInterrupt):  # one that came too late for the run it was for
-                    self._say(self._execute(self._orders.get(), defs, instance))
+                    self._execute(self._orders.get(), defs, instance)
         return 0
 
-    def _execute(
-        self, order: Order, defs: "dg.Definitions", instance: "dg.DagsterInstance"
-    ) -> dict[str, Any]:
-        from sora_pipeline.automation.notifications import why_failed
+    def _execute(self, order: Order, defs: "dg.Definitions", instance: "dg.DagsterInstance") -> None:
+        from sora_pipeline.headless.execution import Interrupted, execute
 
+        failed = None
         self._run_id = order["run_id"]
-        try:
-            result = defs.resolve_job_def(order["job_name"]).execute_in_process(
-                run_id=order["run_id"],
-                run_config=order["run_config"],
-                tags=order["tags"],
-                instance=instance,
-                raise_on_error=False,
-            )
-        except KeyboardInterrupt:  # before its first step, or after its last one
-            return {"run_id": order["run_id"], "failed": None}
-        finally:
-            self._run_id = None
-        if result.success or result.dagster_run.status in _terminated():
-            return {"run_id": order["run_id"], "failed": None}
-        failed_steps = result.filter_events(lambda event: event.is_step_failure)
-        return {"run_id": order["run_id"], "failed": why_failed(failed_steps, "it was interrupted")}
+        with contextlib.suppress(Interrupted):
+            failed = execute(defs, instance, **order)
+        self._run_id = None
+        self._say({"run_id": order["run_id"], "failed": failed})
 
     def _say(self, answer: dict[str, Any]) -> None:
         with contextlib.suppress(BrokenPipeError):  # nobody is left to hear it
@@ -104,6 +83,8 @@ class _Worker:
 
     def _heed_terminations(self, instance: "dg.DagsterInstance") -> None:
         """Interrupt a run that a person terminates: Dagster can reach only processes that a code server has started."""
+        from sora_pipeline.headless.execution import TERMINATED
+
         heeded: set[str] = set()
         while True:
             time.sleep(LOOK_S)
@@ -111,7 +92,7 @@ class _Worker:
             if run_id is None or run_id in heeded:
                 continue
             run = instance.get_run_by_id(run_id)
-            if run is not None and run.status in _terminated():
+            if run is not None and run.status in TERMINATED:
                 heeded.add(run_id)
                 os.kill(os.getpid(), signal.SIGINT)
 
@@ -128,13 +109,6 @@ def _load() -> "dg.Definitions":
         for module in _NEEDED_SOON:
             importlib.import_module(module)
     return defs
-
-
-def _terminated() -> "tuple[dg.DagsterRunStatus, ...]":
-    """Of runs that a person has terminated."""
-    import dagster as dg
-
-    return dg.DagsterRunStatus.CANCELING, dg.DagsterRunStatus.CANCELED
 
 
 def main() -> int:

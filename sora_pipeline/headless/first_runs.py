@@ -5,14 +5,17 @@ be paid for: whatever is left undone here, the daemon's sensors find and finish.
 """
 
 import time
+import uuid
 from datetime import UTC, datetime
+from pathlib import Path
 
 import dagster as dg
 
 from sora_pipeline.automation.dispatch import plan_runs
 from sora_pipeline.automation.manifests import manifest_request
 from sora_pipeline.automation.publish import publish_request
-from sora_pipeline.headless.run_processes import Executed, RunProcesses
+from sora_pipeline.headless.execution import execute, told_to
+from sora_pipeline.headless.run_processes import Executed, RunProcesses, order_of
 from sora_pipeline.ledger import AttemptState, Production
 from sora_pipeline.names import PRODUCTION_TAG
 from sora_pipeline.production.progress import Progress
@@ -31,78 +34,60 @@ UNFINISHED = [
 class FirstRuns:
     """What a command has executed itself, and when: manifest, submits and, once all has settled, the output manifest.
 
+    Manifests are read and published in this very process, which has loaded what that takes.
+
     Args:
         instance: The Dagster instance.
         runtime: Of the pipeline.
-        processes: That execute the runs.
+        processes: For the runs over clips.
+        log: Where the runs of this process print.
     """
 
     def __init__(
-        self, instance: dg.DagsterInstance, runtime: PipelineRuntime, processes: RunProcesses
+        self, instance: dg.DagsterInstance, runtime: PipelineRuntime, processes: RunProcesses, log: Path
     ) -> None:
         self._instance = instance
         self._runtime = runtime
         self._processes = processes
+        self._log = log
         self._began_at = datetime.now(UTC)
         self._launched_at: float | None = None
         self._published_change: int | None = None
         self._later: list[dg.RunRequest] = []
 
-    def read(self, production: Production) -> None:
-        """Have the manifest read that was asked for."""
-        self._processes.execute(manifest_request(self._runtime.names, production, self._runtime.ledger.now()))
+    def read(self, production: Production) -> Executed:
+        """Read the manifest that was asked for."""
+        return self._execute(manifest_request(self._runtime.names, production, self._runtime.ledger.now()))
 
-    def go_on(self, progress: Progress | None) -> bool:
-        """Have done what comes next.
+    def publish(self, production: Production) -> Executed | None:
+        """Publish a production that has settled, unless the daemon is about to, or it was of no use before."""
+        if production.change_seq == self._published_change or self.publishing(production):
+            return None
+        self._published_change = production.change_seq
+        return self._execute(publish_request(self._runtime.names, production, self._runtime.ledger.now()))
 
-        Args:
-            progress: How far the production is; None: its manifest is not read yet.
-
-        Returns:
-            Whether no daemon is needed yet, or had better not take the processor from the first submit.
-        """
-        if progress is None or self._under_way(self._runtime.names.manifest_job):
-            return self._under_way(self._runtime.names.manifest_job)
-        if progress.settled:
-            return progress.published or self._publish(progress.production)
-        if self._launched_at is None:
-            self._launch()
-        return self._sending_first(progress)
-
-    def go_on_with_the_rest(self) -> None:
-        """Have those runs executed, too, for which there was no process yet."""
-        for request in self._later:
-            self._processes.execute(request)
-        self._later.clear()
-
-    def _launch(self) -> None:
-        """Have those runs executed that the dispatch sensor would request now."""
-        self._launched_at = time.monotonic()
-        if self._processes.idle is None:  # it was killed
+    def launch(self) -> None:
+        """Once: have those runs executed that the dispatch sensor would request now."""
+        if self._launched_at is not None:
             return
+        self._launched_at = time.monotonic()
         requests, _ = plan_runs(self._instance, self._runtime)
         for request in requests[:1]:
             self._processes.execute(request)
         self._later = requests[1:]
 
-    def _sending_first(self, progress: Progress) -> bool:
-        assert self._launched_at is not None
-        if not self._under_way(self._runtime.names.generations_job):
+    def come_first(self, progress: Progress) -> bool:
+        """Whether the daemon had better not start yet, and take the processor from the first submit."""
+        if self._launched_at is None or not self._processes.under_way(self._runtime.names.generations_job):
             return False
         sent = progress.working > progress.at_work[AttemptState.RESERVED]
         return not sent and time.monotonic() - self._launched_at < HOLD_DAEMON_S
 
-    def _publish(self, production: Production) -> bool:
-        """Publish what has settled, unless somebody is at it or no process is free; whether that is under way here."""
-        job_name, change = self._runtime.names.publish_job, production.change_seq
-        if self._processes.idle and change != self._published_change and not self.publishing(production):
-            self._published_change = change
-            now = self._runtime.ledger.now()
-            self._processes.execute(publish_request(self._runtime.names, production, now))
-        return self._under_way(job_name)
-
-    def _under_way(self, job_name: str) -> bool:
-        return self._processes.under_way(job_name)
+    def launch_the_rest(self) -> None:
+        """Have those runs executed, too, for which there was no process yet."""
+        for request in self._later:
+            self._processes.execute(request)
+        self._later.clear()
 
     def publishing(self, production: Production) -> bool:
         """Whether a run that publishes it is under way, here or at the daemon; if we ended now, it would fail."""
@@ -124,3 +109,11 @@ class FirstRuns:
     def close(self) -> None:
         """Interrupt what is under way, and see to it that all processes have ended."""
         self._processes.close()
+
+    def _execute(self, request: dg.RunRequest) -> Executed:
+        run_id = str(uuid.uuid4())
+        with told_to(self._log):
+            from sora_pipeline.definitions import defs
+
+            failed = execute(defs, self._instance, run_id=run_id, **order_of(request))
+        return Executed(request, run_id, failed)

@@ -88,8 +88,9 @@ class HeadlessRun:
         assert requested.requested_at is not None
         with DaemonKeeper(self._instance, self._home) as daemon:
             try:
+                self._show(None)
                 if self._first_runs is not None:
-                    self._first_runs.read(requested)
+                    self._ended(self._first_runs.read(requested))
                 return self._watch(requested, requested.requested_at, daemon)
             finally:
                 if daemon.own or self._first_runs is not None:
@@ -124,15 +125,26 @@ class HeadlessRun:
 
     def _go_on(self, progress: Progress | None, daemon: DaemonKeeper) -> None:
         """Have done what comes next, and wait until it is worth while to look again."""
-        if self._first_runs is None:
+        first_runs = self._first_runs
+        if first_runs is None:
             daemon.ensure()
             time.sleep(LOOK_S)
             return
-        suffices = self._first_runs.go_on(progress)
-        if not suffices:
-            daemon.ensure()
-            self._first_runs.go_on_with_the_rest()
-        if (executed := self._first_runs.wait(SOON_S if suffices else LOOK_S)) is not None:
+        if progress is not None and progress.settled:
+            if not progress.published and (executed := first_runs.publish(progress.production)) is not None:
+                self._ended(executed)
+                return
+        elif progress is not None:
+            first_runs.launch()
+            if first_runs.come_first(progress):
+                self._wait(first_runs, SOON_S)
+                return
+        daemon.ensure()
+        first_runs.launch_the_rest()
+        self._wait(first_runs, LOOK_S)
+
+    def _wait(self, first_runs: FirstRuns, seconds: float) -> None:
+        if (executed := first_runs.wait(seconds)) is not None:
             self._ended(executed)
 
     def _publishing(self, production: Production) -> bool:

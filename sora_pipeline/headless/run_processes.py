@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sora_pipeline.errors import SoraPipelineError
-
 if TYPE_CHECKING:
     import dagster as dg
 
@@ -20,10 +18,6 @@ END_S = 12.0
 """Seconds that a process has for ending its run; it gives up by itself before."""
 
 _Answers = queue.SimpleQueue[tuple["RunProcess", dict[str, Any] | None]]
-
-
-class CodeLocationError(SoraPipelineError):
-    """Raised where the code location cannot be loaded; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,16 +58,9 @@ class RunProcess:
 
     def execute(self, request: "dg.RunRequest") -> None:
         """Have a run request executed, after those before it."""
-        from sora_pipeline.names import RUN_KEY_TAG
-
         run_id = str(uuid.uuid4())
         self.requests[run_id] = request
-        order = {
-            "run_id": run_id,
-            "job_name": request.job_name,
-            "run_config": request.run_config,
-            "tags": {**request.tags, RUN_KEY_TAG: request.run_key},
-        }
+        order = {"run_id": run_id, **order_of(request)}
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # it was killed, which is heard
             self._process.stdin.write(json.dumps(order).encode() + b"\n")
@@ -123,18 +110,6 @@ class RunProcesses:
         """One that has nothing to do."""
         return next((process for process in self._processes if not process.requests), None)
 
-    def require_loaded(self) -> None:
-        """Wait until the first process has loaded the code location, or was killed.
-
-        Raises:
-            CodeLocationError: it cannot be loaded.
-        """
-        process, answer = self._answers.get()
-        if answer is None:
-            self._processes.remove(process)
-        elif "problem" in answer:
-            raise CodeLocationError(answer["problem"])
-
     def under_way(self, job_name: str) -> bool:
         """Whether a run of this job is, or is still to begin."""
         requests = (request for process in self._processes for request in process.requests.values())
@@ -154,7 +129,8 @@ class RunProcesses:
             process, answer = self._answers.get(timeout=seconds)
             if answer is None:
                 self._processes.remove(process)
-            elif (run_id := answer.get("run_id")) is not None:
+            else:
+                run_id = answer["run_id"]
                 return Executed(process.requests.pop(run_id), run_id, answer["failed"])
         return None
 
@@ -165,3 +141,16 @@ class RunProcesses:
         for process in self._processes:
             process.end()
         self._processes.clear()
+
+
+def order_of(request: "dg.RunRequest") -> dict[str, Any]:
+    """What is executed for a request: the job, its config and the tags that the daemon would give the run."""
+    from sora_pipeline.names import RUN_KEY_TAG
+
+    tags = {**request.tags, RUN_KEY_TAG: request.run_key}
+    return {"job_name": request.job_name, "run_config": request.run_config, "tags": tags}
+
+
+def log_of_first_runs(home: Path) -> Path:
+    """Where the first runs of commands print."""
+    return home / "logs" / "first_runs.log"

@@ -16,7 +16,7 @@ from sora_pipeline.automation.dispatch import plan_runs
 from sora_pipeline.automation.manifests import manifest_request
 from sora_pipeline.automation.requests import fail_killed_runs
 from sora_pipeline.headless.home import prepare_home
-from sora_pipeline.headless.run_processes import CodeLocationError, Executed, RunProcesses
+from sora_pipeline.headless.run_processes import Executed, RunProcesses
 from sora_pipeline.ledger import AttemptState, Ledger, Plan
 from sora_pipeline.names import GENERATIONS_JOB, MANIFEST_JOB, RUN_KEY_TAG, PipelineNames
 from sora_pipeline.run_locks import RunProcess, process_of
@@ -29,8 +29,7 @@ import sys, time
 from pathlib import Path
 from sora_pipeline.headless.run_processes import RunProcesses
 processes = RunProcesses(Path(sys.argv[1]))
-processes.require_loaded()
-print("loaded", flush=True)
+print("started", flush=True)
 time.sleep(120)
 """
 
@@ -88,7 +87,6 @@ def request_to_submit(storage: dg.DagsterInstance) -> dg.RunRequest:
 def test_it_executes_what_the_sensors_request(
     processes: RunProcesses, storage: dg.DagsterInstance, ledger: Ledger, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    processes.require_loaded()
     reading = request_to_read(ledger, tmp_path, rows_of(a="a fox", b="[sandbox:policy] an owl"))
     processes.execute(reading)
     assert processes.under_way(MANIFEST_JOB)
@@ -114,7 +112,6 @@ def test_a_process_that_was_told_nothing_leaves_no_trace(
     processes: RunProcesses, home: Path, storage: dg.DagsterInstance
 ) -> None:
     before = sorted(path for path in home.rglob("*") if "-wal" not in path.name and "-shm" not in path.name)
-    processes.require_loaded()
     (child,) = children()
     began = time.monotonic()
     processes.close()
@@ -125,20 +122,9 @@ def test_a_process_that_was_told_nothing_leaves_no_trace(
     assert storage.get_runs() == []
 
 
-def test_a_code_location_that_cannot_be_loaded_is_one_sentence(
-    storage: dg.DagsterInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SORA_CRON", "every morning")
-    processes = RunProcesses(tmp_path / "runs.log")
-    with pytest.raises(CodeLocationError, match="SORA_CRON=every morning"):
-        processes.require_loaded()
-    processes.close()
-
-
 def test_a_process_that_is_killed_is_seen_to_be_gone_and_its_run_fails(
     processes: RunProcesses, storage: dg.DagsterInstance, ledger: Ledger, home: Path, tmp_path: Path
 ) -> None:
-    processes.require_loaded()
     processes.execute(request_to_read(ledger, tmp_path, rows_of(a="[sandbox:slow-answer] a fox")))
     assert executed(processes).failed is None
     processes.execute(request_to_submit(storage))
@@ -163,7 +149,6 @@ def test_a_run_that_a_person_terminates_ends_and_the_process_goes_on(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    processes.require_loaded()
     reading = request_to_read(ledger, tmp_path, rows_of(a="a fox"))
     processes.execute(reading)
     assert executed(processes).failed is None
@@ -184,7 +169,6 @@ def test_a_run_that_a_person_terminates_ends_and_the_process_goes_on(
 def test_closing_interrupts_a_run_and_leaves_it_failed(
     processes: RunProcesses, storage: dg.DagsterInstance, ledger: Ledger, tmp_path: Path
 ) -> None:
-    processes.require_loaded()
     processes.execute(request_to_read(ledger, tmp_path, rows_of(a="a fox")))
     assert executed(processes).failed is None
     ledger.pauses.pause("sandbox", 600)
@@ -207,7 +191,7 @@ def test_it_ends_when_the_command_is_killed(
         env=dict(os.environ),
     )
     assert parent.stdout is not None
-    assert parent.stdout.readline() == b"loaded\n"
+    assert parent.stdout.readline() == b"started\n"
     (child,) = psutil.Process(parent.pid).children()
     parent.send_signal(number)
     parent.wait()
