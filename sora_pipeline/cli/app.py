@@ -6,12 +6,14 @@ import signal
 import sys
 import types
 from collections.abc import Sequence
+from typing import Any
 
 import typer
 from sqlalchemy.exc import DBAPIError
+from typer.core import TyperGroup
 
 from sora_pipeline import __version__
-from sora_pipeline.cli import adopt, check, costs, dev, doctor, ledger, models, retry, run, sandbox, status
+from sora_pipeline.cli import adopt, check, costs, dev, doctor, ledger, models, retry, run, status
 from sora_pipeline.cli.output import (
     BAD_INPUT,
     OK,
@@ -26,7 +28,25 @@ from sora_pipeline.cli.terminal import visible
 from sora_pipeline.errors import SoraPipelineError
 from sora_pipeline.uris import is_unicode
 
+SANDBOX = "sandbox"
+
+
+class _Commands(TyperGroup):
+    """The commands; the sandbox's has its settings for options, and is put together where somebody asks for it."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [*super().list_commands(ctx), SANDBOX]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name != SANDBOX:
+            return super().get_command(ctx, cmd_name)
+        from sora_pipeline.cli.sandbox import command
+
+        return command(SANDBOX)
+
+
 app = typer.Typer(
+    cls=_Commands,
     name="sora-pipeline",
     help="Batch video production for Dagster: a manifest of prompts in, checked videos and a manifest of videos out.",
     no_args_is_help=True,
@@ -44,7 +64,6 @@ app.command("doctor")(doctor.doctor)
 app.command("dev")(dev.dev)
 app.command("adopt")(adopt.adopt)
 app.add_typer(ledger.app, name="ledger")
-app.command("sandbox", help=sandbox.HELP)(sandbox.command())
 
 
 @app.callback(invoke_without_command=True)

@@ -4,13 +4,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
-from rich.table import Table
 
 from sora_pipeline.cli.output import console, note, print_json
 from sora_pipeline.cli.productions import PRODUCTION, selected
 
 if TYPE_CHECKING:
     import pandas as pd
+    from rich.table import Table
 
 
 def costs(
@@ -85,7 +85,9 @@ def _total(lines: "pd.DataFrame") -> float:
     return round(float(lines.spent_usd.sum()), 4)
 
 
-def _shown(by: "list[str]", lines: "pd.DataFrame", unit: str) -> Table:
+def _shown(by: "list[str]", lines: "pd.DataFrame", unit: str) -> "Table":
+    from rich.table import Table
+
     table = Table(box=None, pad_edge=False, header_style="bold", show_footer=True)
     for name in lines.columns[: len(by)]:
         table.add_column(name, footer="")

@@ -1,5 +1,6 @@
 """Progress of a production: a live line on a terminal, plain lines elsewhere, both on standard error."""
 
+import sys
 import time
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -34,6 +35,8 @@ class ProgressDisplay:
 
     def __init__(self) -> None:
         self._began = time.monotonic()
+        if errors.is_terminal:
+            errors.file = sys.stderr  # also while a run in this process has it led elsewhere
         self._live = (
             Live(console=errors, refresh_per_second=4, transient=True) if errors.is_terminal else None
         )

@@ -3,7 +3,6 @@
 from typing import TYPE_CHECKING, Any
 
 import typer
-from rich.table import Table
 
 from sora_pipeline.advice import explained
 from sora_pipeline.cli.output import BAD_INPUT, console, note, print_json, problem, production_facts
@@ -84,6 +83,8 @@ def recovered_facts(productions: "list[Progress]", recovered: "Recovered") -> di
 
 def show_recovered(productions: "list[Progress]", recovered: "Recovered") -> None:
     """What came into the ledger, as a table and a sentence."""
+    from rich.table import Table
+
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("production", "manifest", "output", "clips", "USD"):
         table.add_column(name, overflow="fold", justify="right" if name == "USD" else "left")

@@ -1,7 +1,6 @@
 """``sora-pipeline models``: what can be made, where, and for how much."""
 
 import typer
-from rich.table import Table
 
 from sora_pipeline.cli.output import console, print_json
 
@@ -10,6 +9,8 @@ def models(
     as_json: bool = typer.Option(False, "--json", help="One JSON object on standard output."),
 ) -> None:
     """List the installed providers and the models of the catalogue: durations, sizes and prices."""
+    from rich.table import Table
+
     from sora_pipeline.provider.catalogue import load_catalogue
     from sora_pipeline.provider.registry import installed
     from sora_pipeline.settings import Settings

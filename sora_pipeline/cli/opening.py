@@ -17,16 +17,39 @@ def open_ledger() -> "tuple[Ledger, Settings, Path]":
     Raises:
         SettingsError, LedgerError: they cannot be used.
     """
+    settings, home = open_home()
+    return ledger_of(settings, home), settings, home
+
+
+def open_home() -> "tuple[Settings, Path]":
+    """Settings and Dagster home.
+
+    Raises:
+        SettingsError: they cannot be used.
+    """
     from sora_pipeline.headless.home import prepare_home
+    from sora_pipeline.settings import Settings
+
+    return Settings.from_env(), prepare_home()
+
+
+def ledger_of(settings: "Settings", home: "Path") -> "Ledger":
+    """The ledger.
+
+    Raises:
+        LedgerError: it cannot be used.
+    """
     from sora_pipeline.ledger import Ledger
-    from sora_pipeline.settings import Settings, ledger_url
+    from sora_pipeline.settings import ledger_url
 
-    settings, home = Settings.from_env(), prepare_home()
-    return Ledger(ledger_url(settings, home)), settings, home
+    return Ledger(ledger_url(settings, home))
 
 
-def require_same_settings(ledger: "Ledger", settings: "Settings", home: "Path") -> None:
+def require_same_settings(ledger: "Ledger", settings: "Settings", home: "Path") -> bool:
     """Refuse to leave work of the built-in pipeline to a daemon that has other settings.
+
+    Returns:
+        Whether a daemon is at work on the home.
 
     Raises:
         DisagreementError: one is at work on the home.
@@ -35,11 +58,15 @@ def require_same_settings(ledger: "Ledger", settings: "Settings", home: "Path") 
     from sora_pipeline.admission.limits import account_of
     from sora_pipeline.agreement import require_agreement
     from sora_pipeline.headless.home import daemon_is_alive, open_instance
+    from sora_pipeline.imports import without_collection
     from sora_pipeline.runtime import provider_config
 
-    with open_instance(home) as instance:
-        if daemon_is_alive(instance, home):
+    with without_collection():
+        with open_instance(home) as instance:
+            alive = daemon_is_alive(instance, home)
+        if alive:
             require_agreement(ledger, BUILT_IN, settings, str(home))
     account = account_of(settings)
     if not account.simulated:
         ledger.accounts.use(account, provider_config(settings).base_url)
+    return alive

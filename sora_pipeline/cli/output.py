@@ -3,17 +3,18 @@
 import json
 from typing import TYPE_CHECKING, Any
 
-from rich.table import Table
 from sqlalchemy.exc import DBAPIError
 
 from sora_pipeline.advice import explained
 from sora_pipeline.cli.terminal import Stream, console_of, styled, visible_json
 from sora_pipeline.errors import SoraPipelineError
-from sora_pipeline.manifest.snapshot import Snapshot
-from sora_pipeline.outcome import ClipOutcome
 from sora_pipeline.status import ClipStatus
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
+    from sora_pipeline.manifest.snapshot import Snapshot
+    from sora_pipeline.outcome import ClipOutcome
     from sora_pipeline.production.naming import Decided
     from sora_pipeline.production.progress import Progress
 
@@ -71,13 +72,13 @@ def print_json(value: Any) -> None:
     stdout.write(visible_json(json.dumps(value, ensure_ascii=not unicode, indent=2, default=str)) + "\n")
 
 
-def row_problems(snapshot: Snapshot) -> None:
+def row_problems(snapshot: "Snapshot") -> None:
     """Every problem of every row."""
     for row_problem in snapshot.problems:
         errors.print(styled(("✗", "red"), f" {row_problem.sentence(snapshot.manifest_uri)}"))
 
 
-def reading_notes(snapshot: Snapshot, decided: "Decided") -> list[str]:
+def reading_notes(snapshot: "Snapshot", decided: "Decided") -> list[str]:
     """What people should know about how a manifest was understood."""
     notes = []
     if decided.amends:
@@ -93,7 +94,7 @@ def reading_notes(snapshot: Snapshot, decided: "Decided") -> list[str]:
     return notes
 
 
-def outcome_rows(snapshot: Snapshot, outcomes: list[ClipOutcome]) -> list[dict[str, Any]]:
+def outcome_rows(snapshot: "Snapshot", outcomes: "list[ClipOutcome]") -> list[dict[str, Any]]:
     """One JSON-able row a clip, invalid rows included."""
     rows = [
         {
@@ -137,8 +138,10 @@ def production_facts(look: "Progress") -> dict[str, Any]:
     }
 
 
-def summary_table(snapshot: Snapshot, outcomes: list[ClipOutcome], *, most: int = 60) -> Table:
+def summary_table(snapshot: "Snapshot", outcomes: "list[ClipOutcome]", *, most: int = 60) -> "Table":
     """What became of each clip; trouble first where there are too many to show."""
+    from rich.table import Table
+
     table = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
     for name in ("clip", "status", "size", "s", "USD"):
         table.add_column(name, no_wrap=True, justify="right" if name in ("s", "USD") else "left")

@@ -1,15 +1,16 @@
 """``sora-pipeline run``: the whole job, headless."""
 
 import uuid
+from contextlib import closing
+from functools import partial
 from typing import TYPE_CHECKING
 
 import typer
 from sqlalchemy.exc import DBAPIError
 
 from sora_pipeline.advice import explained
-from sora_pipeline.cli.display import ProgressDisplay
 from sora_pipeline.cli.money import Outlook, dollars
-from sora_pipeline.cli.opening import open_ledger, require_same_settings
+from sora_pipeline.cli.opening import ledger_of, open_home, require_same_settings
 from sora_pipeline.cli.output import (
     BAD_INPUT,
     BUILT_IN,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
     from sora_pipeline.clip import Clip
     from sora_pipeline.headless.run import Ended
+    from sora_pipeline.headless.run_processes import Executed, RunProcesses
     from sora_pipeline.ledger import Ledger, Plan, Production
     from sora_pipeline.production.naming import ProductionRequest
     from sora_pipeline.provider.catalogue import Catalogue
@@ -74,43 +76,59 @@ def run(
 
 
 def _run(manifest: str, name: str, output: str, budget: str, timeout: float, *, as_json: bool) -> int:
-    from sora_pipeline.production.naming import ProductionRequest
-    from sora_pipeline.provider.catalogue import load_catalogue
-    from sora_pipeline.sandbox.embedded import check_installed
-    from sora_pipeline.uris import Uri, absolute_uri
+    from sora_pipeline.headless.run_processes import RunProcesses, log_of_first_runs
 
-    ledger, settings, home = open_ledger()
-    require_same_settings(ledger, settings, home)
-    if _embeds_sandbox(settings):
-        check_installed()
-    catalogue = load_catalogue(settings.catalogue)
+    settings, home = open_home()
     lifted = budget.strip().lower() == "none"
-    request = ProductionRequest(
-        manifest=Uri(absolute_uri(manifest)),
-        name=name,
-        output=output,
-        budget_usd=_budget(budget) if budget and not lifted else None,
-    )
-    # Before any daemon starts: what is wrong with the file is said at once, and costs nothing.
-    plan, wanted = _plan(ledger, settings, catalogue, request, quiet=as_json)
-    # The daemon would only log why it cannot load the code location, and everybody would wait for ever.
-    import sora_pipeline.definitions  # noqa: F401
+    limit = _budget(budget) if budget and not lifted else None
+    # First of all: it loads the code location while we read the manifest.
+    with closing(RunProcesses(log_of_first_runs(home))) as processes:
+        from sora_pipeline.production.naming import ProductionRequest
+        from sora_pipeline.provider.catalogue import load_catalogue
+        from sora_pipeline.sandbox.embedded import check_installed
+        from sora_pipeline.uris import Uri, absolute_uri
 
-    # A person who runs it again has dealt with what stopped it.
-    ledger.breakers.close(settings.account_name)
-    requested = ledger.productions.request(plan, request.manifest, wanted=wanted)
-    if lifted:
-        ledger.productions.lift_budget(requested.production_id)
+        ledger = ledger_of(settings, home)
+        daemon_lives = require_same_settings(ledger, settings, home)
+        if _embeds_sandbox(settings):
+            check_installed()
+        catalogue = load_catalogue(settings.catalogue)
+        request = ProductionRequest(
+            manifest=Uri(absolute_uri(manifest)), name=name, output=output, budget_usd=limit
+        )
+        # Before any daemon starts: what is wrong with the file is said at once, and costs nothing.
+        plan, wanted = _plan(ledger, settings, catalogue, request, quiet=as_json)
+        if daemon_lives:
+            processes.close()  # it does everything
+        else:
+            _load_code_location()
+        # A person who runs it again has dealt with what stopped it.
+        ledger.breakers.close(settings.account_name)
+        requested = ledger.productions.request(plan, request.manifest, wanted=wanted)
+        if lifted:
+            ledger.productions.lift_budget(requested.production_id)
+        try:
+            ended = _produce(ledger, settings, catalogue, requested, home, processes, timeout or None)
+        except (SoraPipelineError, DBAPIError) as error:  # something may be submitted
+            problem(in_words(error))
+            return STOPPED
     try:
-        ended = _produce(ledger, settings, catalogue, requested, home, timeout or None)
         code = _finish(ledger, settings, requested, ended, as_json=as_json)
         if settings.notify_url:
             # Our daemon has ended, and with it the sensor that tells.
             _notify(ledger, settings, catalogue, requested)
-    except (SoraPipelineError, DBAPIError) as error:  # something may be submitted
+    except (SoraPipelineError, DBAPIError) as error:
         problem(in_words(error))
         return STOPPED
     return code
+
+
+def _load_code_location() -> None:
+    """Load it here as well: a daemon would only log why it cannot, and everybody would wait for ever."""
+    from sora_pipeline.imports import without_collection
+
+    with without_collection():
+        import sora_pipeline.definitions  # noqa: F401
 
 
 def _plan(
@@ -168,11 +186,17 @@ def _produce(
     catalogue: "Catalogue",
     requested: "Production",
     home: "Path",
+    processes: "RunProcesses",
     timeout_s: float | None,
 ) -> "Ended":
     """Watch the production until nothing changes any more; the embedded sandbox lives as long."""
+    from sora_pipeline.cli.display import ProgressDisplay
+    from sora_pipeline.headless.first_runs import FirstRuns
     from sora_pipeline.headless.home import open_instance
     from sora_pipeline.headless.run import HeadlessRun
+    from sora_pipeline.headless.run_processes import log_of_first_runs
+    from sora_pipeline.names import PipelineNames
+    from sora_pipeline.runtime import PipelineRuntime
     from sora_pipeline.sandbox.embedded import ensure_sandbox, stop_sandbox
 
     sandbox_started = False
@@ -180,13 +204,41 @@ def _produce(
         sandbox_started = ensure_sandbox(home / "sandbox").started
     try:
         with ProgressDisplay() as display, open_instance(home) as instance:
+            runtime = PipelineRuntime(PipelineNames(), settings)
+            first_runs = FirstRuns(instance, runtime, processes, log_of_first_runs(home))
             headless = HeadlessRun(
-                instance, home, ledger, settings, catalogue, timeout_s=timeout_s, show=display.show
+                instance,
+                home,
+                ledger,
+                settings,
+                catalogue,
+                first_runs if processes.alive else None,
+                timeout_s=timeout_s,
+                show=display.show,
+                ended=partial(_tell_of_failure, settings),
             )
             return headless.produce(requested)
     finally:
         if sandbox_started:
             stop_sandbox(home / "sandbox")
+
+
+def _tell_of_failure(settings: "Settings", executed: "Executed") -> None:
+    """Tell the webhook of a run of ours that failed: the daemon's sensor knows only those that a code server started."""
+    from sora_pipeline.automation.notifications import clips_of
+    from sora_pipeline.notifications.messages import failed_run_message
+    from sora_pipeline.notifications.webhook import NotificationError, send
+
+    if executed.failed is None or not settings.notify_url:
+        return
+    request = executed.request
+    message = failed_run_message(
+        request.job_name or "", executed.run_id, clips_of(request.tags), executed.failed, settings.ui_url
+    )
+    try:
+        send(message, settings)
+    except NotificationError as error:
+        note(explained(error))
 
 
 def _embeds_sandbox(settings: "Settings") -> bool:

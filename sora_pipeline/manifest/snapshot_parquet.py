@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from sora_pipeline.clip import Clip, Size
 from sora_pipeline.foreign_json import read_json
+from sora_pipeline.manifest.arrow_arrays import arrow_array
 from sora_pipeline.manifest.ids import is_safe_id
 from sora_pipeline.manifest.parquet_format import WRITTEN_TIMES, parse_parquet
 from sora_pipeline.manifest.problems import RowProblem
@@ -62,7 +63,7 @@ def snapshot_to_parquet(snapshot: Snapshot) -> bytes:
     schema = _schema({name: getattr(snapshot, name) for name in _ABOUT})
     rows = [_clip_cells(clip) for clip in snapshot.clips] + [_invalid_cells(row) for row in snapshot.invalid]
     columns = zip(*rows, strict=True) if rows else ([] for _ in schema)
-    arrays = [pa.array(cells, field.type) for cells, field in zip(columns, schema, strict=True)]
+    arrays = [arrow_array(cells, field.type) for cells, field in zip(columns, schema, strict=True)]
     sink = pa.BufferOutputStream()
     pq.write_table(pa.Table.from_arrays(arrays, schema=schema), sink, compression="zstd")
     return sink.getvalue().to_pybytes()
