@@ -1,7 +1,7 @@
 """``sora-pipeline run``: the whole job, headless."""
 
 import uuid
-from contextlib import closing
+from contextlib import ExitStack, closing
 from decimal import Decimal, InvalidOperation
 from functools import partial
 from typing import TYPE_CHECKING
@@ -30,6 +30,8 @@ from sora_pipeline.cli.output import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+    import dagster as dg
 
     from sora_pipeline.clip import Clip
     from sora_pipeline.headless.run import Ended
@@ -65,50 +67,48 @@ def run(
     Exit code: 0 all clips delivered, 1 some failed, 2 bad input or configuration, 3 stopped early.
     """
     from sora_pipeline.headless.run_processes import RunProcesses, log_of_first_runs
+    from sora_pipeline.imports import without_collection
 
     settings, home = open_home()
     lifted = budget.strip().lower() == "none"
     limit = _budget(budget) if budget and not lifted else None
     # First of all: it loads the code location while we read the manifest.
-    with closing(RunProcesses(log_of_first_runs(home))) as processes:
-        from sora_pipeline.production.naming import ProductionRequest
-        from sora_pipeline.provider.catalogue import load_catalogue
-        from sora_pipeline.sandbox.embedded import check_installed
-        from sora_pipeline.uris import Uri, absolute_uri
+    with closing(RunProcesses(log_of_first_runs(home))) as processes, ExitStack() as stack:
+        with without_collection():
+            import dagster as dg
 
-        ledger = ledger_of(settings, home)
-        daemon_lives = require_same_settings(ledger, settings, home)
-        if _embeds_sandbox(settings):
-            check_installed()
-        catalogue = load_catalogue(settings.catalogue)
-        request = ProductionRequest(
-            manifest=Uri(absolute_uri(manifest)), name=name, output=output, budget_usd=limit
-        )
-        # Before any daemon starts: what is wrong with the file is said at once, and costs nothing.
-        plan, wanted = _plan(ledger, settings, catalogue, request, quiet=as_json)
-        if daemon_lives:
-            processes.close()  # it does everything
-        else:
-            _load_code_location()
+            from sora_pipeline.production.naming import ProductionRequest
+            from sora_pipeline.provider.catalogue import load_catalogue
+            from sora_pipeline.sandbox.embedded import check_installed
+            from sora_pipeline.uris import Uri, absolute_uri
+
+            ledger = ledger_of(settings, home)
+            instance = stack.enter_context(dg.DagsterInstance.get())
+            if require_same_settings(ledger, settings, home, instance):
+                processes.close()  # the daemon does everything
+            else:
+                processes.go_ahead()
+            if _embeds_sandbox(settings):
+                check_installed()
+            catalogue = load_catalogue(settings.catalogue)
+            request = ProductionRequest(
+                manifest=Uri(absolute_uri(manifest)), name=name, output=output, budget_usd=limit
+            )
+            # Before any daemon starts: what is wrong with the file is said at once, and costs nothing.
+            plan, wanted = _plan(ledger, settings, catalogue, request, quiet=as_json)
+            # A daemon would only log why it cannot load the code location, and everybody would wait for ever.
+            import sora_pipeline.definitions  # noqa: F401
         # A person who runs it again has dealt with what stopped it.
         ledger.breakers.close(settings.account_name)
         requested = ledger.productions.request(plan, request.manifest, wanted=wanted)
         if lifted:
             ledger.productions.lift_budget(requested.production_id)
-        ended = _produce(ledger, settings, catalogue, requested, home, processes, timeout or None)
+        ended = _produce(ledger, settings, catalogue, requested, home, instance, processes, timeout or None)
     code = _finish(ledger, settings, requested, ended, as_json=as_json)
     if settings.notify_url:
         # Our daemon has ended, and with it the sensor that tells.
         _notify(ledger, settings, catalogue, requested)
     raise typer.Exit(code)
-
-
-def _load_code_location() -> None:
-    """Load it here as well: a daemon would only log why it cannot, and everybody would wait for ever."""
-    from sora_pipeline.imports import without_collection
-
-    with without_collection():
-        import sora_pipeline.definitions  # noqa: F401
 
 
 def _plan(
@@ -166,12 +166,11 @@ def _produce(
     catalogue: "Catalogue",
     requested: "Production",
     home: "Path",
+    instance: "dg.DagsterInstance",
     processes: "RunProcesses",
     timeout_s: float | None,
 ) -> "Ended":
     """Watch the production until nothing changes any more; the embedded sandbox lives as long."""
-    import dagster as dg
-
     from sora_pipeline.cli.display import ProgressDisplay
     from sora_pipeline.headless.first_runs import FirstRuns
     from sora_pipeline.headless.run import HeadlessRun
@@ -184,7 +183,7 @@ def _produce(
     if _embeds_sandbox(settings):
         sandbox_started = ensure_sandbox(home / "sandbox").started
     try:
-        with ProgressDisplay() as display, dg.DagsterInstance.get() as instance:
+        with ProgressDisplay() as display:
             runtime = PipelineRuntime(PipelineNames(), settings)
             first_runs = FirstRuns(instance, runtime, processes, log_of_first_runs(home))
             headless = HeadlessRun(
