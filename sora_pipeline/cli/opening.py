@@ -1,11 +1,14 @@
 """What commands that change something begin with: the settings, the home and the ledger, and a daemon that means the same."""
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from sora_pipeline.cli.output import BUILT_IN
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import dagster as dg
 
     from sora_pipeline.ledger import Ledger
     from sora_pipeline.settings import Settings
@@ -45,7 +48,9 @@ def ledger_of(settings: "Settings", home: "Path") -> "Ledger":
     return Ledger(ledger_url(settings, home))
 
 
-def require_same_settings(ledger: "Ledger", settings: "Settings", home: "Path") -> bool:
+def require_same_settings(
+    ledger: "Ledger", settings: "Settings", home: "Path", instance: "dg.DagsterInstance | None" = None
+) -> bool:
     """Refuse to leave work of the built-in pipeline to a daemon that has other settings.
 
     Returns:
@@ -58,12 +63,10 @@ def require_same_settings(ledger: "Ledger", settings: "Settings", home: "Path") 
     from sora_pipeline.admission.limits import account_of
     from sora_pipeline.agreement import require_agreement
     from sora_pipeline.headless.home import daemon_is_alive, open_instance
-    from sora_pipeline.imports import without_collection
     from sora_pipeline.runtime import provider_config
 
-    with without_collection():
-        with open_instance(home) as instance:
-            alive = daemon_is_alive(instance, home)
+    with nullcontext(instance) if instance is not None else open_instance(home) as opened:
+        alive = daemon_is_alive(opened, home)
         if alive:
             require_agreement(ledger, BUILT_IN, settings, str(home))
     account = account_of(settings)

@@ -1,7 +1,7 @@
 """``sora-pipeline run``: the whole job, headless."""
 
 import uuid
-from contextlib import closing
+from contextlib import ExitStack, closing
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from decimal import Decimal
     from pathlib import Path
+
+    import dagster as dg
 
     from sora_pipeline.clip import Clip
     from sora_pipeline.headless.run import Ended
@@ -77,38 +79,45 @@ def run(
 
 def _run(manifest: str, name: str, output: str, budget: str, timeout: float, *, as_json: bool) -> int:
     from sora_pipeline.headless.run_processes import RunProcesses, log_of_first_runs
+    from sora_pipeline.imports import without_collection
 
     settings, home = open_home()
     lifted = budget.strip().lower() == "none"
     limit = _budget(budget) if budget and not lifted else None
     # First of all: it loads the code location while we read the manifest.
-    with closing(RunProcesses(log_of_first_runs(home))) as processes:
-        from sora_pipeline.production.naming import ProductionRequest
-        from sora_pipeline.provider.catalogue import load_catalogue
-        from sora_pipeline.sandbox.embedded import check_installed
-        from sora_pipeline.uris import Uri, absolute_uri
+    with closing(RunProcesses(log_of_first_runs(home))) as processes, ExitStack() as stack:
+        with without_collection():
+            from sora_pipeline.headless.home import open_instance
+            from sora_pipeline.production.naming import ProductionRequest
+            from sora_pipeline.provider.catalogue import load_catalogue
+            from sora_pipeline.sandbox.embedded import check_installed
+            from sora_pipeline.uris import Uri, absolute_uri
 
-        ledger = ledger_of(settings, home)
-        daemon_lives = require_same_settings(ledger, settings, home)
-        if _embeds_sandbox(settings):
-            check_installed()
-        catalogue = load_catalogue(settings.catalogue)
-        request = ProductionRequest(
-            manifest=Uri(absolute_uri(manifest)), name=name, output=output, budget_usd=limit
-        )
-        # Before any daemon starts: what is wrong with the file is said at once, and costs nothing.
-        plan, wanted = _plan(ledger, settings, catalogue, request, quiet=as_json)
-        if daemon_lives:
-            processes.close()  # it does everything
-        else:
-            _load_code_location()
+            ledger = ledger_of(settings, home)
+            instance = stack.enter_context(open_instance(home))
+            if require_same_settings(ledger, settings, home, instance):
+                processes.close()  # the daemon does everything
+            else:
+                processes.go_ahead()
+            if _embeds_sandbox(settings):
+                check_installed()
+            catalogue = load_catalogue(settings.catalogue)
+            request = ProductionRequest(
+                manifest=Uri(absolute_uri(manifest)), name=name, output=output, budget_usd=limit
+            )
+            # Before any daemon starts: what is wrong with the file is said at once, and costs nothing.
+            plan, wanted = _plan(ledger, settings, catalogue, request, quiet=as_json)
+            # A daemon would only log why it cannot load the code location, and everybody would wait for ever.
+            import sora_pipeline.definitions  # noqa: F401
         # A person who runs it again has dealt with what stopped it.
         ledger.breakers.close(settings.account_name)
         requested = ledger.productions.request(plan, request.manifest, wanted=wanted)
         if lifted:
             ledger.productions.lift_budget(requested.production_id)
         try:
-            ended = _produce(ledger, settings, catalogue, requested, home, processes, timeout or None)
+            ended = _produce(
+                ledger, settings, catalogue, requested, home, instance, processes, timeout or None
+            )
         except (SoraPipelineError, DBAPIError) as error:  # something may be submitted
             problem(in_words(error))
             return STOPPED
@@ -121,14 +130,6 @@ def _run(manifest: str, name: str, output: str, budget: str, timeout: float, *, 
         problem(in_words(error))
         return STOPPED
     return code
-
-
-def _load_code_location() -> None:
-    """Load it here as well: a daemon would only log why it cannot, and everybody would wait for ever."""
-    from sora_pipeline.imports import without_collection
-
-    with without_collection():
-        import sora_pipeline.definitions  # noqa: F401
 
 
 def _plan(
@@ -186,13 +187,13 @@ def _produce(
     catalogue: "Catalogue",
     requested: "Production",
     home: "Path",
+    instance: "dg.DagsterInstance",
     processes: "RunProcesses",
     timeout_s: float | None,
 ) -> "Ended":
     """Watch the production until nothing changes any more; the embedded sandbox lives as long."""
     from sora_pipeline.cli.display import ProgressDisplay
     from sora_pipeline.headless.first_runs import FirstRuns
-    from sora_pipeline.headless.home import open_instance
     from sora_pipeline.headless.run import HeadlessRun
     from sora_pipeline.headless.run_processes import log_of_first_runs
     from sora_pipeline.names import PipelineNames
@@ -203,7 +204,7 @@ def _produce(
     if _embeds_sandbox(settings):
         sandbox_started = ensure_sandbox(home / "sandbox").started
     try:
-        with ProgressDisplay() as display, open_instance(home) as instance:
+        with ProgressDisplay() as display:
             runtime = PipelineRuntime(PipelineNames(), settings)
             first_runs = FirstRuns(instance, runtime, processes, log_of_first_runs(home))
             headless = HeadlessRun(

@@ -46,10 +46,9 @@ class _Worker:
         defs = _load()
         import dagster as dg
 
-        first = self._orders.get()
+        self._orders.get()  # the word that the home is made: two processes must not make it at once
         with dg.DagsterInstance.get() as instance:
             threading.Thread(target=self._heed_terminations, args=(instance,), daemon=True).start()
-            self._execute(first, defs, instance)
             while not self._left:
                 with contextlib.suppress(KeyboardInterrupt):  # one that came too late for the run it was for
                     self._execute(self._orders.get(), defs, instance)
@@ -104,7 +103,7 @@ def _load() -> "dg.Definitions":
 
         from sora_pipeline.definitions import defs
 
-        # As good as the home's own, for loading what that needs: two processes must not make a home at once.
+        # As good as the home's own for loading what that needs.
         dg.DagsterInstance.ephemeral().dispose()
         for module in _NEEDED_SOON:
             importlib.import_module(module)

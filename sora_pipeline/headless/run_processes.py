@@ -56,15 +56,15 @@ class RunProcess:
         self.requests: dict[str, dg.RunRequest] = {}
         threading.Thread(target=self._hear, args=(answers,), daemon=True).start()
 
+    def go_ahead(self) -> None:
+        """Let it use the Dagster home; two processes must not make one at once."""
+        self._tell({})
+
     def execute(self, request: "dg.RunRequest") -> None:
         """Have a run request executed, after those before it."""
         run_id = str(uuid.uuid4())
         self.requests[run_id] = request
-        order = {"run_id": run_id, **order_of(request)}
-        assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # it was killed, which is heard
-            self._process.stdin.write(json.dumps(order).encode() + b"\n")
-            self._process.stdin.flush()
+        self._tell({"run_id": run_id, **order_of(request)})
 
     def begin_to_end(self) -> None:
         """Interrupt the run under way, and let the process end."""
@@ -80,6 +80,12 @@ class RunProcess:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+
+    def _tell(self, order: dict[str, Any]) -> None:
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # it was killed, which is heard
+            self._process.stdin.write(json.dumps(order).encode() + b"\n")
+            self._process.stdin.flush()
 
     def _hear(self, answers: _Answers) -> None:
         assert self._process.stdout is not None
@@ -110,6 +116,11 @@ class RunProcesses:
         """One that has nothing to do."""
         return next((process for process in self._processes if not process.requests), None)
 
+    def go_ahead(self) -> None:
+        """Let the first process use the Dagster home: it is made."""
+        for process in self._processes:
+            process.go_ahead()
+
     def under_way(self, job_name: str) -> bool:
         """Whether a run of this job is, or is still to begin."""
         requests = (request for process in self._processes for request in process.requests.values())
@@ -120,6 +131,7 @@ class RunProcesses:
         idle = self.idle
         if idle is None:
             idle = RunProcess(self._log, self._answers)
+            idle.go_ahead()
             self._processes.append(idle)
         idle.execute(request)
 

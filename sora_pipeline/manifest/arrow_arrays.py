@@ -1,4 +1,7 @@
-"""Python values as Arrow arrays without pandas: pyarrow imports that for every list it is given, a second of each process's start."""
+"""Python values as Arrow arrays and back, without pandas.
+
+pyarrow imports pandas for every list that it is given, and for every moment that it gives back: a second of a process's time.
+"""
 
 from array import array
 from collections.abc import Iterable, Sequence
@@ -40,6 +43,16 @@ def arrow_array(values: Sequence[Any], kind: "pa.DataType") -> "pa.Array[Any]":
     code = "d" if types.is_floating(kind) else "i" if types.is_int32(kind) else "q"
     numbers = array(code, (0 if value is None else value for value in values))
     return pa.Array.from_buffers(kind, len(values), [_validity(values), pa.py_buffer(numbers)])
+
+
+def python_values(column: "pa.ChunkedArray[Any]") -> list[Any]:
+    """The values of a column, or None; moments in UTC."""
+    import pyarrow as pa
+
+    if not pa.types.is_timestamp(column.type):
+        return list(column.to_pylist())
+    ticks = column.cast(pa.timestamp("us", tz="UTC")).cast(pa.int64()).to_pylist()
+    return [None if tick is None else _EPOCH + tick * _MICROSECOND for tick in ticks]
 
 
 def _truth(value: bool | None) -> bool:

@@ -47,6 +47,7 @@ def storage(home: Path, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> It
 @pytest.fixture
 def processes(storage: dg.DagsterInstance, tmp_path: Path) -> Iterator[RunProcesses]:
     processes = RunProcesses(tmp_path / "runs.log")
+    processes.go_ahead()
     yield processes
     processes.close()
 
