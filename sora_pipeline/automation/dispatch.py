@@ -38,6 +38,8 @@ from sora_pipeline.production.submitting import park_lost
 from sora_pipeline.runtime import PipelineRuntime
 
 MOST_TRIES = 3
+MOST_LOOKED_AT = 4
+"""Pending clips that one tick looks at, in batches."""
 MOST_PROBED = 20
 """Pending clips that are looked at for one that can be a probe."""
 NAME = "dispatch_sensor"
