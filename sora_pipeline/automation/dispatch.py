@@ -131,9 +131,12 @@ def _pending(runtime: PipelineRuntime, taken: Collection[str], admitted: "_Admit
     settings, ledger = runtime.settings, runtime.ledger
     of_taken = Counter(split_clip_key(key)[0] for key in taken)
     pending: list[PendingClip] = []
-    for production_id in ledger.clips.productions_with_pending_clips(
-        runtime.names.name, runtime.account.name
-    ):
+    ready = 0
+    productions = ledger.clips.productions_with_pending_clips(runtime.names.name, runtime.account.name)
+    # Those that no run serves first: a look is bounded, however many productions have clips that may be submitted.
+    for production_id in sorted(productions, key=lambda production_id: production_id in of_taken):
+        if ready > MOST_READY * settings.batch_size:
+            break
         clips = ledger.clips.pending_clips(
             settings.max_attempts,
             production_id,
