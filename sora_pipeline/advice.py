@@ -83,8 +83,8 @@ ADVICE = {
         "`sora-pipeline adopt {output}`."
     ),
     "ledger_replaced": (
-        "Put the former ledger back, or move the one that is there away and have it made again: `sora-pipeline ledger rebuild`. "
-        "`sora-pipeline adopt {output}` takes over this output alone."
+        "If that one was lost, move the one that is there away and have it made again: `sora-pipeline ledger rebuild`; else work "
+        "with it, name another --output, or take the output over for good with `sora-pipeline adopt {output}`."
     ),
     "ledger_older": (
         "Put the newer ledger back, or move this one away and have it made again: `sora-pipeline ledger rebuild`."

@@ -10,6 +10,7 @@ import dagster as dg
 from sora_pipeline.admission.budgets import budget_of
 from sora_pipeline.advice import explained
 from sora_pipeline.assets.decorators import manifest_asset
+from sora_pipeline.assets.metadata import cell
 from sora_pipeline.clip import clip_key
 from sora_pipeline.errors import SoraPipelineError
 from sora_pipeline.ledger import Ledger, Production
@@ -153,7 +154,7 @@ def _budget(text: str) -> Decimal:
 def _metadata(read: _Read, spending: Spending) -> dict[str, Any]:
     production, snapshot, costs = read.production, read.snapshot, read.costs
     shown = "\n".join(
-        f"| {clip.clip_id} | {clip.prompt[:80].replace('|', ' ')} | {clip.duration} s | {clip.size} | {clip.model} |"
+        f"| {cell(clip.clip_id)} | {cell(clip.prompt, 80)} | {clip.duration} s | {clip.size} | {cell(clip.model)} |"
         for clip in snapshot.clips[:20]
     )
     metadata: dict[str, Any] = {

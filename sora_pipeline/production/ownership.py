@@ -178,8 +178,8 @@ def _another_ledgers(store: OutputStore, owner: Ownership, ledger: Ledger) -> Ou
     here = ledger.database.shown_url
     if owner.ledger == here:
         return OutputOwnedError(
-            f"{store.uri} belongs to the production {owner.production} of a ledger that was at {here} before; the one that is "
-            "there now is another, and would pay for its clips again",
+            f"{store.uri} belongs to the production {owner.production} of another ledger of the same address ({here}), that of "
+            "another machine or one that was there before; this one would pay for its clips again",
             "ledger_replaced",
             output=store.uri,
         )
