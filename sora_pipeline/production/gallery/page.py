@@ -98,6 +98,8 @@ class _Totals:
             return
         self.by_file.append(Counter(columns[_STATUS]))
         self._sizes.update(columns[_SIZE])
+        if len(self._sizes) > MAX_CHOICES:  # of rows that cannot be made; clips have a handful
+            self._sizes = Counter(dict(self._sizes.most_common(MAX_CHOICES)))
         self._cost += sum(cost for cost in columns[_COST] if cost)
         for i, values in enumerate(columns[len(LISTED) :]):
             if (choices := self._choices[i]) is not None:
@@ -111,7 +113,7 @@ class _Totals:
             "total": statuses.total(),
             "statuses": statuses,
             "cost": round(self._cost, 4),
-            "sizes": self._sizes.most_common(MAX_CHOICES),
+            "sizes": self._sizes.most_common(),
             "choices": [None if choices is None else sorted(choices.items()) for choices in self._choices],
         }
 

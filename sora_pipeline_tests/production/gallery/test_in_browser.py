@@ -481,7 +481,7 @@ def test_two_tabs_lose_no_picks_of_each_other(open_page: Open, gallery_url: str)
 def test_browser_that_keeps_nothing_is_told_of_and_still_saves_picks(open_page: Open, gallery: Path) -> None:
     page = open_page(gallery)
     page.evaluate(
-        "Storage.prototype.setItem = () => { throw new DOMException('full', 'QuotaExceededError'); }"
+        "void (Storage.prototype.setItem = () => { throw new DOMException('full', 'QuotaExceededError'); })"
     )
     for place in range(2):
         page.locator(".media").nth(place).click()
