@@ -7,8 +7,12 @@ from typing import Any, NoReturn
 from sora_pipeline.uris import is_unicode
 
 
-def read_json(content: bytes | str) -> Any:
+def read_json(content: bytes | str, *, with_nul: bool = False) -> Any:
     """What JSON says.
+
+    Args:
+        content: The JSON.
+        with_nul: Whether texts may hold NUL: those of rows that cannot be used, which go into no database.
 
     Raises:
         ValueError: it is none, is nested too deeply, or holds what no database or page takes: NaN, NUL, half a character.
@@ -17,7 +21,7 @@ def read_json(content: bytes | str) -> Any:
         value = json.loads(content, parse_constant=_refuse)
     except RecursionError:
         raise ValueError("is nested too deeply") from None
-    if not all(is_unicode(text) and "\0" not in text for text in _texts(value)):
+    if not all(is_unicode(text) and (with_nul or "\0" not in text) for text in _texts(value)):
         raise ValueError("holds a character that is none")
     return value
 

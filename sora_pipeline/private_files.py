@@ -36,8 +36,16 @@ def make_private_file(path: Path, beginning: bytes) -> None:
     """
     with contextlib.suppress(OSError):
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, stat.S_IRUSR | stat.S_IWUSR))
-    if _begins(path, beginning):
+    # Not opened where it is closed already: a database that this process has open would lose its locks with that.
+    if _is_open_to_others(path) and _begins(path, beginning):
         close_to_others(path)
+
+
+def _is_open_to_others(path: Path) -> bool:
+    try:
+        return bool(stat.S_IMODE(path.stat().st_mode) & 0o077)
+    except OSError:
+        return False
 
 
 def _begins(path: Path, beginning: bytes) -> bool:

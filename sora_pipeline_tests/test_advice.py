@@ -52,7 +52,7 @@ def test_the_advice_names_the_facts() -> None:
     facts = {"manifest": "/in/{a}.csv", "production": "monday", "account": "gptproto"}
     reason = Reason("monday was last read for the account sandbox", "read_for_another", facts)
     assert explained(reason) == (
-        "monday was last read for the account sandbox. `sora-pipeline run /in/{a}.csv --name monday` has its pending clips "
+        "monday was last read for the account sandbox. `sora-pipeline run '/in/{a}.csv' --name monday` has its pending clips "
         "made with gptproto."
     )
     assert explained(Reason("it is as it is")) == "it is as it is"

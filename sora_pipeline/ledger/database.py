@@ -190,9 +190,8 @@ class Database:
         with self.read() as connection:
             tables = inspect(connection).get_table_names()
             if VERSION_TABLE not in tables:
-                if (
-                    self._sqlite and tables
-                ):  # on a server it may share a database, with Dagster's storage for one
+                # It may share a database with others that keep their own version, as Dagster's storage does.
+                if self._sqlite and tables and "alembic_version" not in tables:
                     raise LedgerError(
                         f"the file at {self.shown_url} is another program's database, with the table {tables[0]}. Nothing was "
                         "changed.",

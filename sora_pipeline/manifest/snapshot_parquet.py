@@ -191,12 +191,12 @@ def _invalid(cells: tuple[Any, ...]) -> InvalidRow:
     number, clip_id = cells[0], cells[2]
     if not isinstance(number, int) or not (clip_id is None or is_safe_id(_text(clip_id))):
         raise ValueError("an invalid row of a snapshot has a number or an id that no row has")
-    problems = tuple(RowProblem(**problem) for problem in read_json(cells[-1]))
-    return InvalidRow(number, clip_id, _record(cells[-2]), problems)
+    problems = tuple(RowProblem(**problem) for problem in read_json(cells[-1], with_nul=True))
+    return InvalidRow(number, clip_id, _record(cells[-2], with_nul=True), problems)
 
 
-def _record(text: str) -> dict[str, Any]:
-    value = read_json(text)
+def _record(text: str, *, with_nul: bool = False) -> dict[str, Any]:
+    value = read_json(text, with_nul=with_nul)
     if not isinstance(value, dict):
         raise ValueError("the JSON of a snapshot is no record")
     return value
