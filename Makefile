@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 LOWEST := .venv-lowest
 NEIGHBOURS := 'dagster-duckdb-pandas>=0.29.21' 'dagster-pandera>=0.29.21' 'mlflow>=3'
 
-.PHONY: help setup demo dev test test-services test-lowest resolve-beside soak lint format types validate bench bench-start bench-growth lock clean
+.PHONY: help setup demo dev test test-services test-browser test-lowest resolve-beside soak lint format types validate bench bench-start bench-growth lock clean
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -30,10 +30,13 @@ dev: $(READY) ## the Dagster UI on the same home as the demo
 	$(BIN)/sora-pipeline dev
 
 test: $(READY) ## the tests that need no service
-	$(BIN)/python -m pytest -n 3 --dist worksteal -m "not services"
+	$(BIN)/python -m pytest -n 3 --dist worksteal -m "not services and not browser"
 
 test-services: $(READY) ## the tests against PostgreSQL and friends; fails where one is missing
 	$(BIN)/python -m pytest -n 3 --dist worksteal -m services
+
+test-browser: $(READY) ## the tests that look at pages in Debian's Chromium; fails where it is missing
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m browser
 
 test-lowest: $(READY) ## the tests with the lowest versions of the dependencies that pyproject.toml allows
 	@rm -rf $(LOWEST)
@@ -41,7 +44,7 @@ test-lowest: $(READY) ## the tests with the lowest versions of the dependencies 
 	$(BIN)/python -m uv pip compile --quiet --resolution lowest-direct --no-header --all-extras pyproject.toml -o $(LOWEST)/lowest.txt
 	$(BIN)/python -m uv pip install --quiet --python $(LOWEST)/bin/python -r $(LOWEST)/lowest.txt --group dev "uv==$(UV_VERSION)"
 	$(BIN)/python -m uv pip install --quiet --python $(LOWEST)/bin/python --no-deps --no-build-isolation -e .
-	$(LOWEST)/bin/python -m pytest -n 3 --dist worksteal -m "not services" --ignore sora_pipeline_tests/components/test_dg.py --ignore sora_pipeline_tests/killing --ignore sora_pipeline_tests/two_pipelines --ignore sora_pipeline_tests/attacks/test_secrets_in_uris.py
+	$(LOWEST)/bin/python -m pytest -n 3 --dist worksteal -m "not services and not browser" --ignore sora_pipeline_tests/components/test_dg.py --ignore sora_pipeline_tests/killing --ignore sora_pipeline_tests/two_pipelines --ignore sora_pipeline_tests/attacks/test_secrets_in_uris.py
 
 resolve-beside: $(READY) ## whether the package can be installed beside what Dagster projects have
 	@for neighbour in $(NEIGHBOURS); do \

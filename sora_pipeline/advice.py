@@ -4,8 +4,12 @@ Lower rooms say what was found; only the edges (commands, runs, sensors, what is
 commands. Texts in braces are the facts of the error or the reason.
 """
 
+import shlex
+
 from sora_pipeline.errors import Reason, SoraPipelineError
 
+_PLACES = ("output", "manifest")
+"""Facts that stand in commands and may hold anything that a shell understands."""
 _ANOTHER_PLACE = "or name another place (--output for one production, SORA_OUTPUT for all)"
 _WHEN_MADE = "Name the folder that --output (or SORA_OUTPUT) named when the videos were made."
 _GO_ON = "then `sora-pipeline resume`; a daemon tries one clip by itself after {probe_at} UTC."
@@ -15,7 +19,7 @@ ADVICE = {
     "store_denied": f"Give this user the right to write there, {_ANOTHER_PLACE}.",
     "store_read_only": "Name a place that can be written to (--output for one production, SORA_OUTPUT for all).",
     "store_not_a_folder": "Name a folder (--output for one production, SORA_OUTPUT for all).",
-    "store_in_the_way": f"Move that folder away, {_ANOTHER_PLACE}.",
+    "store_in_the_way": f"Move that away, {_ANOTHER_PLACE}.",
     "store_name_too_long": "Set SORA_OUTPUT to a shorter path, or use shorter clip ids.",
     "store_unknown": "Set SORA_OUTPUT to a path, or to a URI such as s3://bucket/folder.",
     "secret_in_output": (
@@ -36,6 +40,10 @@ ADVICE = {
         "Set SORA_LEDGER_URL to sqlite:////path/ledger.db or postgresql+psycopg2://user:password@host/database; an @ in the "
         "password is written %40."
     ),
+    "ledger_driver": (
+        "`pip install 'sora-pipeline[postgres]'` brings the driver of postgresql+psycopg2://user:password@host/database, which is "
+        "how SORA_LEDGER_URL names it."
+    ),
     "account_moved": (
         "Give the new one a name of its own (SORA_ACCOUNT), or the old address back (SORA_BASE_URL) until they have ended."
     ),
@@ -49,6 +57,7 @@ ADVICE = {
     ),
     "model_not_reached": "Set SORA_MODEL to one of them, or add yours in a file named by SORA_CATALOGUE.",
     "webhook": "It is the one that SORA_NOTIFY_URL names.",
+    "home": "Look at DAGSTER_HOME, the folder that Dagster's storage is in (default: .sora in the current folder), and at its rights.",
     # Which production, which output.
     "manifest_moved": (
         "If it is the next manifest of that production (moved, renamed, or the next day's), say --name {production}; else "
@@ -72,6 +81,13 @@ ADVICE = {
     "output_of_another_ledger": (
         "Work with that ledger (DAGSTER_HOME or SORA_LEDGER_URL), name another --output, or take the output over for good with "
         "`sora-pipeline adopt {output}`."
+    ),
+    "ledger_replaced": (
+        "If that one was lost, move the one that is there away and have it made again: `sora-pipeline ledger rebuild`; else work "
+        "with it, name another --output, or take the output over for good with `sora-pipeline adopt {output}`."
+    ),
+    "ledger_older": (
+        "Put the newer ledger back, or move this one away and have it made again: `sora-pipeline ledger rebuild`."
     ),
     "output_taken": (
         "Leave --output out (each production gets a folder of its own), name another one, or go on with that production: "
@@ -135,4 +151,5 @@ def explained(problem: Exception | Reason) -> str:
     text = problem.sentence if isinstance(problem, Reason) else str(problem)
     if not isinstance(problem, SoraPipelineError | Reason) or problem.code not in ADVICE:
         return text
-    return f"{text.rstrip('. ')}. {ADVICE[problem.code].format_map(problem.facts)}"
+    facts = {name: shlex.quote(fact) if name in _PLACES else fact for name, fact in problem.facts.items()}
+    return f"{text.rstrip('. ')}. {ADVICE[problem.code].format_map(facts)}"

@@ -9,25 +9,46 @@ import stat
 from pathlib import Path
 
 
-def make_private_folder(folder: Path) -> None:
+def make_private_folder(folder: Path, mark: str) -> None:
     """Make a folder that only its owner may enter; close one that is there, where it is this user's own.
+
+    Args:
+        folder: The folder.
+        mark: Name of the file by which such a folder is known. One that holds other files and not this is left as it is:
+            ``/etc``, named by mistake, must stay open.
 
     Raises:
         OSError: it cannot be made.
     """
     folder.mkdir(mode=stat.S_IRWXU, parents=True, exist_ok=True)
-    if folder != Path.home():  # more than this program's files are reached through it
+    if (folder / mark).exists() or not any(folder.iterdir()):
         close_to_others(folder)
 
 
-def make_private_file(path: Path) -> None:
+def make_private_file(path: Path, beginning: bytes) -> None:
     """Make an empty file that only its owner may read and write, where there is none; else close it.
 
     Where it cannot be made, whoever opens it says why.
+
+    Args:
+        path: The file.
+        beginning: How such files begin. One that begins otherwise is left as it is: it was named by mistake.
     """
     with contextlib.suppress(OSError):
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, stat.S_IRUSR | stat.S_IWUSR))
-    close_to_others(path)
+    if _begins(path, beginning):
+        close_to_others(path)
+
+
+def _begins(path: Path, beginning: bytes) -> bool:
+    """Whether a file begins so, or is empty; others than regular files do not."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            return False
+        with path.open("rb") as stream:
+            return stream.read(len(beginning)) in (beginning, b"")
+    except OSError:
+        return False
 
 
 def close_to_others(path: Path) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import quote
 
 from pydantic import (
     AfterValidator,
@@ -29,7 +30,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from sora_pipeline.advice import ADVICE
 from sora_pipeline.errors import SoraPipelineError
-from sora_pipeline.uris import Uri, absolute_uri, shown_uri, without_secrets
+from sora_pipeline.uris import Uri, absolute_uri, shown_uri, why_no_output, without_secrets
 
 PREFIX = "SORA_"
 SANDBOX_PREFIX = "SORA_SANDBOX_"
@@ -37,6 +38,8 @@ SANDBOX_PREFIX = "SORA_SANDBOX_"
 API_KEY_VARIABLES = ("SORA_API_KEY", "GPTPROTO_API_KEY")
 SECRET_FIELDS = ("api_key", "ledger_url", "notify_url")
 """Settings that may hold a secret, and are therefore never written anywhere."""
+
+MOST_BUDGET_USD = 1_000_000_000
 
 _HTTP = re.compile(r"https?://\S+", re.IGNORECASE)
 _ACCOUNT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -106,6 +109,8 @@ def _output(text: str) -> str:
         raise ValueError(
             f"must hold no password, query or fragment. {ADVICE['secret_in_output'].rstrip('.')}"
         )
+    if (problem := why_no_output(text)) is not None:
+        raise ValueError(problem)
     return absolute_uri(text)
 
 
@@ -231,11 +236,12 @@ class Settings(BaseSettings):
         3, ge=1, le=20, description="Attempts a clip, where the provider failed for reasons of its own."
     )
     budget_usd: Decimal | None = Field(
-        None, ge=0, description="US dollars one production may cost; empty: no limit."
+        None, ge=0, le=MOST_BUDGET_USD, description="US dollars one production may cost; empty: no limit."
     )
     budget_daily_usd: Decimal | None = Field(
         None,
         ge=0,
+        le=MOST_BUDGET_USD,
         description="US dollars that all productions together may cost a day (UTC) at the account; empty: no limit.",
     )
     max_policy_failures: int = Field(
@@ -448,5 +454,36 @@ def dagster_home(environ: Mapping[str, str] | None = None) -> Path:
 
 
 def ledger_url(settings: Settings, home: Path) -> str:
-    """The ledger's SQLAlchemy URL: ``SORA_LEDGER_URL``, or SQLite in the Dagster home."""
-    return settings.ledger_url_text or f"sqlite:///{home / 'ledger.db'}"
+    """The ledger's SQLAlchemy URL: ``SORA_LEDGER_URL``, or SQLite in the Dagster home.
+
+    Raises:
+        SettingsError: the URL is that of a database in a process's memory.
+    """
+    if settings.ledger_url_text and _is_in_memory(settings.ledger_url_text):
+        raise SettingsError(
+            "SORA_LEDGER_URL: a database in memory is forgotten with the process, and each process would pay for the same clips. "
+            "Write sqlite:////path/ledger.db"
+        )
+    return settings.ledger_url_text or _sqlite_url(str(home / "ledger.db"))
+
+
+def _is_in_memory(url: str) -> bool:
+    from sqlalchemy import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):  # whoever opens it says what is wrong
+        return False
+    place = parsed.database or ""
+    return parsed.get_backend_name() == "sqlite" and (
+        not place or ":memory:" in place or "memory" in (parsed.query.get("mode"), parsed.query.get("vfs"))
+    )
+
+
+def _sqlite_url(path: str) -> str:
+    from sqlalchemy import make_url
+
+    url = f"sqlite:///{path}"
+    # Only newer versions of SQLAlchemy read %41 as a letter, and take it so in a path, too.
+    return url if make_url(url).database == path else f"sqlite:///{quote(path)}"

@@ -6,8 +6,10 @@ Under a final name there is either nothing or the whole file, whenever the proce
 import contextlib
 import errno
 import hashlib
+import mimetypes
 import os
 import shutil
+import stat
 import tempfile
 import time
 import uuid
@@ -18,10 +20,12 @@ from typing import Any
 from fsspec.core import url_to_fs
 
 from sora_pipeline.errors import SoraPipelineError
-from sora_pipeline.uris import shown_uri
+from sora_pipeline.uris import is_unicode, shown_uri
 
 # They have no folders that could be made, and asking for one may need rights that writing does not.
 _OBJECT_STORES = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oss", "memory"})
+# How drivers are told what a file is, where they do not guess it themselves: a browser saves a page of no known kind.
+_MEDIA_TYPE_OPTIONS = {"s3": "ContentType", "s3a": "ContentType", "gs": "content_type", "gcs": "content_type"}
 
 _CAUSES = {
     errno.ENOSPC: ("there is no space left", "store_full"),
@@ -31,6 +35,7 @@ _CAUSES = {
     errno.EROFS: ("the file system is read-only", "store_read_only"),
     errno.ENOTDIR: ("a part of its path is a file, not a folder", "store_not_a_folder"),
     errno.EISDIR: ("a folder stands in its place", "store_in_the_way"),
+    errno.ESPIPE: ("a pipe or a device stands in its place", "store_in_the_way"),
     errno.ENAMETOOLONG: ("the path is too long", "store_name_too_long"),
 }
 ABANDONED_S = 900.0
@@ -62,6 +67,10 @@ class OutputStore:
             raise StoreError(
                 f"The address of the output {shown_uri(uri)} must hold no password, query or fragment.",
                 "secret_in_output",
+            )
+        if not is_unicode(uri):
+            raise StoreError(
+                f"The name of the output {uri} is not UTF-8 text. Name another folder, or rename it."
             )
         self._root: Path | None = None
         self._fs: Any = None  # fsspec's drivers are untyped
@@ -117,9 +126,13 @@ class OutputStore:
             StoreError: the folder cannot be read.
         """
         long_ago = time.time() - ABANDONED_S
-        for path in self.staging_dir().iterdir():
+        staging = self.staging_dir()
+        if staging.is_symlink():  # somebody else's folder
+            return
+        for path in staging.iterdir():
             with contextlib.suppress(FileNotFoundError):  # finished just now
-                if path.lstat().st_mtime < long_ago:
+                found = path.lstat()
+                if stat.S_ISREG(found.st_mode) and found.st_mtime < long_ago:
                     path.unlink()
 
     def put_file(self, local: Path, relative: str) -> None:
@@ -148,7 +161,7 @@ class OutputStore:
             if not self._root:
                 path = self._remote(relative)
                 self._make_parent(path)
-                self._fs.pipe_file(path, content)
+                self._fs.pipe_file(path, content, **self._media_type(relative))
                 return
             target = self._root / _checked(relative)
             _make_folder(target.parent)
@@ -158,16 +171,35 @@ class OutputStore:
                 temporary.replace(target)
             _sync(target.parent)
 
-    def read_bytes(self, relative: str) -> bytes:
+    def create_bytes(self, relative: str, content: bytes) -> None:
+        """Write an output under a name that is still free; of several who do so at the same moment one succeeds.
+
+        Raises:
+            FileExistsError: there is an output of this name already; it is left alone.
+            StoreError: it cannot be written.
+        """
+        with self._explaining("be written", relative), self._temporary() as temporary:
+            temporary.write_bytes(content)
+            self.put_file(temporary, relative)
+
+    def read_bytes(self, relative: str, most: int | None = None) -> bytes:
         """The content of an output.
+
+        Args:
+            relative: The output.
+            most: How large it may be; None: as large as it is.
 
         Raises:
             FileNotFoundError: there is none.
-            StoreError: it cannot be read.
+            StoreError: it cannot be read, or is larger.
         """
         with self._explaining("be read", relative):
+            if most is not None and (size := self.size(relative)) > most:
+                raise StoreError(
+                    f"Output {self.uri_of(relative)} has {size:,} bytes; such a file has at most {most:,}."
+                )
             if self._root:
-                return (self._root / _checked(relative)).read_bytes()
+                return _regular(self._root / _checked(relative)).read_bytes()
             content: bytes = self._fs.cat_file(self._remote(relative))
             return content
 
@@ -181,6 +213,18 @@ class OutputStore:
             if self._root:
                 return (self._root / _checked(relative)).exists()
             return bool(self._fs.exists(self._remote(relative)))
+
+    def remove(self, relative: str) -> None:
+        """Delete an output; where there is none, nothing happens.
+
+        Raises:
+            StoreError: it cannot be deleted.
+        """
+        with self._explaining("be removed", relative), contextlib.suppress(FileNotFoundError):
+            if self._root:
+                (self._root / _checked(relative)).unlink()
+            else:
+                self._fs.rm_file(self._remote(relative))
 
     def names(self, folder: str) -> list[str]:
         """What lies directly in a folder of the store, by relative path; nothing where there is no such folder.
@@ -219,7 +263,7 @@ class OutputStore:
         """
         with self._explaining("be read", relative):
             if self._root:
-                with (self._root / _checked(relative)).open("rb") as stream:
+                with _regular(self._root / _checked(relative)).open("rb") as stream:
                     return hashlib.file_digest(stream, "sha256").hexdigest()
             with self._fs.open(self._remote(relative), "rb") as stream:
                 digest = hashlib.sha256()
@@ -311,6 +355,11 @@ class OutputStore:
                 raise
             self._fs.put_file(str(local), path)  # an S3 lookalike without conditional writes
 
+    def _media_type(self, relative: str) -> dict[str, str]:
+        media_type, _ = mimetypes.guess_type(relative)
+        named = {_MEDIA_TYPE_OPTIONS[each] for each in self._protocols & _MEDIA_TYPE_OPTIONS.keys()}
+        return dict.fromkeys(named, media_type) if media_type else {}
+
     def _make_parent(self, path: str) -> None:
         if not self._protocols & _OBJECT_STORES:
             self._fs.makedirs(str(PurePosixPath(path).parent), exist_ok=True)
@@ -340,6 +389,16 @@ def _checked(relative: str) -> str:
     if not is_relative(relative):
         raise ValueError(f"{relative!r} is not a relative path inside the output store")
     return relative
+
+
+def _regular(path: Path) -> Path:
+    """The path of a file that has an end: reading a pipe or a device may take for ever."""
+    mode = path.stat().st_mode
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.ESPIPE, os.strerror(errno.ESPIPE), str(path))
+    return path
 
 
 def _make_folder(path: Path) -> None:

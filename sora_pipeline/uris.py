@@ -90,6 +90,15 @@ def is_uri(text: str) -> bool:
     return bool(_SCHEME.match(text))
 
 
+def is_unicode(text: str) -> bool:
+    """Whether the text can be written as UTF-8: a file name of other bytes, as Python has it, cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def is_http(text: str) -> bool:
     """Whether the text is a web address."""
     return text.lower().startswith(("http://", "https://"))
@@ -108,6 +117,16 @@ def absolute_uri(text: str) -> str:
         text = unquote(parts.path + sheet)
     # Links stay as they are written: what a link points to may change, and is meant to.
     return text if is_uri(text) else os.path.abspath(os.path.expanduser(text))  # noqa: PTH100, PTH111
+
+
+def why_no_output(text: str) -> str | None:
+    """Why an output cannot be there, however its storage is reached; None: nothing is said against it."""
+    scheme, mark, rest = text.partition("://")
+    if mark and not rest.strip("/") and scheme.lower() not in ("file", "local"):
+        return "names no bucket, host or folder"
+    if scheme.lower() == "memory" and mark:
+        return "is in a process's memory, and is forgotten with it"
+    return None if mark or absolute_uri(text).strip("/") else "is the root folder"
 
 
 def same_place(text: str) -> str:

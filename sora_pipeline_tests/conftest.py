@@ -56,12 +56,14 @@ SLOWEST_FIRST = "test_end_to_end.py"
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Begin with what takes longest, so that no worker is left alone with it at the end.
 
-    Only ``-m services`` chooses the tests that need a service.
+    Only ``-m services`` chooses the tests that need a service, and ``-m browser`` those that need a browser.
     """
     items.sort(key=lambda each: SLOWEST_FIRST not in each.path.name)
     if config.option.markexpr:
         return
-    unasked = [each for each in items if each.get_closest_marker("services")]
+    unasked = [
+        each for each in items if each.get_closest_marker("services") or each.get_closest_marker("browser")
+    ]
     config.hook.pytest_deselected(items=unasked)
     items[:] = [each for each in items if each not in unasked]
 

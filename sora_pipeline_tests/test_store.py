@@ -7,6 +7,7 @@ from pathlib import Path
 
 import fsspec
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from sora_pipeline.advice import explained
 from sora_pipeline.store import ABANDONED_S, OutputStore, StoreError
@@ -59,6 +60,15 @@ def test_replacing_bytes_replaces_them_whole(store: OutputStore):
     store.replace_bytes("metadata.parquet", b"second")
 
     assert store.read_bytes("metadata.parquet") == b"second"
+
+
+def test_removed_output_is_gone_and_may_be_removed_again(store: OutputStore):
+    store.replace_bytes("gallery/list-1.js", b"old")
+    store.remove("gallery/list-1.js")
+    store.remove("gallery/list-1.js")
+
+    assert not store.exists("gallery/list-1.js")
+    assert store.names("gallery") == []
 
 
 @pytest.mark.parametrize("question", ["read_bytes", "size"])
@@ -330,3 +340,30 @@ def test_names_are_those_directly_in_a_folder(tmp_path: Path, remote: bool):
         store.replace_bytes(name, b"{}")
 
     assert store.names(".sidecars/a") == [".sidecars/a/1.json", ".sidecars/a/2.json"]
+
+
+@pytest.mark.parametrize(
+    ("scheme", "option"), [("s3", "ContentType"), ("gs", "content_type"), ("elsewhere", None)]
+)
+def test_object_stores_are_told_what_a_file_is_so_that_browsers_show_it(
+    monkeypatch: pytest.MonkeyPatch, scheme: str, option: str | None
+):
+    told: dict[str, dict[str, str]] = {}
+
+    class Storage(MemoryFileSystem):
+        protocol = scheme
+        cachable = False
+
+        def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **options: str) -> None:
+            told[path.rpartition("/")[2]] = options
+
+    monkeypatch.setattr("sora_pipeline.store.url_to_fs", lambda uri: (Storage(), uri.partition("://")[2]))
+    store = OutputStore(f"{scheme}://bucket/{uuid.uuid4().hex}")
+    for name in ("gallery.html", "poster.jpg", "metadata.unknown-kind"):
+        store.replace_bytes(name, b"")
+
+    expected = {"gallery.html": "text/html", "poster.jpg": "image/jpeg"} if option else {}
+    assert told == {
+        name: {option: expected[name]} if option and name in expected else {}
+        for name in ("gallery.html", "poster.jpg", "metadata.unknown-kind")
+    }

@@ -1,5 +1,7 @@
 """What Dagster shows of one clip in each of its two assets."""
 
+import html
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -10,6 +12,7 @@ from sora_pipeline.ledger import Attempt
 from sora_pipeline.media.poster import data_uri
 from sora_pipeline.uris import shown_uri
 
+_MARKUP = re.compile(r"[\\`*_{}\[\]()#+!|~:@]")
 NEVER_BEGUN = "never begun"
 """The state of a clip without any attempt."""
 
@@ -70,6 +73,13 @@ def _poll_url(attempt: Attempt) -> str | None:
     """Where it is polled; None where that has a signature, and also for a ledger made again: that polls it by its id."""
     url = attempt.submission.poll_url
     return url if url is not None and shown_uri(url) == url else None
+
+
+def cell(text: str, most: int = 160) -> str:
+    """A text of others as a cell of a Markdown table: as it is, on one line, and nothing in it is markup or loaded."""
+    line = " ".join(text.split())
+    short = line if len(line) <= most else f"{line[: most - 1]}…"
+    return _MARKUP.sub(r"\\\g<0>", html.escape(short, quote=False))
 
 
 def ended(attempt: Attempt | None) -> dict[str, Any]:

@@ -2,13 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
 import dagster as dg
 
+from sora_pipeline.admission.budgets import budget_of
 from sora_pipeline.advice import explained
 from sora_pipeline.assets.decorators import manifest_asset
+from sora_pipeline.assets.metadata import cell
 from sora_pipeline.clip import clip_key
 from sora_pipeline.errors import SoraPipelineError
 from sora_pipeline.ledger import Ledger, Production
@@ -144,20 +146,15 @@ def _asked_for(config: ManifestConfig, ledger: Ledger) -> Uri | None:
 
 def _budget(text: str) -> Decimal:
     try:
-        budget = Decimal(text)
-    except InvalidOperation:
-        budget = Decimal(-1)
-    if not budget.is_finite() or budget < 0:
-        raise dg.Failure(
-            f"budget_usd={text!r} is not an amount of US dollars such as 25 or 12.50", allow_retries=False
-        )
-    return budget
+        return budget_of(text)
+    except ValueError as error:
+        raise dg.Failure(f"budget_usd={error}", allow_retries=False) from None
 
 
 def _metadata(read: _Read, spending: Spending) -> dict[str, Any]:
     production, snapshot, costs = read.production, read.snapshot, read.costs
     shown = "\n".join(
-        f"| {clip.clip_id} | {clip.prompt[:80].replace('|', ' ')} | {clip.duration} s | {clip.size} | {clip.model} |"
+        f"| {cell(clip.clip_id)} | {cell(clip.prompt, 80)} | {clip.duration} s | {clip.size} | {cell(clip.model)} |"
         for clip in snapshot.clips[:20]
     )
     metadata: dict[str, Any] = {

@@ -8,6 +8,7 @@ import dagster as dg
 from sora_pipeline.admission.holds import still_to_pay_usd
 from sora_pipeline.advice import explained
 from sora_pipeline.assets.decorators import manifest_asset
+from sora_pipeline.assets.metadata import cell
 from sora_pipeline.errors import SoraPipelineError
 from sora_pipeline.ledger import Ledger, Production
 from sora_pipeline.ledger.spending import CostLine
@@ -72,7 +73,7 @@ def _metadata(production: Production, survey: Survey, runtime: PipelineRuntime) 
     budget = {} if production.budget_usd is None else {"budget_usd": float(production.budget_usd)}
     output = production.output_uri.rstrip("/")
     rows = "\n".join(
-        f"| {outcome.clip_id} | {outcome.status} | {(outcome.error_message or outcome.file_name or '')[:160]} |"
+        f"| {cell(outcome.clip_id)} | {outcome.status} | {cell(outcome.error_message or outcome.file_name or '')} |"
         for outcome in survey.outcomes[:50]
     )
     counts = {f"clips_{status}": count for status, count in sorted(survey.counts.items())}
@@ -94,7 +95,7 @@ def _metadata(production: Production, survey: Survey, runtime: PipelineRuntime) 
 
 def _costs(lines: list[CostLine]) -> dg.MarkdownMetadataValue:
     rows = "\n".join(
-        f"| {' | '.join(line.keys)} | {line.clips} | {line.attempts} | {line.spent_usd:.2f} |"
+        f"| {' | '.join(map(cell, line.keys))} | {line.clips} | {line.attempts} | {line.spent_usd:.2f} |"
         for line in lines
     )
     return dg.MetadataValue.md(

@@ -38,6 +38,8 @@ from sora_pipeline.production.submitting import park_lost
 from sora_pipeline.runtime import PipelineRuntime
 
 MOST_TRIES = 3
+MOST_READY = 4
+"""So many batches of clips that may be submitted are enough for one tick to choose from."""
 MOST_PROBED = 20
 """Pending clips that are looked at for one that can be a probe."""
 NAME = "dispatch_sensor"
@@ -106,8 +108,8 @@ def _planned(
     """The next run, or why there is none."""
     ledger, account = runtime.ledger, runtime.account
     submitting = of_asset(at_work, GENERATIONS)
-    pending = _pending(runtime, keys_of(submitting))
     admitted = _Admitted(runtime)
+    pending = _pending(runtime, keys_of(submitting), admitted)
     breaker = ledger.breakers.get(account.name)
     if breaker is not None:
         return _probe(instance, runtime, breaker, pending, admitted), explained(why_stopped(breaker))
@@ -124,14 +126,17 @@ def _planned(
     return requests, "; ".join([reason, *_elsewhere(runtime)])
 
 
-def _pending(runtime: PipelineRuntime, taken: Collection[str]) -> list[PendingClip]:
+def _pending(runtime: PipelineRuntime, taken: Collection[str], admitted: "_Admitted") -> list[PendingClip]:
     """Pending clips that no run owns: of each production so many as one run can own."""
     settings, ledger = runtime.settings, runtime.ledger
     of_taken = Counter(split_clip_key(key)[0] for key in taken)
     pending: list[PendingClip] = []
-    for production_id in ledger.clips.productions_with_pending_clips(
-        runtime.names.name, runtime.account.name
-    ):
+    ready = 0
+    productions = ledger.clips.productions_with_pending_clips(runtime.names.name, runtime.account.name)
+    # Those that no run serves first: a look is bounded, however many productions have clips that may be submitted.
+    for production_id in sorted(productions, key=lambda production_id: production_id in of_taken):
+        if ready > MOST_READY * settings.batch_size:
+            break
         clips = ledger.clips.pending_clips(
             settings.max_attempts,
             production_id,
@@ -139,7 +144,9 @@ def _pending(runtime: PipelineRuntime, taken: Collection[str]) -> list[PendingCl
             account=runtime.account.name,
             limit=settings.batch_size + of_taken[production_id],
         )
-        pending += [clip for clip in clips if clip.key not in taken]
+        of_nobody = [clip for clip in clips if clip.key not in taken]
+        ready += sum(admitted.hold_of(clip) is None for clip in of_nobody)
+        pending += of_nobody
     return pending
 
 

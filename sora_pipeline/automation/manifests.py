@@ -35,7 +35,7 @@ def build_manifest_request_sensor(runtime: PipelineRuntime, job: Job) -> dg.Sens
         runtime.show_settings()
         ledger, job_name = runtime.ledger, runtime.names.manifest_job
         requests = [
-            _request(runtime.names, production, ledger.now())
+            manifest_request(runtime.names, production, ledger.now())
             for production in ledger.productions.requested(runtime.names.name)
             if not under_way(context.instance, runtime, job_name, PRODUCTION_TAG, production.production_id)
         ]
@@ -46,7 +46,8 @@ def build_manifest_request_sensor(runtime: PipelineRuntime, job: Job) -> dg.Sens
     return manifest_request_sensor
 
 
-def _request(names: PipelineNames, production: Production, now: datetime) -> dg.RunRequest:
+def manifest_request(names: PipelineNames, production: Production, now: datetime) -> dg.RunRequest:
+    """The run that reads the manifest which was asked for."""
     assert production.requested_at is not None
     again = int((now - production.requested_at) / ASK_AGAIN)
     config = {
@@ -56,6 +57,7 @@ def _request(names: PipelineNames, production: Production, now: datetime) -> dg.
         "output": production.output_uri,
     }
     return dg.RunRequest(
+        job_name=names.manifest_job,
         run_key=f"read:{production.production_id}:{production.requested_at.isoformat()}:{again}",
         run_config={"ops": {op_of(names.prompt_manifest): {"config": config}}},
         tags={PRODUCTION_TAG: production.production_id, REQUESTED_BY_TAG: names.of(REQUESTS)},

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 import dagster as dg
@@ -117,16 +117,17 @@ def build_failure_notification_sensor(runtime: PipelineRuntime, jobs: Sequence[J
     def failure_notification_sensor(context: dg.RunFailureSensorContext) -> None:
         """Tell of one failed run. Dagster never shows a run twice, so what cannot be sent soon is lost, and the tick red."""
         settings, run = runtime.settings, context.dagster_run
-        message = failed_run_message(run.job_name, run.run_id, _clips(run), _reason(context), settings.ui_url)
+        reason = why_failed(context.get_step_failure_events(), context.failure_event.message or "")
+        message = failed_run_message(run.job_name, run.run_id, clips_of(run.tags), reason, settings.ui_url)
         try:
-            _send_soon(message, settings)
+            send_soon(message, settings)
         except NotificationError as problem:
             raise NotificationError(explained(problem)) from None
 
     return failure_notification_sensor
 
 
-def _send_soon(message: Message, settings: Settings) -> None:
+def send_soon(message: Message, settings: Settings) -> None:
     """Send, and once more where that fails for a moment."""
     try:
         send(message, settings)
@@ -137,18 +138,18 @@ def _send_soon(message: Message, settings: Settings) -> None:
         send(message, settings)
 
 
-def _clips(run: dg.DagsterRun) -> str | None:
+def clips_of(tags: Mapping[str, str]) -> str | None:
     """The clips that a run was over, in the words of its tags."""
-    if CLIPS_TAG in run.tags:
-        return run.tags[CLIPS_TAG]
-    if RANGE_START_TAG in run.tags:
-        return f"{run.tags[RANGE_START_TAG]} … {run.tags[RANGE_END_TAG]}"
-    return run.tags.get(PARTITION_TAG)
+    if CLIPS_TAG in tags:
+        return tags[CLIPS_TAG]
+    if RANGE_START_TAG in tags:
+        return f"{tags[RANGE_START_TAG]} … {tags[RANGE_END_TAG]}"
+    return tags.get(PARTITION_TAG)
 
 
-def _reason(context: dg.RunFailureSensorContext) -> str:
-    """Why the step failed, in its own words; else what Dagster says of the run."""
-    for event in context.get_step_failure_events():
+def why_failed(failed_steps: Iterable[dg.DagsterEvent], otherwise: str) -> str:
+    """Why a run failed: a step's own words, or else what Dagster says of the run."""
+    for event in failed_steps:
         failure = event.step_failure_data
         if failure.user_failure_data is not None and failure.user_failure_data.description:
             return str(failure.user_failure_data.description)
@@ -157,4 +158,4 @@ def _reason(context: dg.RunFailureSensorContext) -> str:
             error = error.cause
         if error is not None:
             return str(error.message)
-    return context.failure_event.message or ""
+    return otherwise

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import dagster as dg
 
 from sora_pipeline.automation.jobs import Job
-from sora_pipeline.automation.requests import waiting_runs
+from sora_pipeline.automation.requests import under_way
 from sora_pipeline.ledger import Production
 from sora_pipeline.names import PRODUCTION_TAG, REQUESTED_BY_TAG, PipelineNames, op_of
 from sora_pipeline.production.progress import progress_of
@@ -52,10 +52,10 @@ def _requests(
         settled = progress_of(ledger, production, settings, catalogue).settled
         if not is_due(production, settled=settled, now=now):
             continue
-        if waiting_runs(instance, runtime.names.publish_job, PRODUCTION_TAG, production.production_id):
-            continue  # it will read the state of its own time
+        if under_way(instance, runtime, runtime.names.publish_job, PRODUCTION_TAG, production.production_id):
+            continue  # where it has read too early, the next tick finds the production unpublished still
         if requested.may_ask(production, now):
-            yield _request(runtime.names, production, now)
+            yield publish_request(runtime.names, production, now)
 
 
 def is_due(production: Production, *, settled: bool, now: datetime) -> bool:
@@ -70,9 +70,11 @@ def is_due(production: Production, *, settled: bool, now: datetime) -> bool:
     return last is None or not timedelta(0) <= now - last < WHILE_WORKING
 
 
-def _request(names: PipelineNames, production: Production, now: datetime) -> dg.RunRequest:
+def publish_request(names: PipelineNames, production: Production, now: datetime) -> dg.RunRequest:
+    """The run that publishes a production as it is."""
     identity = production.production_id
     return dg.RunRequest(
+        job_name=names.publish_job,
         run_key=f"publish:{identity}:{production.change_seq}:{now.timestamp():.0f}",
         run_config={"ops": {op_of(names.video_manifest): {"config": {"production": identity}}}},
         tags={PRODUCTION_TAG: identity, REQUESTED_BY_TAG: names.of(NAME)},

@@ -1,10 +1,12 @@
 """``sora-pipeline adopt``: an output that another ledger made becomes a production of this one."""
 
+import shlex
+
 import typer
 
 from sora_pipeline.advice import explained
 from sora_pipeline.cli.ledger import recovered_facts, show_recovered
-from sora_pipeline.cli.output import BAD_INPUT, console, note, plain, print_json, problem
+from sora_pipeline.cli.output import BAD_INPUT, console, note, print_json, problem
 
 
 def adopt(
@@ -40,7 +42,7 @@ def adopt(
         return
     show_recovered([progress], recovered)
     console.print(
-        f"`sora-pipeline run {plain(production.manifest_uri)} --name {production.production_id}` goes on with it and pays for "
+        f"`sora-pipeline run {shlex.quote(production.manifest_uri)} --name {production.production_id}` goes on with it and pays for "
         "nothing of it again; reading the manifest registers its clips with Dagster, and nothing of it is submitted before"
     )
     for reason in recovered.notes:

@@ -4,13 +4,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
-from rich.table import Table
 
-from sora_pipeline.cli.output import console, note, plain, print_json
+from sora_pipeline.cli.output import console, note, print_json
 from sora_pipeline.cli.productions import PRODUCTION, selected
 
 if TYPE_CHECKING:
     import pandas as pd
+    from rich.table import Table
 
 
 def costs(
@@ -85,15 +85,17 @@ def _total(lines: "pd.DataFrame") -> float:
     return round(float(lines.spent_usd.sum()), 4)
 
 
-def _shown(by: "list[str]", lines: "pd.DataFrame", unit: str) -> Table:
+def _shown(by: "list[str]", lines: "pd.DataFrame", unit: str) -> "Table":
+    from rich.table import Table
+
     table = Table(box=None, pad_edge=False, header_style="bold", show_footer=True)
     for name in lines.columns[: len(by)]:
-        table.add_column(plain(name), footer="")
+        table.add_column(name, footer="")
     table.add_column("clips", justify="right")
     table.add_column("billed", justify="right", footer=str(lines.attempts.sum()))
     table.add_column("delivered", justify="right", footer=str(lines.delivered.sum()))
     table.add_column(unit, justify="right", footer=f"{_total(lines):.2f}")
     for *keys, clips, attempts, delivered, spent_usd in lines.itertuples(index=False, name=None):
         numbers = map(str, (clips, attempts, delivered))
-        table.add_row(*(plain(key) or "(none)" for key in keys), *numbers, f"{spent_usd:.2f}")
+        table.add_row(*(key or "(none)" for key in keys), *numbers, f"{spent_usd:.2f}")
     return table

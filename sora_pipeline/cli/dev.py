@@ -17,9 +17,7 @@ def dev(
     port: int = typer.Option(3000, help="Port of the UI."),
 ) -> None:
     """Open the Dagster UI, with sensors and schedules at work, on the same home as `sora-pipeline run`."""
-    import dagster as dg
-
-    from sora_pipeline.headless.home import daemon_is_alive, note_daemon_stopped, prepare_home
+    from sora_pipeline.headless.home import daemon_is_alive, note_daemon_stopped, open_instance, prepare_home
     from sora_pipeline.settings import Settings
 
     Settings.from_env()
@@ -27,7 +25,7 @@ def dev(
         problem("the Dagster UI is not installed: pip install 'sora-pipeline[ui]'")
         raise typer.Exit(BAD_INPUT)
     home = prepare_home()
-    with dg.DagsterInstance.get() as instance:
+    with open_instance(home) as instance:
         if daemon_is_alive(instance, home):
             problem(
                 f"a Dagster daemon is at work on {home} already; use its UI, or stop it first "

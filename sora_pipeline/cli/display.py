@@ -1,5 +1,6 @@
 """Progress of a production: a live line on a terminal, plain lines elsewhere, both on standard error."""
 
+import sys
 import time
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -7,7 +8,8 @@ from typing import TYPE_CHECKING
 from rich.live import Live
 from rich.text import Text
 
-from sora_pipeline.cli.output import errors
+from sora_pipeline.cli.output import errors, stderr
+from sora_pipeline.cli.terminal import styled
 from sora_pipeline.ledger.types import AttemptState
 from sora_pipeline.status import ClipStatus
 
@@ -33,13 +35,21 @@ class ProgressDisplay:
 
     def __init__(self) -> None:
         self._began = time.monotonic()
+        if errors.is_terminal:
+            errors.file = sys.stderr  # also while a run in this process has it led elsewhere
         self._live = (
             Live(console=errors, refresh_per_second=4, transient=True) if errors.is_terminal else None
         )
         self._last_shown = ""
 
     def show(self, progress: "Progress | None") -> None:
-        """Show the newest look; None while the daemon starts and reads the manifest."""
+        """Show the newest look; None while the daemon starts and reads the manifest.
+
+        Raises:
+            KeyboardInterrupt: whoever watched has gone, as ``head`` goes: nothing is spent that nobody sees.
+        """
+        if stderr.left:
+            raise KeyboardInterrupt
         words = self._words(progress)
         if self._live is not None:
             self._live.update(self._bar(progress).append_text(words))
@@ -61,7 +71,7 @@ class ProgressDisplay:
             words.append("publishing  ", style="cyan")
         words.append(f"{progress.spending.committed_usd:.2f} USD", style="dim")
         if progress.trouble:
-            words.append(f"  tried again: {progress.trouble}", style="yellow")
+            words.append_text(styled((f"  tried again: {progress.trouble}", "yellow")))
         return words
 
     def _bar(self, progress: "Progress | None") -> Text:

@@ -2,9 +2,10 @@
 
 import typer
 
-from sora_pipeline.cli.output import BAD_INPUT, OK, console, plain, print_json
+from sora_pipeline.cli.output import BAD_INPUT, OK, console, print_json
+from sora_pipeline.cli.terminal import styled
 
-_MARKS = {True: "[green]✓[/]", False: "[red]✗[/]", None: "[yellow]·[/]"}
+_MARKS = {True: ("✓", "green"), False: ("✗", "red"), None: ("·", "yellow")}
 
 
 def doctor(
@@ -28,5 +29,6 @@ def doctor(
         )
     else:
         for finding in findings:
-            console.print(f"{_MARKS[finding.healthy]} [bold]{finding.subject}[/]  {plain(finding.sentence)}")
+            mark = _MARKS[finding.healthy]
+            console.print(styled(mark, " ", (finding.subject, "bold"), f"  {finding.sentence}"))
     raise typer.Exit(BAD_INPUT if any(finding.healthy is False for finding in findings) else OK)

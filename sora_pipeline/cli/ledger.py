@@ -3,10 +3,9 @@
 from typing import TYPE_CHECKING, Any
 
 import typer
-from rich.table import Table
 
 from sora_pipeline.advice import explained
-from sora_pipeline.cli.output import BAD_INPUT, console, note, plain, print_json, problem, production_facts
+from sora_pipeline.cli.output import BAD_INPUT, console, note, print_json, problem, production_facts
 
 if TYPE_CHECKING:
     from sora_pipeline.production.progress import Progress
@@ -31,9 +30,7 @@ def rebuild(
     as_json: bool = typer.Option(False, "--json", help="One JSON object on standard output."),
 ) -> None:
     """Rebuild a lost ledger from Dagster's event log and the outputs. Submits nothing, pays nothing. Exit 0 or 2."""
-    import dagster as dg
-
-    from sora_pipeline.headless.home import daemon_is_alive, prepare_home
+    from sora_pipeline.headless.home import daemon_is_alive, open_instance, prepare_home
     from sora_pipeline.ledger import Ledger
     from sora_pipeline.production.progress import progress_of
     from sora_pipeline.provider.catalogue import UnknownModelError, load_catalogue
@@ -48,7 +45,7 @@ def rebuild(
     home = prepare_home()
     ledger = Ledger(ledger_url(settings, home))
     ledger.restore.require_empty()
-    with dg.DagsterInstance.get() as instance:
+    with open_instance(home) as instance:
         if daemon_is_alive(instance, home):
             problem(
                 f"a Dagster daemon is at work on {home}, and would submit while the ledger is empty; stop it first "
@@ -86,6 +83,8 @@ def recovered_facts(productions: "list[Progress]", recovered: "Recovered") -> di
 
 def show_recovered(productions: "list[Progress]", recovered: "Recovered") -> None:
     """What came into the ledger, as a table and a sentence."""
+    from rich.table import Table
+
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("production", "manifest", "output", "clips", "USD"):
         table.add_column(name, overflow="fold", justify="right" if name == "USD" else "left")
@@ -94,8 +93,8 @@ def show_recovered(productions: "list[Progress]", recovered: "Recovered") -> Non
         production = progress.production
         table.add_row(
             production.production_id,
-            plain(production.manifest_uri),
-            plain(production.output_uri),
+            production.manifest_uri,
+            production.output_uri,
             counts or "none",
             f"{progress.spending.spent_usd:.2f}",
         )

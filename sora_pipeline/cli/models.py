@@ -1,15 +1,16 @@
 """``sora-pipeline models``: what can be made, where, and for how much."""
 
 import typer
-from rich.table import Table
 
-from sora_pipeline.cli.output import console, plain, print_json
+from sora_pipeline.cli.output import console, print_json
 
 
 def models(
     as_json: bool = typer.Option(False, "--json", help="One JSON object on standard output."),
 ) -> None:
     """List the installed providers and the models of the catalogue: durations, sizes and prices."""
+    from rich.table import Table
+
     from sora_pipeline.provider.catalogue import load_catalogue
     from sora_pipeline.provider.registry import installed
     from sora_pipeline.settings import Settings
@@ -49,5 +50,5 @@ def models(
     console.print(table)
     console.print(f"installed providers: {', '.join(installed())}", style="dim")
     for problem in catalogue.problems.values():
-        console.print(plain(problem), style="yellow")
+        console.print(problem, style="yellow")
     console.print("more models, or other prices: a TOML file named by SORA_CATALOGUE", style="dim")

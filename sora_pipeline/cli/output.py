@@ -1,17 +1,20 @@
 """What commands print: sentences, tables and JSON, to the right stream."""
 
 import json
-import sys
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.table import Table
+from sqlalchemy.exc import DBAPIError
 
-from sora_pipeline.manifest.snapshot import Snapshot
-from sora_pipeline.outcome import ClipOutcome
+from sora_pipeline.advice import explained
+from sora_pipeline.cli.terminal import Stream, console_of, styled, visible_json
+from sora_pipeline.errors import SoraPipelineError
 from sora_pipeline.status import ClipStatus
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
+    from sora_pipeline.manifest.snapshot import Snapshot
+    from sora_pipeline.outcome import ClipOutcome
     from sora_pipeline.production.naming import Decided
     from sora_pipeline.production.progress import Progress
 
@@ -19,19 +22,8 @@ OK, SOME_FAILED, BAD_INPUT, STOPPED = 0, 1, 2, 3
 BUILT_IN = ""
 """The name of the pipeline that commands work for: that of ``sora_pipeline.definitions``."""
 
-_WIDE = 200
-"""Columns where nobody looks: a log or a file has no edge at which to break lines."""
-
-
-def _console(stderr: bool) -> Console:
-    made = Console(stderr=stderr, highlight=False, soft_wrap=True, emoji=False)
-    if not made.is_terminal:
-        made.width = _WIDE
-    return made
-
-
-console = _console(stderr=False)
-errors = _console(stderr=True)
+stdout, stderr = Stream("stdout"), Stream("stderr")
+console, errors = console_of(stdout), console_of(stderr, stderr=True)
 
 _STYLES = {
     "delivered": "green",
@@ -43,28 +35,50 @@ _STYLES = {
 }
 
 
+problems: list[str] = []
+"""Everything that this process had to say about what the user can mend."""
+printed_json: list[Any] = []
+"""What went to standard output as JSON."""
+
+
 def problem(sentence: str) -> None:
     """Something the user can mend, on standard error."""
-    errors.print(f"[bold red]error:[/] {plain(sentence)}")
+    problems.append(sentence)
+    errors.print(styled(("error:", "bold red"), f" {_indented(sentence)}"))
 
 
 def note(sentence: str) -> None:
     """Something worth knowing, on standard error."""
-    errors.print(plain(sentence))
+    errors.print(_indented(sentence))
+
+
+def _indented(sentence: str) -> str:
+    """Lines after the first further in: a text of others with line breaks looks like no sentence of ours."""
+    return sentence.replace("\n", "\n  ")
+
+
+def in_words(error: SoraPipelineError | DBAPIError) -> str:
+    """The sentence of an error that is no bug; a database may be locked, full, damaged or away at any moment."""
+    if isinstance(error, SoraPipelineError):
+        return explained(error)
+    where = error.detail[0] if error.detail else "Dagster's database"
+    return f"{where} cannot be used: {error.orig}. Nothing is lost that was written there; the same command goes on when it can be used"
 
 
 def print_json(value: Any) -> None:
     """One JSON object on standard output, and nothing else."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2, default=str) + "\n")
+    printed_json.append(value)
+    unicode = stdout.encoding.lower().replace("-", "") == "utf8"
+    stdout.write(visible_json(json.dumps(value, ensure_ascii=not unicode, indent=2, default=str)) + "\n")
 
 
-def row_problems(snapshot: Snapshot) -> None:
+def row_problems(snapshot: "Snapshot") -> None:
     """Every problem of every row."""
     for row_problem in snapshot.problems:
-        errors.print(f"[red]✗[/] {plain(row_problem.sentence(snapshot.manifest_uri))}")
+        errors.print(styled(("✗", "red"), f" {row_problem.sentence(snapshot.manifest_uri)}"))
 
 
-def reading_notes(snapshot: Snapshot, decided: "Decided") -> list[str]:
+def reading_notes(snapshot: "Snapshot", decided: "Decided") -> list[str]:
     """What people should know about how a manifest was understood."""
     notes = []
     if decided.amends:
@@ -80,7 +94,7 @@ def reading_notes(snapshot: Snapshot, decided: "Decided") -> list[str]:
     return notes
 
 
-def outcome_rows(snapshot: Snapshot, outcomes: list[ClipOutcome]) -> list[dict[str, Any]]:
+def outcome_rows(snapshot: "Snapshot", outcomes: "list[ClipOutcome]") -> list[dict[str, Any]]:
     """One JSON-able row a clip, invalid rows included."""
     rows = [
         {
@@ -124,8 +138,10 @@ def production_facts(look: "Progress") -> dict[str, Any]:
     }
 
 
-def summary_table(snapshot: Snapshot, outcomes: list[ClipOutcome], *, most: int = 60) -> Table:
+def summary_table(snapshot: "Snapshot", outcomes: "list[ClipOutcome]", *, most: int = 60) -> "Table":
     """What became of each clip; trouble first where there are too many to show."""
+    from rich.table import Table
+
     table = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
     for name in ("clip", "status", "size", "s", "USD"):
         table.add_column(name, no_wrap=True, justify="right" if name in ("s", "USD") else "left")
@@ -137,22 +153,12 @@ def summary_table(snapshot: Snapshot, outcomes: list[ClipOutcome], *, most: int 
         clip, style = clips[outcome.clip_id], _STYLES[outcome.status]
         cost = "" if outcome.cost_usd is None else f"{outcome.cost_usd:.2f}"
         last = outcome.file_name or " ".join(filter(None, [outcome.error_kind, outcome.error_message]))
-        table.add_row(
-            outcome.clip_id,
-            f"[{style}]{outcome.status}[/]",
-            str(clip.size),
-            str(clip.duration),
-            cost,
-            plain(last),
-        )
+        status = styled((outcome.status, style))
+        table.add_row(outcome.clip_id, status, str(clip.size), str(clip.duration), cost, last)
     for bad in snapshot.invalid:
         reasons = "; ".join(f"{row_problem.column}: {row_problem.message}" for row_problem in bad.problems)
-        table.add_row(bad.clip_id or f"row {bad.row_number}", "[red]invalid[/]", "", "", "", plain(reasons))
+        invalid = styled(("invalid", _STYLES["invalid"]))
+        table.add_row(bad.clip_id or f"row {bad.row_number}", invalid, "", "", "", reasons)
     if len(shown) < len(outcomes):
         table.add_row("…", f"{len(outcomes) - len(shown)} more, all delivered", "", "", "", "")
     return table
-
-
-def plain(text: str) -> str:
-    """Text that rich takes as it is, brackets included."""
-    return text.replace("[", "\\[")

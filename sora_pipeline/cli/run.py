@@ -1,15 +1,16 @@
 """``sora-pipeline run``: the whole job, headless."""
 
 import uuid
-from decimal import Decimal, InvalidOperation
+from contextlib import ExitStack, closing
+from functools import partial
 from typing import TYPE_CHECKING
 
 import typer
+from sqlalchemy.exc import DBAPIError
 
 from sora_pipeline.advice import explained
-from sora_pipeline.cli.display import ProgressDisplay
 from sora_pipeline.cli.money import Outlook, dollars
-from sora_pipeline.cli.opening import open_ledger, require_same_settings
+from sora_pipeline.cli.opening import ledger_of, open_home, require_same_settings
 from sora_pipeline.cli.output import (
     BAD_INPUT,
     BUILT_IN,
@@ -17,6 +18,7 @@ from sora_pipeline.cli.output import (
     SOME_FAILED,
     STOPPED,
     console,
+    in_words,
     note,
     outcome_rows,
     print_json,
@@ -25,13 +27,18 @@ from sora_pipeline.cli.output import (
     row_problems,
     summary_table,
 )
+from sora_pipeline.errors import SoraPipelineError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from decimal import Decimal
     from pathlib import Path
+
+    import dagster as dg
 
     from sora_pipeline.clip import Clip
     from sora_pipeline.headless.run import Ended
+    from sora_pipeline.headless.run_processes import Executed, RunProcesses
     from sora_pipeline.ledger import Ledger, Plan, Production
     from sora_pipeline.production.naming import ProductionRequest
     from sora_pipeline.provider.catalogue import Catalogue
@@ -62,39 +69,67 @@ def run(
 
     Exit code: 0 all clips delivered, 1 some failed, 2 bad input or configuration, 3 stopped early.
     """
-    from sora_pipeline.production.naming import ProductionRequest
-    from sora_pipeline.provider.catalogue import load_catalogue
-    from sora_pipeline.sandbox.embedded import check_installed
-    from sora_pipeline.uris import Uri, absolute_uri
-
-    ledger, settings, home = open_ledger()
-    require_same_settings(ledger, settings, home)
-    if _embeds_sandbox(settings):
-        check_installed()
-    catalogue = load_catalogue(settings.catalogue)
-    lifted = budget.strip().lower() == "none"
-    request = ProductionRequest(
-        manifest=Uri(absolute_uri(manifest)),
-        name=name,
-        output=output,
-        budget_usd=_budget(budget) if budget and not lifted else None,
-    )
-    # Before any daemon starts: what is wrong with the file is said at once, and costs nothing.
-    plan, wanted = _plan(ledger, settings, catalogue, request, quiet=as_json)
-    # The daemon would only log why it cannot load the code location, and everybody would wait for ever.
-    import sora_pipeline.definitions  # noqa: F401
-
-    # A person who runs it again has dealt with what stopped it.
-    ledger.breakers.close(settings.account_name)
-    requested = ledger.productions.request(plan, request.manifest, wanted=wanted)
-    if lifted:
-        ledger.productions.lift_budget(requested.production_id)
-    ended = _produce(ledger, settings, catalogue, requested, home, timeout or None)
-    code = _finish(ledger, settings, requested, ended, as_json=as_json)
-    if settings.notify_url:
-        # Our daemon has ended, and with it the sensor that tells.
-        _notify(ledger, settings, catalogue, requested)
+    try:
+        code = _run(manifest, name, output, budget, timeout, as_json=as_json)
+    except KeyboardInterrupt:  # also a polite kill
+        problem("stopped; nothing is lost, the same command goes on")
+        code = STOPPED
     raise typer.Exit(code)
+
+
+def _run(manifest: str, name: str, output: str, budget: str, timeout: float, *, as_json: bool) -> int:
+    from sora_pipeline.headless.run_processes import RunProcesses, log_of_first_runs
+    from sora_pipeline.imports import without_collection
+
+    settings, home = open_home()
+    lifted = budget.strip().lower() == "none"
+    limit = _budget(budget) if budget and not lifted else None
+    # First of all: it loads the code location while we read the manifest.
+    with closing(RunProcesses(log_of_first_runs(home))) as processes, ExitStack() as stack:
+        with without_collection():
+            from sora_pipeline.headless.home import open_instance
+            from sora_pipeline.production.naming import ProductionRequest
+            from sora_pipeline.provider.catalogue import load_catalogue
+            from sora_pipeline.sandbox.embedded import check_installed
+            from sora_pipeline.uris import Uri, absolute_uri
+
+            ledger = ledger_of(settings, home)
+            instance = stack.enter_context(open_instance(home))
+            if require_same_settings(ledger, settings, home, instance):
+                processes.close()  # the daemon does everything
+            else:
+                processes.go_ahead()
+            if _embeds_sandbox(settings):
+                check_installed()
+            catalogue = load_catalogue(settings.catalogue)
+            request = ProductionRequest(
+                manifest=Uri(absolute_uri(manifest)), name=name, output=output, budget_usd=limit
+            )
+            # Before any daemon starts: what is wrong with the file is said at once, and costs nothing.
+            plan, wanted = _plan(ledger, settings, catalogue, request, quiet=as_json)
+            # A daemon would only log why it cannot load the code location, and everybody would wait for ever.
+            import sora_pipeline.definitions  # noqa: F401
+        # A person who runs it again has dealt with what stopped it.
+        ledger.breakers.close(settings.account_name)
+        requested = ledger.productions.request(plan, request.manifest, wanted=wanted)
+        if lifted:
+            ledger.productions.lift_budget(requested.production_id)
+        try:
+            ended = _produce(
+                ledger, settings, catalogue, requested, home, instance, processes, timeout or None
+            )
+        except (SoraPipelineError, DBAPIError) as error:  # something may be submitted
+            problem(in_words(error))
+            return STOPPED
+    try:
+        code = _finish(ledger, settings, requested, ended, as_json=as_json)
+        if settings.notify_url:
+            # Our daemon has ended, and with it the sensor that tells.
+            _notify(ledger, settings, catalogue, requested)
+    except (SoraPipelineError, DBAPIError) as error:
+        problem(in_words(error))
+        return STOPPED
+    return code
 
 
 def _plan(
@@ -152,45 +187,72 @@ def _produce(
     catalogue: "Catalogue",
     requested: "Production",
     home: "Path",
+    instance: "dg.DagsterInstance",
+    processes: "RunProcesses",
     timeout_s: float | None,
 ) -> "Ended":
     """Watch the production until nothing changes any more; the embedded sandbox lives as long."""
-    import dagster as dg
-
+    from sora_pipeline.cli.display import ProgressDisplay
+    from sora_pipeline.headless.first_runs import FirstRuns
     from sora_pipeline.headless.run import HeadlessRun
+    from sora_pipeline.headless.run_processes import log_of_first_runs
+    from sora_pipeline.names import PipelineNames
+    from sora_pipeline.runtime import PipelineRuntime
     from sora_pipeline.sandbox.embedded import ensure_sandbox, stop_sandbox
 
     sandbox_started = False
     if _embeds_sandbox(settings):
         sandbox_started = ensure_sandbox(home / "sandbox").started
     try:
-        with ProgressDisplay() as display, dg.DagsterInstance.get() as instance:
+        with ProgressDisplay() as display:
+            runtime = PipelineRuntime(PipelineNames(), settings)
+            first_runs = FirstRuns(instance, runtime, processes, log_of_first_runs(home))
             headless = HeadlessRun(
-                instance, home, ledger, settings, catalogue, timeout_s=timeout_s, show=display.show
+                instance,
+                home,
+                ledger,
+                settings,
+                catalogue,
+                first_runs if processes.alive else None,
+                timeout_s=timeout_s,
+                show=display.show,
+                ended=partial(_tell_of_failure, settings),
             )
             return headless.produce(requested)
-    except KeyboardInterrupt:  # also a polite kill
-        problem("stopped; nothing is lost, the same command goes on")
-        raise typer.Exit(STOPPED) from None
     finally:
         if sandbox_started:
             stop_sandbox(home / "sandbox")
+
+
+def _tell_of_failure(settings: "Settings", executed: "Executed") -> None:
+    """Tell the webhook of a run of ours that failed: the daemon's sensor knows only those that a code server started."""
+    from sora_pipeline.automation.notifications import clips_of
+    from sora_pipeline.notifications.messages import failed_run_message
+    from sora_pipeline.notifications.webhook import NotificationError, send
+
+    if executed.failed is None or not settings.notify_url:
+        return
+    request = executed.request
+    message = failed_run_message(
+        request.job_name or "", executed.run_id, clips_of(request.tags), executed.failed, settings.ui_url
+    )
+    try:
+        send(message, settings)
+    except NotificationError as error:
+        note(explained(error))
 
 
 def _embeds_sandbox(settings: "Settings") -> bool:
     return settings.provider == "sandbox" and settings.base_url is None
 
 
-def _budget(text: str) -> Decimal:
+def _budget(text: str) -> "Decimal":
+    from sora_pipeline.admission.budgets import budget_of
+
     try:
-        budget = Decimal(text)
-    except InvalidOperation:
-        budget = Decimal(-1)
-    if not budget.is_finite() or budget < 0:
-        raise typer.BadParameter(
-            f"{text!r} is not an amount of US dollars such as 25 or 12.50", param_hint="--budget"
-        )
-    return budget
+        return budget_of(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--budget") from None
 
 
 def _notify(ledger: "Ledger", settings: "Settings", catalogue: "Catalogue", requested: "Production") -> None:

@@ -2,7 +2,6 @@
 
 import inspect
 import os
-from collections.abc import Callable
 from typing import Any
 
 import typer
@@ -19,8 +18,8 @@ HELP = (
 ).replace("[", "\\[")  # the help is printed by rich, which reads brackets as styles
 
 
-def command() -> Callable[..., None]:
-    """The command function, with one option for each setting."""
+def command(name: str) -> Any:
+    """The command, with one option for each setting."""
 
     def sandbox(**given: str | None) -> None:
         _serve(given)
@@ -42,7 +41,9 @@ def command() -> Callable[..., None]:
     ]
     sandbox.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
     sandbox.__annotations__ = {option.name: option.annotation for option in options}
-    return sandbox
+    alone = typer.Typer(add_completion=False)
+    alone.command(name, help=HELP)(sandbox)
+    return typer.main.get_command(alone)
 
 
 def _serve(given: dict[str, str | None]) -> None:

@@ -9,6 +9,7 @@ from sora_pipeline.cli.money import dollars
 from sora_pipeline.cli.output import (
     OK,
     console,
+    note,
     outcome_rows,
     print_json,
     problem,
@@ -16,6 +17,7 @@ from sora_pipeline.cli.output import (
     summary_table,
 )
 from sora_pipeline.cli.productions import PRODUCTION, selected
+from sora_pipeline.cli.terminal import styled
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,10 +30,19 @@ if TYPE_CHECKING:
     from sora_pipeline.settings import Settings
 
 
+MOST_LISTED = 1_000
+"""Clips of a production whose table is shown although nobody asked for it."""
+
+
 def status(
     production: list[str] = PRODUCTION,
     as_json: bool = typer.Option(False, "--json", help="One JSON object on standard output."),
-    clips: bool = typer.Option(True, help="List the clips of the newest production, or of those named."),
+    clips: bool | None = typer.Option(
+        None,
+        "--clips/--no-clips",
+        help="List the clips of the newest production, or of those named. By default not as a table where it has more than "
+        f"{MOST_LISTED:,} and is not named: that means reading all of them.",
+    ),
 ) -> None:
     """Say how far the productions of this Dagster home are. Asks the ledger only; costs nothing."""
     from sora_pipeline.admission.holds import still_to_pay_usd
@@ -50,14 +61,25 @@ def status(
     to_pay = {
         chosen.production_id: still_to_pay_usd(ledger, chosen, settings, catalogue) for chosen in productions
     }
-    read = [chosen for chosen in productions if chosen.snapshot_path]
+    read = [look for look in looks if look.production.snapshot_path]
     listed = read if production else read[:1]
-    surveys = {chosen.production_id: survey(ledger, chosen, settings) for chosen in listed if clips}
+    asked_for = clips or production or as_json
+    left_out = [look for look in listed if look.clips > MOST_LISTED and not asked_for]
+    surveys = {
+        look.production.production_id: survey(ledger, look.production, settings)
+        for look in listed
+        if clips is not False and look not in left_out
+    }
     breakers = ledger.breakers.all_open()
     if as_json:
         _print_json(ledger, settings, looks, to_pay, breakers, surveys)
     else:
         _print(ledger, settings, looks, to_pay, breakers, surveys)
+    for look in left_out if clips is None else []:
+        name = look.production.production_id
+        note(
+            f"`sora-pipeline status --production {name}` lists what became of its {look.clips:,} clips, trouble first"
+        )
     raise typer.Exit(OK)
 
 
@@ -137,7 +159,7 @@ def _print(
         if all(look.stopped != reason for look in looks):
             problem(explained(reason))
     for name, survey in surveys.items():
-        console.print(f"\n[bold]{name}[/]")
+        console.print(styled("\n", (name, "bold")))
         console.print(summary_table(survey.snapshot, survey.outcomes))
 
 
@@ -155,9 +177,8 @@ def _print_production(look: "Progress", to_pay: "Decimal") -> None:
     if production.budget_usd is not None:
         money.append(f"budget {production.budget_usd:.2f}")
     account = f" by {production.account}" if production.account else ""
-    console.print(
-        f"[bold]{production.production_id}[/]{account}  {production.manifest_uri} → {production.output_uri}"
-    )
+    places = f"{account}  {production.manifest_uri} → {production.output_uri}"
+    console.print(styled((production.production_id, "bold"), places))
     console.print(f"  {counts or 'not read yet'}; {', '.join(money)}")
     if production.error:
         problem(production.error)

@@ -10,6 +10,7 @@ import dagster as dg
 from sora_pipeline.errors import SoraPipelineError
 from sora_pipeline.headless.home import daemon_is_alive, note_daemon_stopped
 
+CODE_LOCATION = "sora_pipeline.definitions"
 STOP_TIMEOUT_S = 30.0
 
 
@@ -40,7 +41,7 @@ class DaemonKeeper:
         """Start a daemon unless one lives.
 
         Raises:
-            DaemonError: the one that we started has ended.
+            DaemonError: the one that we started has ended, or none can be started.
         """
         if self._process is not None:
             if self._process.poll() is not None:
@@ -51,26 +52,38 @@ class DaemonKeeper:
         if not daemon_is_alive(self._instance, self._home):
             self._start()
 
+    def begin_to_stop(self) -> None:
+        """Tell the daemon to stop if we started it. Runs under way end with it, and the ledger knows how far they were."""
+        if self._process is not None and self._process.stdin is not None:
+            self._process.stdin.close()
+
     def stop(self) -> None:
-        """Stop the daemon if we started it. Runs under way end with it, and the ledger knows how far they were."""
+        """See to it that the daemon has stopped if we started it."""
         if self._process is None:
             return
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        try:
-            self._process.wait(STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
+        process = self._process
+        self.begin_to_stop()
         self._process = None
-        note_daemon_stopped(self._home)
+        try:
+            process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+        finally:  # also where a second Ctrl-C does not wait: it ends by itself
+            note_daemon_stopped(self._home)
 
     def _start(self) -> None:
+        try:
+            self._start_logging()
+        except OSError as error:
+            raise DaemonError(
+                f"the Dagster daemon cannot be started: {error.strerror or error} ({error.filename or self._log})"
+            ) from None
+
+    def _start_logging(self) -> None:
         self._log.parent.mkdir(parents=True, exist_ok=True)
-        module = ["-m", "sora_pipeline.definitions"]
-        daemon = [str(Path(sys.executable).with_name("dagster-daemon")), "run", *module]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "sora_pipeline.headless.supervisor", *daemon],
+                [sys.executable, "-m", "sora_pipeline.headless.daemon_with_code_server", CODE_LOCATION],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,

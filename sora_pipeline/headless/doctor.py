@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from sora_pipeline.admission.breaker import why_stopped
 from sora_pipeline.admission.limits import account_of
 from sora_pipeline.advice import explained
-from sora_pipeline.headless.home import daemon_is_alive, prepare_home
+from sora_pipeline.headless.home import HomeError, daemon_is_alive, open_instance, prepare_home
 from sora_pipeline.ledger import Ledger
 from sora_pipeline.ledger.database import LedgerError
 from sora_pipeline.notifications.webhook import webhook_host
@@ -55,7 +55,10 @@ async def examine(configure: Callable[[Settings], ProviderConfig]) -> list[Findi
     if settings is None:
         return findings
     catalogue = _catalogue(settings, findings)
-    home = prepare_home()
+    try:
+        home = prepare_home()
+    except HomeError as error:
+        return [*findings, Finding("home", False, explained(error))]
     findings += _local(settings, home)
     if catalogue is not None:
         findings += [finding async for finding in _provider(settings, home, catalogue, configure)]
@@ -104,9 +107,20 @@ def _local(settings: Settings, home: Path) -> Iterator[Finding]:
         yield Finding("dagster", False, f"{dg.__version__}: {advice}")
     else:
         yield Finding("dagster", True, dg.__version__)
-    with dg.DagsterInstance.get() as instance:
-        alive = daemon_is_alive(instance, home)
-        missing = list(_missing(instance))
+    yield from _home(home)
+    yield _ledger(settings, home)
+    yield _output(settings)
+    yield _webhook(settings)
+
+
+def _home(home: Path) -> Iterator[Finding]:
+    try:
+        with open_instance(home) as instance:
+            alive = daemon_is_alive(instance, home)
+            missing = list(_missing(instance))
+    except Exception as error:  # Dagster's storage may be on any database
+        yield Finding("home", False, explained(error))
+        return
     state = "a daemon is at work" if alive else "no daemon; `sora-pipeline run` starts its own, `dev` too"
     yield Finding("home", True if alive else None, f"{home}: {state}")
     if missing:
@@ -116,9 +130,6 @@ def _local(settings: Settings, home: Path) -> Iterator[Finding]:
             f"{home / 'dagster.yaml'} does not set {' and '.join(missing)}: runs may fail or stay behind when a process is "
             "killed. Move the file away to have a new one written, or add them (docs/recovery.md says why)",
         )
-    yield _ledger(settings, home)
-    yield _output(settings)
-    yield _webhook(settings)
 
 
 def _missing(instance: "dg.DagsterInstance") -> Iterator[str]:

@@ -2,12 +2,17 @@
 
 import os
 import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sora_pipeline.errors import SoraPipelineError
 from sora_pipeline.private_files import make_private_folder
 from sora_pipeline.settings import dagster_home
+from sora_pipeline.uris import is_unicode
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -17,15 +22,67 @@ HEARTBEAT_FRESH_S = 75.0
 _STOPPED = "daemon.stopped"
 
 
+class HomeError(SoraPipelineError):
+    """Raised where the Dagster home cannot be used; says why."""
+
+
 def prepare_home() -> Path:
-    """Make the Dagster home, closed to other users, and let Dagster know of it in this process and its children."""
+    """Make the Dagster home, closed to other users, and let Dagster know of it in this process and its children.
+
+    Raises:
+        HomeError: it cannot be made or written to.
+    """
     home = dagster_home()
-    make_private_folder(home)
-    config = home / "dagster.yaml"
-    if not config.exists():
-        config.write_text((resources.files("sora_pipeline.headless") / "dagster.yaml").read_text("utf-8"))
+    if not is_unicode(str(home)):
+        raise HomeError(f"the name of the Dagster home {home} is not UTF-8 text", "home")
+    if "?" in str(home):  # Dagster would put its databases beside it
+        raise HomeError(
+            f"the name of the Dagster home {home} holds a question mark, at which addresses of databases end",
+            "home",
+        )
+    try:
+        make_private_folder(home, mark="dagster.yaml")
+        config = home / "dagster.yaml"
+        if not config.exists():
+            _write_whole(
+                config, (resources.files("sora_pipeline.headless") / "dagster.yaml").read_text("utf-8")
+            )
+    except OSError as error:
+        raise HomeError(
+            f"the Dagster home {home} cannot be used: {error.strerror or error}", "home"
+        ) from None
     os.environ["DAGSTER_HOME"] = str(home)
     return home
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """Write a file that others may read at any moment: all of it or nothing is there."""
+    whole = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        whole.write_text(text)
+        whole.replace(path)
+    finally:
+        whole.unlink(missing_ok=True)
+
+
+@contextmanager
+def open_instance(home: Path) -> "Iterator[dg.DagsterInstance]":
+    """Dagster's storage in the home.
+
+    Raises:
+        HomeError: it cannot be opened; mostly for what stands in ``dagster.yaml``.
+    """
+    import dagster as dg
+
+    try:
+        instance = dg.DagsterInstance.get()
+    except Exception as error:  # of Dagster, of YAML, of a database's driver
+        reason = next(
+            (line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__
+        )
+        raise HomeError(f"Dagster cannot open {home} with its dagster.yaml: {reason}", "home") from None
+    with instance:
+        yield instance
 
 
 def daemon_is_alive(instance: "dg.DagsterInstance", home: Path) -> bool:
@@ -45,5 +102,6 @@ def daemon_is_alive(instance: "dg.DagsterInstance", home: Path) -> bool:
 
 
 def note_daemon_stopped(home: Path) -> None:
-    """Remember that our own daemon has ended."""
-    (home / _STOPPED).touch()
+    """Remember that our own daemon has ended; where that cannot be written, it counts as alive for a while."""
+    with suppress(OSError):
+        (home / _STOPPED).touch()

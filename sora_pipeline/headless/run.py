@@ -10,6 +10,8 @@ import dagster as dg
 
 from sora_pipeline.advice import explained
 from sora_pipeline.headless.daemon import DaemonKeeper
+from sora_pipeline.headless.first_runs import FirstRuns
+from sora_pipeline.headless.run_processes import Executed
 from sora_pipeline.ledger import AttemptState, Ledger, Production
 from sora_pipeline.names import MANIFEST_JOB, PRODUCTION_TAG
 from sora_pipeline.production.progress import Progress, progress_of, why_left_open
@@ -17,6 +19,8 @@ from sora_pipeline.provider.catalogue import Catalogue
 from sora_pipeline.settings import Settings
 
 LOOK_S = 1.0
+SOON_S = 0.2
+"""How often to look while the first submit is awaited."""
 PUBLISH_PATIENCE_S = 60.0
 LAST_ANSWERS_S = 15.0
 """How long a stop waits for the answers to submits under way; no further one begins meanwhile."""
@@ -46,8 +50,10 @@ class HeadlessRun:
         ledger: The ledger.
         settings: The settings.
         catalogue: Prices, for the budget's sake.
+        first_runs: What we execute ourselves; None where a daemon lives on the home, which does everything.
         timeout_s: Seconds after which to stop watching; None: never.
         show: Called with every new look at the production.
+        ended: Called with every run of ours that has ended.
     """
 
     def __init__(
@@ -57,17 +63,21 @@ class HeadlessRun:
         ledger: Ledger,
         settings: Settings,
         catalogue: Catalogue,
+        first_runs: FirstRuns | None = None,
         *,
         timeout_s: float | None,
         show: Callable[[Progress | None], None],
+        ended: Callable[[Executed], None] = lambda _: None,
     ) -> None:
         self._instance = instance
         self._home = home
         self._ledger = ledger
         self._settings = settings
         self._catalogue = catalogue
+        self._first_runs = first_runs
         self._stop_at = None if timeout_s is None else time.monotonic() + timeout_s
         self._show = show
+        self._ended = ended
 
     def produce(self, requested: Production) -> Ended:
         """Watch a requested production until nothing changes any more.
@@ -78,15 +88,21 @@ class HeadlessRun:
         assert requested.requested_at is not None
         with DaemonKeeper(self._instance, self._home) as daemon:
             try:
+                self._show(None)
+                if self._first_runs is not None:
+                    self._ended(self._first_runs.read(requested))
                 return self._watch(requested, requested.requested_at, daemon)
             finally:
-                if daemon.own:
+                if daemon.own or self._first_runs is not None:
                     self._let_submits_end()
+                daemon.begin_to_stop()
+                if self._first_runs is not None:
+                    self._first_runs.close()
 
     def _watch(self, requested: Production, since: datetime, daemon: DaemonKeeper) -> Ended:
         settled_at: float | None = None
         while True:
-            daemon.ensure()
+            progress: Progress | None = None
             production = self._ledger.productions.get(requested.production_id)
             requested_at = production.requested_at or since  # a clock that was set moves it
             if production.read_at is None or production.read_at < requested_at:
@@ -98,17 +114,41 @@ class HeadlessRun:
             else:
                 progress = progress_of(self._ledger, production, self._settings, self._catalogue)
                 self._show(progress)
-                if progress.settled:
-                    settled_at = settled_at or time.monotonic()
-                    patience = time.monotonic() - settled_at > PUBLISH_PATIENCE_S
-                    if progress.published or patience:
-                        stopped = None if progress.stopped is None else explained(progress.stopped)
-                        return Ended(progress, stopped=stopped)
-                else:
-                    settled_at = None
+                settled_at = (settled_at or time.monotonic()) if progress.settled else None
+                patience = settled_at is not None and time.monotonic() - settled_at > PUBLISH_PATIENCE_S
+                if patience or (progress.settled and progress.published and not self._publishing(production)):
+                    stopped = None if progress.stopped is None else explained(progress.stopped)
+                    return Ended(progress, stopped=stopped)
             if self._stop_at is not None and time.monotonic() > self._stop_at:
                 return self._timed_out(production)
+            self._go_on(progress, daemon)
+
+    def _go_on(self, progress: Progress | None, daemon: DaemonKeeper) -> None:
+        """Have done what comes next, and wait until it is worth while to look again."""
+        first_runs = self._first_runs
+        if first_runs is None:
+            daemon.ensure()
             time.sleep(LOOK_S)
+            return
+        if progress is not None and progress.settled:
+            if not progress.published and (executed := first_runs.publish(progress.production)) is not None:
+                self._ended(executed)
+                return
+        elif progress is not None:
+            first_runs.launch()
+            if first_runs.come_first(progress):
+                self._wait(first_runs, SOON_S)
+                return
+        daemon.ensure()
+        first_runs.launch_the_rest()
+        self._wait(first_runs, LOOK_S)
+
+    def _wait(self, first_runs: FirstRuns, seconds: float) -> None:
+        if (executed := first_runs.wait(seconds)) is not None:
+            self._ended(executed)
+
+    def _publishing(self, production: Production) -> bool:
+        return self._first_runs is not None and self._first_runs.publishing(production)
 
     def _let_submits_end(self) -> None:
         """Hear the answers to requests that are on their way, before the runs that wait for them are ended.

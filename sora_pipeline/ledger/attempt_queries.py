@@ -11,7 +11,15 @@ from sora_pipeline.ledger.clocks import over
 from sora_pipeline.ledger.database import Database, chunks, patient
 from sora_pipeline.ledger.rows import attempt_of
 from sora_pipeline.ledger.schema import LIVE, among_live, attempts, clips
-from sora_pipeline.ledger.types import SLOT_STATES, Account, Attempt, AttemptState, Failure
+from sora_pipeline.ledger.types import (
+    SLOT_STATES,
+    Account,
+    Attempt,
+    AttemptState,
+    Failure,
+    RenderEnd,
+    RenderKind,
+)
 
 RESERVED, SUBMITTING = AttemptState.RESERVED, AttemptState.SUBMITTING
 IN_FLIGHT, TIMED_OUT = AttemptState.IN_FLIGHT, AttemptState.TIMED_OUT
@@ -198,6 +206,35 @@ class AttemptQueries:
             return [_failure_of(row) if row.state == FAILED else None for row in connection.execute(query)]
 
     @patient
+    def render_ends(self, account: str, most: int) -> list[RenderEnd]:
+        """How long the newest predictions took that have ended, with a video or without one, newest first.
+
+        Args:
+            account: Where they were rendered.
+            most: Among how many ends of that account.
+        """
+        duration = attempts.c.request_summary["duration"].as_integer()
+        size = attempts.c.request_summary["size"].as_string()
+        query = (
+            select(
+                attempts.c.model,
+                duration.label("duration"),
+                size.label("size"),
+                attempts.c.accepted_at,
+                attempts.c.unfinished_at,
+                attempts.c.completed_at,
+                attempts.c.polls,
+            )
+            # No further conditions: what they leave out would not count, and all there ever was might be looked through.
+            .where(attempts.c.account == account, attempts.c.completed_at.is_not(None))
+            .order_by(attempts.c.completed_at.desc())
+            .limit(most)
+        )
+        with self._database.read() as connection:
+            rows = connection.execute(query).all()
+        return [_render_end_of(row) for row in rows if _tells_how_long(row)]
+
+    @patient
     def last_submits(self, account: str, most: int, *, since: datetime | None) -> list[Failure | None]:
         """What came of the newest submits that were heard of, newest first: why there is no prediction, or None for one.
 
@@ -288,6 +325,22 @@ def slots_taken_in(connection: Connection, account: str) -> int:
 
 def _failure_of(row: Any) -> Failure:
     return Failure(row.error_kind or "", row.error_message or "", row.retryable)
+
+
+def _tells_how_long(row: Any) -> bool:
+    """Whether it is a prediction of which the request is known, and when a poll last found it unfinished, if any did."""
+    if row.accepted_at is None or row.duration is None or row.size is None:
+        return False
+    return row.unfinished_at is not None or row.polls == 0  # earlier versions did not note it
+
+
+def _render_end_of(row: Any) -> RenderEnd:
+    unfinished_at = row.unfinished_at or row.accepted_at
+    return RenderEnd(
+        RenderKind(row.model, row.duration, row.size),
+        (unfinished_at - row.accepted_at).total_seconds(),
+        (row.completed_at - row.accepted_at).total_seconds(),
+    )
 
 
 def _of(query: Any, pipeline: str | None) -> Any:

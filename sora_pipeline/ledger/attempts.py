@@ -379,6 +379,9 @@ class Attempts(AttemptQueries):
                     provider_status=provider_status or attempts.c.provider_status,
                     polls=attempts.c.polls + 1,
                     empty_polls=attempts.c.empty_polls + int(empty),
+                    unfinished_at=attempts.c.unfinished_at
+                    if empty or provider_status is None
+                    else self._now(),
                     next_poll_at=self._lease(next_poll_s),
                     deadline_at=deadline_at or attempts.c.deadline_at,
                 )

@@ -20,8 +20,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-from sora_pipeline.clip import Clip, Size, clip_key
-from sora_pipeline.ledger.counters import count_clips, count_production
+from sora_pipeline.clip import Clip, Size, clip_key, split_clip_key
+from sora_pipeline.ledger.counters import count_clips, count_production, lock_productions
 from sora_pipeline.ledger.database import Database, chunks, patient
 from sora_pipeline.ledger.migrations.earlier_fingerprints import fingerprint_0002
 from sora_pipeline.ledger.rows import attempt_of, clip_of, spec_of
@@ -235,8 +235,10 @@ class Clips:
     @patient
     def new_round(self, keys: Iterable[str]) -> None:
         """Let these clips be attempted anew, as a person asks for it after a failure."""
+        wanted = list(keys)
         with self._database.exclusive() as connection:
-            for chunk in chunks(list(keys)):
+            lock_productions(connection, {split_clip_key(key)[0] for key in wanted})
+            for chunk in chunks(wanted):
                 connection.execute(
                     update(clips)
                     .where(clips.c.clip_key.in_(chunk))
@@ -268,7 +270,8 @@ def stop_others(connection: Connection, production_id: str, wanted: Sequence[Cli
     ]
     for chunk in chunks(others):
         connection.execute(update(clips).where(clips.c.clip_key.in_(chunk)).values(active=False))
-    count_production(connection, production_id)
+    if others:
+        count_production(connection, production_id)
 
 
 def write_clips(connection: Connection, production_id: str, wanted: Sequence[tuple[int, Clip]]) -> None:

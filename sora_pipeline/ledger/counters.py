@@ -1,7 +1,7 @@
 """Counters: how many clips of a production stand how, and what its attempts come to by day, kept in the transaction that changes it.
 
-A look at a production then reads a handful of rows, however many clips it has. Nothing here decides what may be paid for a
-second time: a reservation looks at the clip and its attempts themselves.
+A look at a production, and its budget, then take a handful of rows, however many clips it has. Whether a clip is paid for is not
+asked here: a reservation looks at the clip and its attempts themselves.
 
 Whoever counts locks the production's row before it reads how clips stand now, so that of two at once the later one sees what
 the earlier one did; differences are added by the database. Reading a manifest counts its production anew.
@@ -10,12 +10,14 @@ the earlier one did; differences are added by the database. Reading a manifest c
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import date
+from functools import cache
 from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
     Date,
+    Insert,
     Row,
     RowMapping,
     Select,
@@ -119,6 +121,16 @@ _CHARGED = (
 # ---- what transitions call, within their transaction
 
 
+def lock_productions(connection: Connection, production_ids: Iterable[str]) -> None:
+    """Let nobody else count these until the transaction ends; SQLite has one writer at a time anyway.
+
+    Before any of their clips is changed: two orders could lock each other out.
+    """
+    if connection.dialect.name == "postgresql":
+        query = select(productions.c.production_id).where(productions.c.production_id.in_(production_ids))
+        connection.execute(query.order_by(productions.c.production_id).with_for_update(key_share=True))
+
+
 def charges_of(connection: Connection, attempt_ids: Iterable[int]) -> list[RowMapping]:
     """What attempts come to, each with its clip; nobody else changes them until the transaction ends.
 
@@ -155,7 +167,7 @@ def count_attempts(
 def count_clips(connection: Connection, keys: Iterable[str]) -> None:
     """Note how these clips stand now, and count them so."""
     ordered = sorted(set(keys))
-    _lock(connection, {split_clip_key(key)[0] for key in ordered})
+    lock_productions(connection, {split_clip_key(key)[0] for key in ordered})
     differences: dict[tuple[Any, ...], Counter[str]] = {}
     for chunk in chunks(ordered):
         query = select(
@@ -183,7 +195,7 @@ def count_clips(connection: Connection, keys: Iterable[str]) -> None:
 
 def count_production(connection: Connection, production_id: str) -> None:
     """Count all of a production anew, after a change of what it wants."""
-    _lock(connection, [production_id])
+    lock_productions(connection, [production_id])
     connection.execute(
         update(clips)
         .where(clips.c.production_id == production_id)
@@ -215,13 +227,6 @@ def counted_charges(production_id: str) -> Select[Any]:
 # ---- how it is done
 
 
-def _lock(connection: Connection, production_ids: Iterable[str]) -> None:
-    """Let nobody else count these until the transaction ends; SQLite has one writer at a time anyway."""
-    if connection.dialect.name == "postgresql":
-        query = select(productions.c.production_id).where(productions.c.production_id.in_(production_ids))
-        connection.execute(query.order_by(productions.c.production_id).with_for_update(key_share=True))
-
-
 def _note(connection: Connection, moved: Sequence[Row[Any]]) -> None:
     """Write down how clips stand now."""
     if moved:
@@ -248,9 +253,13 @@ def _add(connection: Connection, table: Table, differences: dict[tuple[Any, ...]
         for place, amounts in sorted(differences.items())
         if any(amounts.values())
     ]
-    if not rows:
-        return
-    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    if rows:
+        connection.execute(_adding(table, connection.dialect.name), rows)
+
+
+@cache
+def _adding(table: Table, dialect: str) -> Insert:
+    insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
     statement = insert(table)
     sums = {name: table.c[name] + statement.excluded[name] for name in _amounts(table)}
-    connection.execute(statement.on_conflict_do_update(index_elements=places, set_=sums), rows)
+    return statement.on_conflict_do_update(index_elements=list(table.primary_key), set_=sums)

@@ -1,6 +1,7 @@
 """Opening the ledger's database: dialect differences, transactions and the schema's version live here."""
 
 import functools
+import re
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -16,13 +17,15 @@ from sora_pipeline.errors import SoraPipelineError
 from sora_pipeline.ledger.schema import VERSION_TABLE
 from sora_pipeline.private_files import close_to_others, make_private_file
 
-SCHEMA_VERSION = "0006"
+SCHEMA_VERSION = "0007"
 _CHUNK = 500  # parameters of one IN list; every database takes that many
 BUSY_S = 60.0
 """How long an SQLite writer waits for the others."""
 OUTAGE_S = 120.0
 """How long a database that was there may be away (a restart, a full disk) before that is an error."""
 LOOK_AGAIN_S = 0.25
+_NUMBER = re.compile(r"\d{4}")
+"""How versions of the schema are written."""
 _BESIDE = ("-wal", "-shm", "-journal")
 """What SQLite keeps beside a database file."""
 _ADVISORY_LOCK = 0x50_4A_7A  # one writer at a time where a sum decides (slots, budget)
@@ -73,7 +76,8 @@ class Database:
             self.engine: Engine = create_engine(parsed, pool_pre_ping=not self._sqlite, **arguments)
         except (ImportError, ArgumentError) as error:
             raise LedgerError(
-                f"the ledger at {self.shown_url} needs a driver that is not installed: {error}"
+                f"the ledger at {self.shown_url} needs a driver that is not installed: {error}",
+                "ledger_driver",
             ) from None
         if self._sqlite:
             event.listen(self.engine, "connect", _configure_sqlite)
@@ -87,13 +91,17 @@ class Database:
         """A consistent view; takes no lock."""
         # PostgreSQL would show each statement what others have committed since the one before.
         options = {} if self._sqlite else {"isolation_level": "REPEATABLE READ"}
-        with self._connect().execution_options(**options) as connection:
+        with self._named(), self._connect().execution_options(**options) as connection:
             yield connection
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """A transaction that commits at the end; SQLite lets one writer in at a time."""
-        with self._connect().execution_options(sora_write=True) as connection, connection.begin():
+        with (
+            self._named(),
+            self._connect().execution_options(sora_write=True) as connection,
+            connection.begin(),
+        ):
             yield connection
 
     @contextmanager
@@ -144,6 +152,15 @@ class Database:
                     raise
             time.sleep(LOOK_AGAIN_S)
 
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Says of an error which database it is about: a command works with Dagster's, too."""
+        try:
+            yield
+        except DBAPIError as error:
+            error.add_detail(f"the ledger at {self.shown_url}")
+            raise
+
     def _connect(self) -> Connection:
         """A connection, as soon as there is one to be had."""
         give_up = time.monotonic() + self._outage_s
@@ -160,18 +177,27 @@ class Database:
             version = self._version()
             if version == SCHEMA_VERSION:
                 return
-            if version is not None and version > SCHEMA_VERSION:
+            if version is not None and _NUMBER.fullmatch(version) and version > SCHEMA_VERSION:
                 raise LedgerError(
                     f"the ledger at {self.shown_url} has schema {version}, newer than the {SCHEMA_VERSION} "
                     "this version of sora-pipeline knows. Install the newer sora-pipeline; nothing was changed."
                 )
-            self._upgrade()
+            self._upgrade(version)
         except DBAPIError as error:
             raise LedgerError(f"the ledger at {self.shown_url} cannot be opened: {error.orig}") from None
 
     def _version(self) -> str | None:
         with self.read() as connection:
-            if not inspect(connection).has_table(VERSION_TABLE):
+            tables = inspect(connection).get_table_names()
+            if VERSION_TABLE not in tables:
+                if (
+                    self._sqlite and tables
+                ):  # on a server it may share a database, with Dagster's storage for one
+                    raise LedgerError(
+                        f"the file at {self.shown_url} is another program's database, with the table {tables[0]}. Nothing was "
+                        "changed.",
+                        "ledger_url",
+                    )
                 return None
             version: str | None = connection.scalar(text(f"SELECT version_num FROM {VERSION_TABLE}"))  # noqa: S608
             return version
@@ -184,21 +210,28 @@ class Database:
             raise LedgerError(
                 f"the ledger at {self.shown_url} cannot be opened: {path.parent}: {error.strerror}"
             ) from None
-        make_private_file(path)
+        make_private_file(path, beginning=b"SQLite format 3\0")
         for suffix in _BESIDE:
             close_to_others(path.with_name(path.name + suffix))
 
-    def _upgrade(self) -> None:
+    def _upgrade(self, version: str | None) -> None:
         # Imported here: needed once in a ledger's life, and every run worker would pay for it.
         from alembic import command
         from alembic.config import Config
+        from alembic.util import CommandError
 
         with resources.as_file(resources.files("sora_pipeline.ledger") / "migrations") as scripts:
             config = Config()
             config.set_main_option("script_location", str(scripts).replace("%", "%%"))
             with self.exclusive() as connection:
                 config.attributes["connection"] = connection
-                command.upgrade(config, "head")
+                try:
+                    command.upgrade(config, "head")
+                except (CommandError, AssertionError):
+                    raise LedgerError(
+                        f"the ledger at {self.shown_url} has the schema {version!r}, which no version of sora-pipeline has "
+                        "written: it is damaged, or another program's. Nothing was changed."
+                    ) from None
 
 
 def chunks(items: list[Item]) -> Iterator[list[Item]]:

@@ -96,7 +96,7 @@ class Productions:
                 now on. None: known only once it is read.
 
         Raises:
-            LedgerError: the name is another pipeline's.
+            LedgerError: the name is another pipeline's, or the output another production's.
         """
         now = self._now()
         with self._database.exclusive() as connection:
@@ -198,6 +198,7 @@ class Productions:
                 f"the production {plan.production_id} belongs to {_shown(known.pipeline)} in this ledger, not to "
                 f"{_shown(plan.pipeline)}; give this one another name"
             )
+        self._require_free(connection, plan)
         if known is None:
             connection.execute(
                 productions.insert().values(
@@ -216,6 +217,19 @@ class Productions:
             values |= {"budget_micros": _micros(plan.budget_usd), "budget_given": plan.budget_given}
         this_production = productions.c.production_id == plan.production_id
         connection.execute(update(productions).where(this_production).values(**values))
+
+    def _require_free(self, connection: Connection, plan: Plan) -> None:
+        """Refuse an output that another production of this ledger was given, perhaps a moment ago in another terminal."""
+        query = select(productions.c.production_id).where(
+            productions.c.output_uri == plan.output_uri, productions.c.production_id != plan.production_id
+        )
+        other = connection.scalar(query.limit(1))
+        if other is not None:
+            raise LedgerError(
+                f"{plan.output_uri} is the output of the production {other}, and {plan.production_id} would replace its manifest",
+                "output_taken",
+                owner=other,
+            )
 
     def _note_read(self, connection: Connection, identity: str, read_at: datetime) -> None:
         now = self._now()

@@ -224,6 +224,7 @@ attempts = Table(
     Column("reported_at", UtcDateTime),
     Column("deadline_at", UtcDateTime),
     Column("next_poll_at", UtcDateTime),
+    Column("unfinished_at", UtcDateTime),
     Column("polls", Integer, nullable=False, default=0),
     Column("empty_polls", Integer, nullable=False, default=0),
     Column("collect_tries", Integer, nullable=False, default=0),

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from sora_pipeline.clip import Clip, Size, clip_key, split_clip_key
 from sora_pipeline.status import ClipStatus
@@ -120,6 +120,7 @@ class Polling:
         provider_status: The provider's own word.
         deadline_at: When it counts as timed out.
         next_at: When it is polled next.
+        unfinished_at: When a poll last found it unfinished.
         polls: How often it was.
         empty_polls: How often it was completed without an output URL.
     """
@@ -127,8 +128,32 @@ class Polling:
     provider_status: str | None = None
     deadline_at: datetime | None = None
     next_at: datetime | None = None
+    unfinished_at: datetime | None = None
     polls: int = 0
     empty_polls: int = 0
+
+
+class RenderKind(NamedTuple):
+    """What decides how long a render takes, beside the account it is rendered at."""
+
+    model: str
+    duration: int  # seconds of video
+    size: str
+
+
+@dataclass(frozen=True, slots=True)
+class RenderEnd:
+    """How long a prediction took, as far as polls tell.
+
+    Attributes:
+        kind: Of what.
+        after_s: Seconds after it was accepted when a poll last found it unfinished; 0: none did.
+        until_s: Seconds after it was accepted when a poll found that it had ended.
+    """
+
+    kind: RenderKind
+    after_s: float
+    until_s: float
 
 
 @dataclass(frozen=True, slots=True)

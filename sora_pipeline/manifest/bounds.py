@@ -27,14 +27,14 @@ def require_at_most(uri: str, most: int, found: int, what: str) -> None:
         )
 
 
-def require_bytes(uri: str, found: int, what: str) -> None:
+def require_bytes(uri: str, found: int, what: str, times: int = 1) -> None:
     """Refuse a manifest that is, or unpacks to, more bytes than are allowed.
 
     Raises:
         ManifestError: naming both sizes and what to do.
     """
-    if found > MAX_BYTES:
+    if found > times * MAX_BYTES:
         raise ManifestError(
             uri,
-            f"{what} {found / 2**20:,.0f} MiB or more; up to {MAX_MIB} MiB are allowed. Split it into several manifests.",
+            f"{what} {found / 2**20:,.0f} MiB or more; up to {times * MAX_MIB} MiB are allowed. Split it into several manifests.",
         )

@@ -4,6 +4,8 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from sora_pipeline.manifest.arrow_arrays import arrow_array
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -18,17 +20,17 @@ def carried_array(values: Sequence[Any]) -> "pa.Array[Any]":
     present = [value for value in values if value is not None]
     kinds = {type(value) for value in present}
     if kinds <= {str}:
-        return pa.array(values, pa.string())
+        return arrow_array(values, pa.string())
     if kinds == {bool}:
-        return pa.array(values, pa.bool_())
+        return arrow_array(values, pa.bool_())
     if kinds == {int} and all(value in _INT64 for value in present):
-        return pa.array(values, pa.int64())
+        return arrow_array(values, pa.int64())
     if (
         float in kinds
         and kinds <= {int, float}
         and all(type(v) is float or v in _EXACT_FLOAT for v in present)
     ):
-        return pa.array([None if value is None else float(value) for value in values], pa.float64())
+        return arrow_array([None if value is None else float(value) for value in values], pa.float64())
     if kinds == {list}:
         item_kinds = {type(item) for value in present for item in value} - {type(None)}
         for kind, item_type in (
@@ -40,8 +42,8 @@ def carried_array(values: Sequence[Any]) -> "pa.Array[Any]":
             if item_kinds == {kind} and (
                 kind is not int or all(i is None or i in _INT64 for v in present for i in v)
             ):
-                return pa.array(values, pa.list_(item_type))
-    return pa.array([as_text(value) for value in values], pa.string())
+                return arrow_array(values, pa.list_(item_type))
+    return arrow_array([as_text(value) for value in values], pa.string())
 
 
 def as_text(value: Any) -> str | None:

@@ -4,7 +4,6 @@ import contextlib
 import csv
 import io
 import itertools
-import re
 import threading
 from collections.abc import Iterator, Sequence
 
@@ -21,9 +20,6 @@ _FOREIGN = {
     b"\xd0\xcf\x11\xe0": "this is an old Excel workbook",
 }
 _LIMIT_LOCK = threading.Lock()
-# The whole text, where every quotation mark that opens a cell is closed at the cell's end; possessive, so that it is linear.
-_QUOTED_CELL = r'(?<![^,\r\n])"[^"]*+(?:""[^"]*+)*+"(?![^,\r\n])'
-_QUOTED_WELL = re.compile(rf'(?:[^"]++|{_QUOTED_CELL}|(?<=[^,\r\n])")*+')
 
 
 def parse_csv(uri: str, content: bytes) -> Table:
@@ -38,8 +34,7 @@ def parse_csv(uri: str, content: bytes) -> Table:
     # A cell more than there are commas and line breaks, or fewer: those inside of quotation marks count as well.
     require_at_most(uri, MAX_CELLS, sum(map(text.count, ",\r\n")), "cells")
     require_at_most(uri, MAX_COLUMNS, _widest_beginning(text), "columns")
-    regular = regular_records(text)
-    records = strict_records(uri, text) if regular is None else regular
+    records = _records(uri, text)
     require_at_most(uri, MAX_ROWS, len(records) - 1, "rows, blank ones included")
     return _table(uri, iter(records))
 
@@ -60,7 +55,7 @@ def _record(number: int, cells: Sequence[str], width: int) -> Record | None:
         return None
     if len(cells) == width:
         return Record(number, tuple(cells))
-    missing = [""] * (width - len(cells))  # as pandas fills them
+    missing = [""] * (width - len(cells))
     return Record(number, (*cells[:width], *missing), tuple(cell for cell in cells[width:] if cell.strip()))
 
 
@@ -105,33 +100,7 @@ def _cells_of_any_length(text: str) -> Iterator[None]:
             csv.field_size_limit(before)
 
 
-def regular_records(text: str) -> list[tuple[str, ...]] | None:
-    """The records as pandas reads them, all as wide as the first; None where the text needs ``strict_records``.
-
-    pandas takes ``"a"b`` for ``ab``, gives no row out when one has surplus cells, does not know on which line a quotation
-    mark begins that is never closed, and before its third version ended a cell at a NUL.
-    """
-    import pandas as pd
-
-    quoted_well = _QUOTED_WELL.match(text)
-    if quoted_well is None or quoted_well.end() < len(text) or "\0" in text:
-        return None
-    try:
-        frame = pd.read_csv(
-            io.StringIO(text.lstrip("\r\n"), newline=""),  # the first line decides how wide the table is
-            header=None,  # pandas would rename columns that share a name
-            dtype=str,
-            keep_default_na=False,  # "NA" is a word like others
-            na_filter=False,
-            skip_blank_lines=False,  # blank rows count: people look for a row by its number
-            nrows=MAX_ROWS + 2,  # one too many is enough
-        )
-    except (pd.errors.ParserError, pd.errors.EmptyDataError):
-        return None
-    return list(zip(*(frame[column].tolist() for column in frame), strict=True))
-
-
-def strict_records(uri: str, text: str) -> list[list[str]]:
+def _records(uri: str, text: str) -> list[list[str]]:
     """The records as they are, with surplus cells; a quotation mark that is never closed would swallow rows.
 
     Raises:

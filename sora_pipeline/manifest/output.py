@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from sora_pipeline.clip import Clip
 from sora_pipeline.manifest import cells
+from sora_pipeline.manifest.arrow_arrays import arrow_array
 from sora_pipeline.manifest.carried import as_text, carried_array
 from sora_pipeline.manifest.cells import CellFault
 from sora_pipeline.manifest.columns import OUTPUT_COLUMNS
@@ -78,7 +79,9 @@ def output_table(snapshot: Snapshot, outcomes: Iterable[ClipOutcome], production
     rows.extend(_invalid_row(bad, clip_id, snapshot, production) for bad, clip_id in invalid_ids(snapshot))
     rows.sort(key=lambda row: str(row[0]["clip_id"]))
     schema = output_schema()
-    arrays: list[Any] = [pa.array([row.get(field.name) for row, _ in rows], field.type) for field in schema]
+    arrays: list[Any] = [
+        arrow_array([row.get(field.name) for row, _ in rows], field.type) for field in schema
+    ]
     for name in snapshot.carried_columns:
         array = carried_array([carried.get(name) for _, carried in rows])
         schema = schema.append(pa.field(name, array.type))

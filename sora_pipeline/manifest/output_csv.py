@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from sora_pipeline.clip import Clip
+from sora_pipeline.manifest.arrow_arrays import python_values
 from sora_pipeline.manifest.carried import as_text
 from sora_pipeline.manifest.columns import INPUT_COLUMNS
 from sora_pipeline.manifest.formulas import escape
@@ -72,7 +73,7 @@ def _invalid_cells(bad: InvalidRow, reported_id: str, snapshot: Snapshot) -> lis
 def _cells(column: "pa.ChunkedArray[Any]") -> list[Any]:
     import pyarrow as pa
 
-    values: list[Any] = column.to_pylist()
+    values = python_values(column)
     as_is = (
         pa.types.is_string(column.type)
         or pa.types.is_integer(column.type)

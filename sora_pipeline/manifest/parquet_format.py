@@ -30,15 +30,18 @@ _MAX_DEPTH = 8
 _LEVELS = 2
 """A list is two levels of a schema."""
 _BATCH_ROWS = 4096
+WRITTEN_TIMES = 4
+"""Snapshots and output manifests have more columns than the manifests that they are about, but no more rows."""
 
 
-def parse_parquet(uri: str, content: bytes, unneeded: Collection[str] = ()) -> Table:
+def parse_parquet(uri: str, content: bytes, unneeded: Collection[str] = (), *, times: int = 1) -> Table:
     """Read the columns.
 
     Args:
         uri: The file.
         content: Its bytes.
         unneeded: Names of columns whose cells are of no interest: they come as None, and are not decoded.
+        times: How many times the cells and bytes of a manifest it may hold: what is written of one holds more.
 
     Raises:
         ManifestError: the bytes are not Parquet, are damaged, or hold more than is allowed.
@@ -53,7 +56,7 @@ def parse_parquet(uri: str, content: bytes, unneeded: Collection[str] = ()) -> T
     if content.endswith(MAGIC) and footer_bytes(content) > MAX_FOOTER_BYTES:
         raise ManifestError(uri, "its footer is too large. Write it with fewer columns and row groups.")
     try:
-        _require_small(uri, read_footer(content))
+        _require_small(uri, read_footer(content), times)
         file = pq.ParquetFile(pa.BufferReader(content), read_dictionary=_texts(content))
         names = [name.strip() for name in file.schema_arrow.names]
         needed = [
@@ -61,7 +64,7 @@ def parse_parquet(uri: str, content: bytes, unneeded: Collection[str] = ()) -> T
             for index, name in enumerate(names)
             if not _PANDAS_INDEX.fullmatch(name) and name not in unneeded
         ]
-        rows = list(_rows(uri, file, needed))
+        rows = list(_rows(uri, file, needed, times))
     except ManifestError:
         raise
     except Exception as error:  # damaged files raise whatever the decoder stumbles over
@@ -87,18 +90,18 @@ def _texts(content: bytes) -> list[str]:
     return [column.path for column in columns if column.physical_type == "BYTE_ARRAY"]
 
 
-def _require_small(uri: str, footer: Footer) -> None:
+def _require_small(uri: str, footer: Footer, times: int) -> None:
     require_at_most(uri, MAX_COLUMNS, footer.columns, "columns")
     require_at_most(uri, MAX_ROWS, footer.rows, "rows")
     if footer.depth > _LEVELS * _MAX_DEPTH:
         raise ManifestError(
             uri, f"a column holds lists in lists; up to {_MAX_DEPTH} are allowed. Write it as JSON text."
         )
-    require_at_most(uri, MAX_CELLS, footer.values, "cells")
-    require_bytes(uri, footer.unpacked_bytes, "its content unpacks to")
+    require_at_most(uri, times * MAX_CELLS, footer.values, "cells")
+    require_bytes(uri, footer.unpacked_bytes, "its content unpacks to", times)
 
 
-def _rows(uri: str, file: "pq.ParquetFile", needed: list[int]) -> Iterator[tuple[Any, ...]]:
+def _rows(uri: str, file: "pq.ParquetFile", needed: list[int], times: int) -> Iterator[tuple[Any, ...]]:
     names = file.schema_arrow.names
     distinct = len(set(names)) == len(names)
     columns = [names[index] for index in needed] if distinct else None
@@ -108,8 +111,8 @@ def _rows(uri: str, file: "pq.ParquetFile", needed: list[int]) -> Iterator[tuple
         arrays = [batch.column(name) for name in columns] if columns else [batch.column(i) for i in needed]
         unpacked += sum(map(_bytes_of, arrays))
         cells += sum(map(_cells_of, arrays))
-        require_bytes(uri, unpacked, "its content unpacks to")
-        require_at_most(uri, MAX_CELLS, cells, "cells")
+        require_bytes(uri, unpacked, "its content unpacks to", times)
+        require_at_most(uri, times * MAX_CELLS, cells, "cells")
         values = [_values(array) for array in arrays]
         yield from zip(*values, strict=True) if values else (() for _ in range(batch.num_rows))
 

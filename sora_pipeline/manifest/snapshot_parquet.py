@@ -5,9 +5,14 @@ It lies in the output, which others may read: images and the manifest are named 
 
 import json
 from dataclasses import asdict
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 from sora_pipeline.clip import Clip, Size
+from sora_pipeline.foreign_json import read_json
+from sora_pipeline.manifest.arrow_arrays import arrow_array
+from sora_pipeline.manifest.ids import is_safe_id
+from sora_pipeline.manifest.parquet_format import WRITTEN_TIMES, parse_parquet
 from sora_pipeline.manifest.problems import RowProblem
 from sora_pipeline.manifest.snapshot import InvalidRow, Snapshot
 from sora_pipeline.uris import Uri
@@ -58,7 +63,7 @@ def snapshot_to_parquet(snapshot: Snapshot) -> bytes:
     schema = _schema({name: getattr(snapshot, name) for name in _ABOUT})
     rows = [_clip_cells(clip) for clip in snapshot.clips] + [_invalid_cells(row) for row in snapshot.invalid]
     columns = zip(*rows, strict=True) if rows else ([] for _ in schema)
-    arrays = [pa.array(cells, field.type) for cells, field in zip(columns, schema, strict=True)]
+    arrays = [arrow_array(cells, field.type) for cells, field in zip(columns, schema, strict=True)]
     sink = pa.BufferOutputStream()
     pq.write_table(pa.Table.from_arrays(arrays, schema=schema), sink, compression="zstd")
     return sink.getvalue().to_pybytes()
@@ -68,31 +73,48 @@ def snapshot_from_parquet(content: bytes) -> Snapshot:
     """Read what ``snapshot_to_parquet`` wrote.
 
     Raises:
-        ValueError: written by another version of the program, or no snapshot at all.
+        ValueError: written by another version of the program, by hand or by anybody else, or no snapshot at all.
     """
+    try:
+        return _read(content)
+    except ValueError:
+        raise
+    except Exception as error:  # what others wrote makes decoders raise nearly anything
+        raise ValueError(f"this is no snapshot ({type(error).__name__})") from error
+
+
+def _read(content: bytes) -> Snapshot:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    # Commands end soon after this, and a thread of Arrow's that still ends then aborts the process (apache/arrow #34314).
-    table = pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False)
-    metadata = table.schema.metadata or {}
+    table = parse_parquet("snapshot", content, times=WRITTEN_TIMES)
+    metadata = pq.ParquetFile(pa.BufferReader(content)).schema_arrow.metadata or {}
     version = metadata.get(_VERSION_KEY, b"none").decode()
     if version not in (SNAPSHOT_SCHEMA_VERSION, _WITH_PROVIDERS):
         raise ValueError(
             f"snapshot version {version} cannot be read, only {SNAPSHOT_SCHEMA_VERSION}; read the manifest again"
         )
-    about = json.loads(metadata[_ABOUT_KEY])
-    rows = list(zip(*(column.to_pylist() for column in table.columns), strict=True))
+    about = read_json(metadata[_ABOUT_KEY])
+    rows = [row.cells for row in table.rows]
     sizes: dict[tuple[int, int], Size] = {}
+    clips = tuple(_clip(row, sizes) for row in rows if row[1])
+    if len({clip.clip_id.lower() for clip in clips}) < len(clips):
+        raise ValueError("two clips of a snapshot have one id")
     return Snapshot(
-        manifest_uri=Uri(about["manifest_uri"]),
-        manifest_sha256=about["manifest_sha256"],
-        snapshot_sha256=about["snapshot_sha256"],
-        clips=tuple(_clip(row, sizes) for row in rows if row[1]),
+        manifest_uri=Uri(_text(about["manifest_uri"])),
+        manifest_sha256=_text(about["manifest_sha256"]),
+        snapshot_sha256=_text(about["snapshot_sha256"]),
+        clips=clips,
         invalid=tuple(_invalid(row) for row in rows if not row[1]),
-        carried_columns=tuple(about["carried_columns"]),
-        ignored_columns=tuple(about["ignored_columns"]),
+        carried_columns=tuple(map(_text, about["carried_columns"])),
+        ignored_columns=tuple(map(_text, about["ignored_columns"])),
     )
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r} is no text")  # of a file that is wrong, not of a caller
+    return value
 
 
 def _clip_cells(clip: Clip) -> tuple[Any, ...]:
@@ -120,7 +142,20 @@ def _invalid_cells(row: InvalidRow) -> tuple[Any, ...]:
     return (row.row_number, False, row.clip_id, *[None] * 10, json.dumps(dict(row.values)), problems)
 
 
+_TEXT, _OR_NONE = str, (str, NoneType)
+_CLIP_TYPES: tuple[type | tuple[type, ...], ...] = (
+    (int, bool, _TEXT, _TEXT, _OR_NONE, _OR_NONE, _TEXT, (bool, str), int, int, int, int, _OR_NONE)
+)  # fmt: skip
+_MOST = 2**31
+
+
 def _clip(cells: tuple[Any, ...], sizes: dict[tuple[int, int], Size]) -> Clip:
+    if not all(isinstance(cell, kind) for cell, kind in zip(cells, _CLIP_TYPES, strict=False)):
+        raise ValueError("a clip of a snapshot has a cell of another type")
+    if any("\0" in cell for cell in cells if type(cell) is str) or not is_safe_id(cells[2]):
+        raise ValueError("a clip of a snapshot has a text that no clip has")
+    if not all(0 < number < _MOST for number in cells[8:12]):
+        raise ValueError("a clip of a snapshot has a number that no clip has")
     (
         number,
         _,
@@ -148,10 +183,20 @@ def _clip(cells: tuple[Any, ...], sizes: dict[tuple[int, int], Size]) -> Clip:
         duration=duration,
         size=sizes.setdefault((width, height), Size(width, height)),
         take=take,
-        carried=json.loads(carried) if carried else {},
+        carried=_record(carried) if carried else {},
     )
 
 
 def _invalid(cells: tuple[Any, ...]) -> InvalidRow:
-    problems = tuple(RowProblem(**problem) for problem in json.loads(cells[-1]))
-    return InvalidRow(cells[0], cells[2], json.loads(cells[-2]), problems)
+    number, clip_id = cells[0], cells[2]
+    if not isinstance(number, int) or not (clip_id is None or is_safe_id(_text(clip_id))):
+        raise ValueError("an invalid row of a snapshot has a number or an id that no row has")
+    problems = tuple(RowProblem(**problem) for problem in read_json(cells[-1]))
+    return InvalidRow(number, clip_id, _record(cells[-2]), problems)
+
+
+def _record(text: str) -> dict[str, Any]:
+    value = read_json(text)
+    if not isinstance(value, dict):
+        raise ValueError("the JSON of a snapshot is no record")
+    return value

@@ -315,7 +315,7 @@ def _decode_as_declared(
         -(-side // _ALIGNMENT) * _ALIGNMENT for side in (declared.size.width, declared.size.height)
     )
     stream = picture_stream(container)
-    stream.codec_context.options = {"max_pixels": str(width * height)}
+    stream.codec_context.options = {**stream.codec_context.options, "max_pixels": str(width * height)}
     try:
         with DECODING.reserve(width * height * HELD_BYTES_PER_PIXEL):
             picture, packets = _decode_frames(container, stream, declared, duration, watch)

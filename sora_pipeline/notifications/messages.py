@@ -13,6 +13,8 @@ from sora_pipeline.status import ClipStatus
 from sora_pipeline.uris import shown_uri
 
 MOST_CLIPS = 20
+CUT = "…"
+"""Stands at the end of a text that was too long."""
 SECTION_CHARS, HEADER_CHARS = 3000, 150
 """What Slack takes; it refuses a whole message for one longer text."""
 _MOST_CHARS = (
@@ -98,8 +100,12 @@ def failed_run_message(
 def escaped(text: str) -> str:
     """One line of text from elsewhere, not too long, with the characters replaced that mean something to Slack."""
     line = re.sub(r"\s+", " ", text).strip()
-    short = line if len(line) <= _MOST_CHARS else f"{line[: _MOST_CHARS - 1]}…"
-    return short.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return escaped_characters(line if len(line) <= _MOST_CHARS else f"{line[: _MOST_CHARS - 1]}{CUT}")
+
+
+def escaped_characters(text: str) -> str:
+    """A text with the characters replaced that mean something to Slack."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def _troubles(outcomes: Iterable[ClipOutcome]) -> Iterator[str]:

@@ -6,15 +6,18 @@ The webhook's address is a secret: whoever has it can write to the channel. Only
 import hashlib
 import json
 import logging
+import queue
 import re
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
-from urllib.parse import urlsplit
+from typing import TypeVar
+from urllib.parse import unquote, urlsplit
 
 from sora_pipeline.errors import SoraPipelineError
 from sora_pipeline.ledger import Ledger, Production
-from sora_pipeline.notifications.messages import Message, finished_message
+from sora_pipeline.notifications.messages import CUT, Message, escaped_characters, finished_message
 from sora_pipeline.production.progress import Progress, progress_of
 from sora_pipeline.production.publishing import Survey, survey
 from sora_pipeline.provider.catalogue import Catalogue
@@ -24,6 +27,8 @@ from sora_pipeline.settings import Settings, SettingsError
 NEWS = timedelta(days=1)
 """What changed longer ago is told to nobody: a webhook that is set for the first time does not hear the whole past."""
 TIMEOUT_S = 5.0
+PATIENCE_S = 15.0
+"""How long it may take in all: one that sends a byte now and then never runs into a time-out, and would hold a sensor for ever."""
 SECRET_CHARS = 8
 """What is shorter could be any word, and guards nothing."""
 
@@ -98,18 +103,7 @@ def send(message: Message, settings: Settings) -> None:
     address = settings.notify_url_text
     content = _without_secrets(json.dumps(message, ensure_ascii=False), settings)
     try:
-        # Not the answer's body: it may hold anything, the address that was called included.
-        with (
-            _unlogged(address),
-            httpx.Client(timeout=TIMEOUT_S) as client,
-            client.stream(
-                "POST",
-                address,
-                content=content.encode(),
-                headers={"Content-Type": "application/json; charset=utf-8"},
-            ) as answer,
-        ):
-            status, retry_after = answer.status_code, answer.headers.get("Retry-After")
+        status, retry_after = _within(PATIENCE_S, lambda: _post(address, content.encode(errors="replace")))
     except (httpx.HTTPError, httpx.InvalidURL, ValueError, OSError) as error:
         # Without the error's own words and cause: they may hold the address.
         raise NotificationError(f"{who} could not be told: {_in_words(type(error))}", "webhook") from None
@@ -117,6 +111,47 @@ def send(message: Message, settings: Settings) -> None:
         raise NotificationError(
             f"{who} answered HTTP {status}", "webhook", retry_after_s=parse_retry_after(retry_after)
         )
+
+
+def _post(address: str, content: bytes) -> tuple[int, str | None]:
+    """Status and ``Retry-After`` of the answer, and nothing of its body: that may hold anything, the address included."""
+    import httpx
+
+    headers = {"Content-Type": "application/json; charset=utf-8"}
+    with (
+        _unlogged(address),
+        httpx.Client(timeout=TIMEOUT_S) as client,
+        client.stream("POST", address, content=content, headers=headers) as answer,
+    ):
+        return answer.status_code, answer.headers.get("Retry-After")
+
+
+_Done = TypeVar("_Done")
+
+
+def _within(seconds: float, work: Callable[[], _Done]) -> _Done:
+    """Do something that may take for ever, a name's look-up included, and go on without it after a while.
+
+    Raises:
+        TimeoutError: it was not done in time.
+        Exception: what it raised.
+    """
+    ended: queue.SimpleQueue[tuple[_Done | None, Exception | None]] = queue.SimpleQueue()
+
+    def do() -> None:
+        try:
+            ended.put((work(), None))
+        except Exception as error:
+            ended.put((None, error))
+
+    threading.Thread(target=do, daemon=True).start()
+    try:
+        done, error = ended.get(timeout=seconds)
+    except queue.Empty:
+        raise TimeoutError from None
+    if error is not None:
+        raise error
+    return done  # type: ignore[return-value]  # None only beside an error
 
 
 def webhook_host(settings: Settings) -> str | None:
@@ -137,9 +172,14 @@ def _without_secrets(text: str, settings: Settings) -> str:
     known = list(settings.secret_texts())
     with suppress(ValueError, SettingsError):
         known.append(urlsplit(settings.ledger_url_text).password or "")
+    known += [unquote(secret) for secret in known]
     for secret in known:
-        if len(secret) >= SECRET_CHARS:
-            text = text.replace(json.dumps(secret, ensure_ascii=False)[1:-1], "…")
+        for cut in range(
+            len(secret), SECRET_CHARS - 1, -1
+        ):  # what is too long to be shown may have been cut within it
+            part = secret if cut == len(secret) else secret[:cut] + CUT
+            for written in {part, escaped_characters(part)}:
+                text = text.replace(json.dumps(written, ensure_ascii=False)[1:-1], CUT)
     return text
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from sora_pipeline.clip import Clip
 from sora_pipeline.ledger import Attempt, AttemptState, ClipStanding
 from sora_pipeline.ledger.batches import GENERATIONS, VIDEOS
+from sora_pipeline.media.decoders import in_decoder
 from sora_pipeline.media.poster import Poster
 from sora_pipeline.media.probe import VideoError, VideoErrorKind, most_bytes, verify_video
 from sora_pipeline.production.context import RunContext
@@ -366,7 +367,7 @@ class _Collector:
         for tries_left in reversed(range(len(DOWNLOAD_WAITS_S) + 1)):
             try:
                 await download.fetch(attempt.result.output_url or "")
-                return await asyncio.to_thread(
+                return await in_decoder(
                     verify_video, staged, size=clip.size, duration=clip.duration, watch=poster.watch
                 )
             except (DownloadError, VideoError) as problem:

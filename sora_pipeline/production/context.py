@@ -5,6 +5,7 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from urllib.parse import urlsplit
 
 from sora_pipeline.admission.costs import cost_micros
@@ -13,6 +14,7 @@ from sora_pipeline.clip import Clip
 from sora_pipeline.errors import Explain
 from sora_pipeline.ledger import Account, Attempt, Ledger, Limits
 from sora_pipeline.media.fitted_images import FittedImages
+from sora_pipeline.production.render_times import RenderTimes
 from sora_pipeline.provider.addresses import is_private_literal, public_only
 from sora_pipeline.provider.catalogue import Catalogue
 from sora_pipeline.provider.protocol import Provider
@@ -83,6 +85,11 @@ class RunContext:
     def reaches(self, attempt: Attempt) -> bool:
         """Whether the provider at hand is the one that has this attempt's prediction."""
         return attempt.account == self.account
+
+    @cached_property
+    def render_times(self) -> RenderTimes:
+        """What the account's renders took lately, and when its predictions are polled by that."""
+        return RenderTimes(self.ledger, self.settings, self.catalogue)
 
     @property
     def lease_s(self) -> float:

@@ -102,7 +102,9 @@ def _published(store: OutputStore) -> list[_Row] | None:
         content = store.read_bytes(PARQUET)
     except FileNotFoundError:
         return None
-    return list(pq.read_table(pa.BufferReader(content), columns=list(_COLUMNS)).to_pylist())
+    # Not by read_table: that imports pandas, which takes a second. Without threads, see snapshot_from_parquet.
+    table = pq.ParquetFile(pa.BufferReader(content)).read(columns=list(_COLUMNS), use_threads=False)
+    return list(table.to_pylist())
 
 
 def _rows(rows: Sequence[_Row], expected: set[str]) -> Verdict:

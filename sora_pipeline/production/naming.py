@@ -10,7 +10,7 @@ from sora_pipeline.ledger import Ledger, Plan, Production
 from sora_pipeline.manifest.reading import ManifestFile
 from sora_pipeline.manifest.uris import file_name, split_sheet
 from sora_pipeline.settings import Settings
-from sora_pipeline.uris import Uri, absolute_uri
+from sora_pipeline.uris import Uri, absolute_uri, shown_uri, why_no_output
 
 MAX_NAME_CHARS = 60
 NAME_RULE = f"up to {MAX_NAME_CHARS} letters, digits, - and _, beginning with a letter or digit"
@@ -61,7 +61,7 @@ def decide(
     """Which production a manifest is for.
 
     Raises:
-        ProductionNameError: the name is not allowed, or is that of a production with another manifest, or of another
+        ProductionNameError: the name or the output is not allowed, or the name is that of a production with another manifest, or of another
             pipeline's; or mended rows are to go elsewhere than their production.
     """
     amended = _amended(ledger, pipeline, request, file)
@@ -80,6 +80,8 @@ def decide(
             "manifest_moved",
             production=name,
         )
+    if request.output and (problem := why_no_output(request.output)) is not None:
+        raise ProductionNameError(f"the output {shown_uri(request.output)} {problem}")
     output = absolute_uri(request.output).rstrip("/") if request.output else known.output_uri if known else ""
     if amended and output != amended.output_uri:
         raise ProductionNameError(

@@ -10,23 +10,32 @@ import json
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import PurePosixPath
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from sora_pipeline.errors import SoraPipelineError
 from sora_pipeline.ledger import Ledger, Plan, Production
+from sora_pipeline.production.naming import is_name
 from sora_pipeline.store import OutputStore, StoreError
 from sora_pipeline.uris import same_place, shown_uri
 
 OWNER = ".sora-pipeline.json"
+MAX_BYTES = 2**20
 FORMAT_VERSION = 1
 _TRACES = ("metadata.parquet", ".snapshots")
-_FOLDERS = ("videos", ".snapshots", ".staging", ".sidecars", ".posters")
+_FOLDERS = ("videos", ".snapshots", ".staging", ".sidecars", ".posters", ".images", "gallery")
 """Folders of an output that hold files of its own production only; beside them another output may lie."""
 
 
 class OutputOwnedError(SoraPipelineError):
     """Raised where an output belongs to another production, or to another ledger."""
+
+
+def _name(text: str) -> str:
+    if not is_name(text):
+        raise ValueError("is no name of a production")
+    return text
 
 
 class _Versioned(BaseModel):
@@ -40,12 +49,13 @@ class _Versioned(BaseModel):
 class _OwnerFile(_Versioned):
     """The file as it is written."""
 
-    production: str
+    production: Annotated[str, AfterValidator(_name)]
     pipeline: str = ""
     ledger_id: str
     ledger: str = ""
     manifest: str = ""
-    published_at: datetime | None = None
+    published_at: AwareDatetime | None = None
+    published_seq: Annotated[int, Field(ge=0)] = 0
     written: dict[str, list[str]] = {}
 
 
@@ -60,6 +70,7 @@ class Ownership:
         ledger: Where that was, without passwords.
         manifest: The production's manifest, without what may be a secret in its address.
         published_at: When its manifest was last written.
+        published_seq: How far the ledger had counted the production's changes then.
         written: Files that people may edit, with the hashes of what was written there last, or was about to be.
     """
 
@@ -69,6 +80,7 @@ class Ownership:
     ledger: str
     manifest: str
     published_at: datetime | None = None
+    published_seq: int = 0
     written: dict[str, list[str]] = field(default_factory=dict)
 
     def name_for(self, store: OutputStore, name: str) -> str:
@@ -93,7 +105,7 @@ def read_ownership(store: OutputStore) -> Ownership | None:
         OutputOwnedError: it was written by a newer version, or is damaged.
     """
     try:
-        content = store.read_bytes(OWNER)
+        content = store.read_bytes(OWNER, MAX_BYTES)
     except FileNotFoundError:
         return None
     try:
@@ -121,7 +133,8 @@ def require_free(output_uri: str, ledger: Ledger, production_id: str) -> None:
     """Refuse an output that is not this production's, before anything is read for it or paid.
 
     Raises:
-        OutputOwnedError: it is another production's, another ledger's, or holds what no ledger here knows.
+        OutputOwnedError: it is another production's, another ledger's or a newer state of this one's, or holds what no
+            ledger here knows.
         StoreError: it cannot be read.
     """
     store = OutputStore(output_uri)
@@ -129,7 +142,7 @@ def require_free(output_uri: str, ledger: Ledger, production_id: str) -> None:
     place = same_place(output_uri)
     for other in ledger.productions.all():
         others = same_place(other.output_uri)
-        if place.startswith(f"{others}/") and place.removeprefix(f"{others}/").split("/")[0] in _FOLDERS:
+        if _is_inside(place, others) or (owner is None and _is_inside(others, place)):
             raise _taken(OutputStore(other.output_uri), other.production_id, production_id)
         if owner is None and place == others and other.production_id != production_id:
             raise _taken(store, other.production_id, production_id)
@@ -144,24 +157,56 @@ def require_free(output_uri: str, ledger: Ledger, production_id: str) -> None:
             )
         return
     if owner.ledger_id != ledger.ledger_id:
-        raise OutputOwnedError(
-            f"{store.uri} belongs to the production {owner.production} of another ledger ({owner.ledger or 'not named'}); this "
-            f"one is {ledger.database.shown_url}, and would pay for its clips again",
-            "output_of_another_ledger",
-            output=store.uri,
-        )
+        raise _another_ledgers(store, owner, ledger)
     if owner.production != production_id:
         raise _taken(store, owner.production, production_id)
+    known = ledger.productions.find(production_id)
+    if owner.published_seq > (0 if known is None else known.change_seq):
+        raise OutputOwnedError(
+            f"the ledger at {ledger.database.shown_url} is older than what it has published in {store.uri}: it was put back "
+            "from a copy, and would pay again for what it has paid for since",
+            "ledger_older",
+        )
+
+
+def _is_inside(place: str, output: str) -> bool:
+    """Whether a place is where an output keeps its own files."""
+    return place.startswith(f"{output}/") and place.removeprefix(f"{output}/").split("/")[0] in _FOLDERS
+
+
+def _another_ledgers(store: OutputStore, owner: Ownership, ledger: Ledger) -> OutputOwnedError:
+    here = ledger.database.shown_url
+    if owner.ledger == here:
+        return OutputOwnedError(
+            f"{store.uri} belongs to the production {owner.production} of another ledger of the same address ({here}), that of "
+            "another machine or one that was there before; this one would pay for its clips again",
+            "ledger_replaced",
+            output=store.uri,
+        )
+    return OutputOwnedError(
+        f"{store.uri} belongs to the production {owner.production} of another ledger ({owner.ledger or 'not named'}); this "
+        f"one is {here}, and would pay for its clips again",
+        "output_of_another_ledger",
+        output=store.uri,
+    )
 
 
 def claim(store: OutputStore, ledger: Ledger, production: Plan | Production) -> Ownership:
-    """Make an output this production's, or find that it is.
+    """Make an output this production's, or find that it is; of several that do so at the same moment one succeeds.
 
     Raises:
         OutputOwnedError: it is not.
         StoreError: it cannot be written.
     """
     require_free(production.output_uri, ledger, production.production_id)
+    if read_ownership(store) is None:
+        first = _ownership(ledger, production, None)
+        try:
+            store.create_bytes(OWNER, _content(first))
+        except FileExistsError:
+            require_free(production.output_uri, ledger, production.production_id)
+        else:
+            return first
     return own(store, ledger, production)
 
 
@@ -172,18 +217,24 @@ def own(store: OutputStore, ledger: Ledger, production: Plan | Production) -> Ow
         StoreError: it cannot be written.
     """
     previous = read_ownership(store)
-    wanted = Ownership(
+    wanted = _ownership(ledger, production, previous)
+    if wanted != previous:
+        write_ownership(store, wanted)
+    return wanted
+
+
+def _ownership(ledger: Ledger, production: Plan | Production, previous: Ownership | None) -> Ownership:
+    same_ledger = previous is not None and previous.ledger_id == ledger.ledger_id
+    return Ownership(
         production=production.production_id,
         pipeline=production.pipeline,
         ledger_id=ledger.ledger_id,
         ledger=ledger.database.shown_url,
         manifest=shown_uri(production.manifest_uri),
         published_at=previous.published_at if previous else None,
+        published_seq=previous.published_seq if previous and same_ledger else 0,
         written=previous.written if previous else {},
     )
-    if wanted != previous:
-        write_ownership(store, wanted)
-    return wanted
 
 
 def note_written(store: OutputStore, ownership: Ownership, name: str, content: bytes) -> Ownership:
@@ -197,9 +248,9 @@ def note_written(store: OutputStore, ownership: Ownership, name: str, content: b
     return noted
 
 
-def note_published(store: OutputStore, ownership: Ownership, now: datetime) -> None:
-    """Remember when the output manifest was written."""
-    write_ownership(store, replace(ownership, published_at=now))
+def note_published(store: OutputStore, ownership: Ownership, now: datetime, change_seq: int) -> None:
+    """Remember when the output manifest was written, and of which state."""
+    write_ownership(store, replace(ownership, published_at=now, published_seq=change_seq))
 
 
 def write_ownership(store: OutputStore, ownership: Ownership) -> None:
@@ -208,6 +259,10 @@ def write_ownership(store: OutputStore, ownership: Ownership) -> None:
     Raises:
         StoreError: it cannot be written.
     """
+    store.replace_bytes(OWNER, _content(ownership))
+
+
+def _content(ownership: Ownership) -> bytes:
     owner_file = _OwnerFile(
         format=FORMAT_VERSION,
         production=ownership.production,
@@ -216,10 +271,10 @@ def write_ownership(store: OutputStore, ownership: Ownership) -> None:
         ledger=ownership.ledger,
         manifest=ownership.manifest,
         published_at=ownership.published_at,
+        published_seq=ownership.published_seq,
         written=ownership.written,
     )
-    content = json.dumps(owner_file.model_dump(mode="json"), ensure_ascii=False, indent=2) + "\n"
-    store.replace_bytes(OWNER, content.encode())
+    return (json.dumps(owner_file.model_dump(mode="json"), ensure_ascii=False, indent=2) + "\n").encode()
 
 
 def _holds_a_production(store: OutputStore) -> bool:

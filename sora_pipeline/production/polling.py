@@ -10,15 +10,18 @@ from datetime import datetime, timedelta
 from sora_pipeline.admission.breaker import stop_on_failures
 from sora_pipeline.errors import Explain, Reason
 from sora_pipeline.ledger import Attempt, Ledger
+from sora_pipeline.ledger.types import RenderKind
 from sora_pipeline.production.context import RunContext
+from sora_pipeline.production.poll_schedule import unlearned_wait_s
 from sora_pipeline.production.unexpected import described, to_the_end
 from sora_pipeline.provider.errors import BlockedError, ErrorKind, ProviderError, TransientError
-from sora_pipeline.provider.protocol import Prediction, PredictionState
+from sora_pipeline.provider.protocol import Prediction, PredictionState, SubmitRequest
 
 GRACE_POLLS = 3
 """Polls that may find a prediction completed without an output URL before that counts as its end."""
 CONCURRENT_POLLS = 100
-SLOWEST_POLL_S = 60.0
+LONGEST_ASKED_S = 600.0
+"""A provider may ask to be polled later, not for days."""
 LONG_UNSEEN = timedelta(minutes=5)
 """A poll that comes so much later than planned says that nothing was polled meanwhile."""
 RATE_LIMITED = "refused for polling too fast"
@@ -207,16 +210,36 @@ def _keep_waiting(
         reason = Reason(sentence, "timed_out", {"seconds": f"{timeout:g}"})
         context.ledger.attempts.time_out(attempt.attempt_id, context.explained(reason))
         return "timed out"
-    accepted_at = attempt.submission.accepted_at or now
-    waited = (now - accepted_at).total_seconds()
-    # A render that took long so far will not end this very second: a tenth of its age keeps long queues cheap.
-    wait = min(
-        max(context.settings.poll_interval_s, waited / 10),
-        max(SLOWEST_POLL_S, context.settings.poll_interval_s),
-    )
-    wait = max(wait, min(at_least_s, SLOWEST_POLL_S * 10))  # a provider may ask for more, not for days
+    age_s = (now - (attempt.submission.accepted_at or now)).total_seconds()
+    wait = _wait_s(context, _kind_of(attempt), age_s)
+    if provider_status is None:  # who has no answer now is not asked for one the more
+        wait = max(wait, context.settings.poll_interval_s)
+    wait = max(wait, min(at_least_s, LONGEST_ASKED_S))
     context.ledger.attempts.still_running(attempt.attempt_id, provider_status, wait, deadline_at=deadline)
     return "still rendering"
+
+
+def first_poll_s(context: RunContext, request: SubmitRequest) -> float:
+    """Seconds until a request that was accepted just now is polled."""
+    return _wait_s(context, RenderKind(request.model, request.duration, str(request.size)), 0.0)
+
+
+def _wait_s(context: RunContext, kind: RenderKind | None, age_s: float) -> float:
+    """Seconds until a prediction of this kind and age is polled."""
+    if kind is not None:
+        try:
+            return context.render_times.schedule(kind).wait_s(age_s)
+        except Exception as error:  # it is paid for, and has to be recorded whatever there is to learn from
+            context.say(f"polled as if nothing was known of render times: {described(error)}")
+    return unlearned_wait_s(age_s, context.settings.poll_interval_s)
+
+
+def _kind_of(attempt: Attempt) -> RenderKind | None:
+    """What was asked for, where the ledger still knows it."""
+    request = attempt.submission.request or {}
+    if "duration" not in request or "size" not in request:
+        return None
+    return RenderKind(attempt.model, request["duration"], request["size"])
 
 
 def _deadline(attempt: Attempt, now: datetime, timeout_s: float) -> datetime | None:

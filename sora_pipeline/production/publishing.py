@@ -14,7 +14,8 @@ from sora_pipeline.manifest.output import invalid_ids, output_table, write_parqu
 from sora_pipeline.manifest.output_csv import failed_csv, write_csv
 from sora_pipeline.manifest.snapshot import Snapshot
 from sora_pipeline.outcome import ClipOutcome
-from sora_pipeline.production.gallery import gallery_html
+from sora_pipeline.production.gallery import GALLERY as GALLERY
+from sora_pipeline.production.gallery import gallery_page, in_manifest_order
 from sora_pipeline.production.intake import newest_snapshot
 from sora_pipeline.production.outcomes import outcome_of
 from sora_pipeline.production.ownership import claim, note_published, note_written, read_ownership
@@ -24,7 +25,7 @@ from sora_pipeline.status import ClipStatus
 from sora_pipeline.store import OutputStore, StoreError
 from sora_pipeline.video import StoredVideo
 
-PARQUET, CSV, FAILED, GALLERY = "metadata.parquet", "manifest.csv", "failed.csv", "gallery.html"
+PARQUET, CSV, FAILED = "metadata.parquet", "manifest.csv", "failed.csv"
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +116,13 @@ def publish(ledger: Ledger, production_id: str, settings: Settings, owner: str) 
         PARQUET: lambda: write_parquet(table),
         CSV: lambda: write_csv(table),
         failed: lambda: failed_csv(surveyed.snapshot, surveyed.outcomes, production_id),
-        GALLERY: lambda: gallery_html(production, surveyed.snapshot, surveyed.outcomes, surveyed.counts),
+        GALLERY: lambda: gallery_page(
+            store,
+            production,
+            in_manifest_order(surveyed.snapshot, surveyed.outcomes),
+            surveyed.snapshot.carried_columns,
+            ledger.now(),
+        ),
     }
     for name, content in files.items():
         made = content()
@@ -125,7 +132,7 @@ def publish(ledger: Ledger, production_id: str, settings: Settings, owner: str) 
             # Noted before it is written: what is there afterwards and is not this was edited by a person.
             ownership = note_written(store, ownership, name, made)
         store.replace_bytes(name, made)
-    note_published(store, ownership, ledger.now())
+    note_published(store, ownership, ledger.now(), production.change_seq)
     ledger.productions.record_published(production_id, production.change_seq, owner)
     return surveyed
 

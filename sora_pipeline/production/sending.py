@@ -17,6 +17,7 @@ from sora_pipeline.ledger.breakers import Breaker
 from sora_pipeline.media.fit import FittedImage, ImageFit
 from sora_pipeline.media.images import ImageError
 from sora_pipeline.production.context import RunContext
+from sora_pipeline.production.polling import first_poll_s
 from sora_pipeline.production.submit_results import LEFT, UNWANTED, SubmitResults, why_ambiguous
 from sora_pipeline.production.submit_window import SubmitWindow
 from sora_pipeline.production.unexpected import UNEXPECTED, described
@@ -158,7 +159,7 @@ class Sender:
             self._stop(attempt, error)
         else:
             self.window.accepted()
-            await asyncio.to_thread(_record, context, attempt, accepted)
+            await asyncio.to_thread(_record, context, attempt, request, accepted)
             self._pass_probe(attempt)
             self.results.fresh.add(attempt.attempt_id)
             self.results.ready[key] = ledger.get(attempt.attempt_id)
@@ -259,7 +260,7 @@ def _park(context: RunContext, attempt: Attempt, error: AmbiguousSubmitError) ->
     return context.explained(why_ambiguous(attempt, error.message))
 
 
-def _record(context: RunContext, attempt: Attempt, accepted: Accepted) -> None:
+def _record(context: RunContext, attempt: Attempt, request: SubmitRequest, accepted: Accepted) -> None:
     try:
         recorded = context.ledger.attempts.accept(
             attempt.attempt_id,
@@ -268,7 +269,7 @@ def _record(context: RunContext, attempt: Attempt, accepted: Accepted) -> None:
             provider_status=accepted.provider_status,
             model_returned=accepted.model_returned,
             deadline_s=context.settings.generation_timeout_s,
-            first_poll_s=context.settings.poll_interval_s,
+            first_poll_s=first_poll_s(context, request),
         )
     except Exception:  # the last chance to keep what is paid for findable
         context.say(

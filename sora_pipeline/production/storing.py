@@ -1,12 +1,13 @@
 """Puts a checked video into the output: an attempt's own name, a poster and a sidecar; never over a paid file.
 
-Posters and sidecars live in hidden folders, so that loaders of video folders see videos and one manifest only.
+Posters, sidecars and copies of input images live in hidden folders, so that loaders of video folders see videos and one manifest only.
 """
 
 import hashlib
 import itertools
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from sora_pipeline.clip import Clip
 from sora_pipeline.ledger import Attempt
 from sora_pipeline.media.poster import Poster, poster_frame
 from sora_pipeline.production.context import Say
+from sora_pipeline.production.input_images import input_image_name, small_input_image
 from sora_pipeline.production.unexpected import described
 from sora_pipeline.store import OutputStore, StoreError
 from sora_pipeline.video import StoredVideo, VideoFacts
@@ -33,7 +35,7 @@ def store_video(
     """Move a staged file under its final name.
 
     A file of its name is this attempt's own from before a crash: where it is whole, it is kept as the video. What
-    goes with it, a poster and a sidecar, may fail without failing it: the video is what was paid for.
+    goes with it, a poster, a sidecar and a copy of its image, may fail without failing it: the video is what was paid for.
 
     Args:
         store: The output.
@@ -61,7 +63,18 @@ def store_video(
         facts=facts,
     )
     _put_beside(store, f"{SIDECARS}/{name}.json", lambda: _sidecar(clip, attempt, video), attempt, say)
+    _keep_input_image(store, clip, attempt, say)
     return video, jpeg
+
+
+def _keep_input_image(store: OutputStore, clip: Clip, attempt: Attempt, say: Say) -> None:
+    image = input_image_name(clip)
+    if image is None:
+        return
+    with suppress(StoreError):
+        if store.exists(image):  # many clips begin with the same one
+            return
+    _put_beside(store, image, lambda: small_input_image(clip), attempt, say)
 
 
 def _put_beside(

@@ -157,6 +157,8 @@ class _Submits:
             self._batch_id,
             context.owner,
             lease_s=context.lease_s,
+            # What waits for a word, money or a model is anybody's again as soon as that has come.
+            keys=[key for key in self._keys if key not in self.results.waiting],
             wanted=wanted,
         )
         if told_to_leave:

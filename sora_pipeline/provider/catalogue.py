@@ -73,7 +73,7 @@ class _ModelData(BaseModel):
     frame: FrameField = FrameField.SIZE
     durations: tuple[Annotated[int, Field(gt=0)], ...] = Field(min_length=1)
     max_prompt_chars: int = Field(gt=0)
-    expected_render_s: float = Field(gt=0)
+    expected_render_s: float | None = Field(default=None, gt=0)
     usd_per_second: _Prices = Field(min_length=1)
     unlisted_usd_per_second: _Prices = Field(default_factory=dict)
     image: ImageLimits
@@ -101,7 +101,7 @@ class Model:
         sizes: Frame sizes a clip may have, in the catalogue's order.
         usd_per_second: Price by size, unlisted sizes included.
         max_prompt_chars: Longest prompt.
-        expected_render_s: About how long a render takes, for estimates and pacing only.
+        expected_render_s: About how long a render takes, where that is known: when clips are polled until some have ended.
         image: Limits of the first frame.
     """
 
@@ -114,7 +114,7 @@ class Model:
     sizes: tuple[Size, ...]
     usd_per_second: Mapping[Size, Decimal]
     max_prompt_chars: int
-    expected_render_s: float
+    expected_render_s: float | None
     image: ImageLimits
 
     def cost(self, duration: int, size: Size) -> Decimal:

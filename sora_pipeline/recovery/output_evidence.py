@@ -1,6 +1,5 @@
 """Reads what an output remembers of the productions that filled it: its owner, manifest, snapshots and sidecars."""
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -9,7 +8,12 @@ from functools import cached_property
 from typing import Any
 
 from sora_pipeline.clip import Clip, Size
+from sora_pipeline.foreign_json import read_json
+from sora_pipeline.manifest.bounds import MAX_BYTES
 from sora_pipeline.manifest.columns import OUTPUT_COLUMNS
+from sora_pipeline.manifest.ids import MAX_ID_CHARS, is_safe_id
+from sora_pipeline.manifest.parquet_format import WRITTEN_TIMES, parse_parquet
+from sora_pipeline.manifest.problems import ManifestError
 from sora_pipeline.manifest.snapshot import Snapshot
 from sora_pipeline.manifest.snapshot_parquet import snapshot_from_parquet
 from sora_pipeline.media.probe import mismatch
@@ -26,6 +30,7 @@ from sora_pipeline.uris import Uri
 from sora_pipeline.video import StoredVideo, VideoFacts
 
 Row = Mapping[str, Any]
+VIDEOS = "videos"
 _FACTS = tuple(VideoFacts.__dataclass_fields__)
 _STILL_FETCHABLE = frozenset({"timed_out", "download", "store", "run_failed", "not_a_video", "truncated"})
 """Kinds of failures after which the prediction can still be asked, and its video fetched."""
@@ -44,7 +49,9 @@ class OutputEvidence:
 
     def __init__(self, output_uri: str) -> None:
         self.store = OutputStore(output_uri)
-        self.unreadable: list[str] = []
+        self.unreadable: dict[str, str] = {}
+        """What cannot be believed, and why."""
+        self._doubtful: dict[str, str] = {}
 
     @cached_property
     def ownership(self) -> Ownership | None:
@@ -58,30 +65,38 @@ class OutputEvidence:
     @cached_property
     def rows(self) -> list[Row]:
         """The rows of the output manifest that are clips; none where it is not there."""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
         try:
-            content = self.store.read_bytes(PARQUET)
+            content = self.store.read_bytes(PARQUET, MAX_BYTES)
         except FileNotFoundError:
             return []
         try:
-            rows = pq.ParquetFile(pa.BufferReader(content)).read().to_pylist()
-        except (pa.ArrowInvalid, OSError) as error:
-            raise StoreError(
-                f"{self.store.uri_of(PARQUET)} cannot be read ({error}); move it away, and it is written anew"
-            ) from None
+            table = parse_parquet(self.store.uri_of(PARQUET), content, times=WRITTEN_TIMES)
+        except ManifestError as error:
+            raise StoreError(f"{error} Or move it away: the snapshots and sidecars tell most of it") from None
+        rows = [dict(zip(table.names, row.cells, strict=True)) for row in table.rows]
         if rows and (missing := sorted(ROW_COLUMNS - rows[0].keys())):
             raise StoreError(
                 f"{self.store.uri_of(PARQUET)} is no output manifest of sora-pipeline: it has no {', '.join(missing[:5])}"
             )
-        return [row for row in rows if row["status"] != ClipStatus.INVALID and self._believed(row)]
+        seen: set[Any] = set()
+        return [row for row in rows if row["status"] != ClipStatus.INVALID and self._believed(row, seen)]
 
-    def _believed(self, row: Row) -> bool:
+    def _believed(self, row: Row, seen: set[Any]) -> bool:
+        """Whether a row can be believed; notes its clip among those seen."""
         problem = why_no_row(row)
-        if problem is not None:
-            self.unreadable.append(f"{self.store.uri_of(PARQUET)} (clip {row['clip_id']!r}, {problem})")
+        if problem is None and row["clip_id"] in seen:
+            problem = "another row is about this clip"
+        if problem is None:
+            seen.add(row["clip_id"])
+        else:
+            clip_id = str(row["clip_id"])[:MAX_ID_CHARS]
+            place = f"{self.store.uri_of(PARQUET)} (clip {clip_id!r})"
+            self._leave_out(place, problem, clip_id)
         return problem is None
+
+    def _leave_out(self, place: str, problem: str, clip_id: str) -> None:
+        self.unreadable[place] = problem
+        self._doubtful.setdefault(clip_id, f"{place} cannot be read ({problem})")
 
     def snapshot(self, sha256: str) -> Snapshot | None:
         """A canonical snapshot; None where it is not there, or was written by another version of the program."""
@@ -95,8 +110,8 @@ class OutputEvidence:
 
     def _snapshot(self, path: str) -> Snapshot | None:
         try:
-            return snapshot_from_parquet(self.store.read_bytes(path))
-        except (FileNotFoundError, ValueError):  # pyarrow's complaints are ValueErrors too
+            return snapshot_from_parquet(self.store.read_bytes(path, MAX_BYTES))
+        except (FileNotFoundError, ValueError):
             return None
 
     def holds(self, video: StoredVideo) -> bool:
@@ -143,21 +158,25 @@ class OutputEvidence:
 
     def clips_with_sidecars(self) -> list[str]:
         """Ids of all clips that ever had a video here."""
-        return [name.rpartition("/")[2] for name in self.store.names(SIDECARS)]
+        ids = [name.rpartition("/")[2] for name in self.store.names(SIDECARS)]
+        return [clip_id for clip_id in ids if is_safe_id(clip_id)]
 
     def sidecars(self, clip_id: str) -> Iterator[Row]:
         """What stands beside a clip's videos; what cannot be read is noted and left out."""
-        for name in self.store.names(f"{SIDECARS}/{clip_id}"):
+        names = [name for name in self.store.names(f"{SIDECARS}/{clip_id}") if name.endswith(".json")]
+        for name in names:
             try:
-                sidecar = json.loads(self.store.read_bytes(name))
-            except ValueError:
-                problem: str | None = "is not JSON"
+                sidecar = read_json(self.store.read_bytes(name, MAX_BYTES))
+            except ValueError as error:
+                problem: str | None = f"is not JSON as it is written there: {error}"
             else:
                 problem = why_no_sidecar(sidecar)
+                if problem is None and sidecar["clip_id"] != clip_id:
+                    problem = f"is about the clip {sidecar['clip_id']}"
             if problem is None:
                 yield sidecar
-            elif (trouble := f"{self.store.uri_of(name)} ({problem})") not in self.unreadable:
-                self.unreadable.append(trouble)
+            else:
+                self._leave_out(self.store.uri_of(name), problem, clip_id)
 
     def evidence_of_sidecar(self, sidecar: Row, clip: Clip | None) -> Evidence:
         """What stands beside a video, delivered or not: the run that stored it may have died just then.
@@ -183,6 +202,27 @@ class OutputEvidence:
             error_message=problem.message if problem else None,
             video=video,
         )
+
+    def doubt(self, clip_id: str) -> Evidence | None:
+        """That something was paid for a clip of which nothing else tells; None: nothing here says so.
+
+        What stands beside its video cannot be read, or is gone: a person can tell whether it is to be made again.
+        """
+        reason = self._doubtful.get(clip_id)
+        if reason is None and clip_id in self._clips_with_videos and self.store.names(f"{VIDEOS}/{clip_id}"):
+            reason = f"nothing tells what {self.store.uri_of(f'{VIDEOS}/{clip_id}')} holds"
+        if reason is None:
+            return None
+        return Evidence(
+            clip_id=clip_id,
+            kind=EvidenceKind.PERHAPS_SENT,
+            at=LONG_AGO,
+            error_message=f"{reason}, so that it may be paid for",
+        )
+
+    @cached_property
+    def _clips_with_videos(self) -> frozenset[str]:
+        return frozenset(name.rpartition("/")[2] for name in self.store.names(VIDEOS))
 
     def _video(self, facts: Row) -> StoredVideo:
         return StoredVideo(
@@ -213,7 +253,11 @@ class Outputs:
     @property
     def unreadable(self) -> list[str]:
         """Sidecars and rows that could not be believed."""
-        return [trouble for output in self._opened.values() for trouble in output.unreadable]
+        return [
+            f"{place}: {problem}"
+            for output in self._opened.values()
+            for place, problem in output.unreadable.items()
+        ]
 
 
 def _kind_of(row: Row) -> EvidenceKind | None:

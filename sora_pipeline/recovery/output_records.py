@@ -15,6 +15,7 @@ from pydantic import (
 
 from sora_pipeline.clip import Size
 from sora_pipeline.manifest.ids import is_safe_id
+from sora_pipeline.production.naming import is_name
 from sora_pipeline.status import ClipStatus
 from sora_pipeline.store import is_relative
 from sora_pipeline.video import VideoFacts
@@ -22,6 +23,7 @@ from sora_pipeline.video import VideoFacts
 MOST_USD = 100_000.0
 """No clip costs so much; a file that says so is wrong."""
 MOST_ATTEMPTS = 100_000
+MOST_SIZE_CHARS = 20
 
 
 def _safe_id(text: str) -> str:
@@ -37,12 +39,21 @@ def _inside(text: str) -> str:
 
 
 def _size(text: str) -> str:
+    if len(text) > MOST_SIZE_CHARS:
+        raise ValueError("is no size")
     Size.parse(text)
+    return text
+
+
+def _name(text: str) -> str:
+    if not is_name(text):
+        raise ValueError("is no name of a production")
     return text
 
 
 ClipId = Annotated[str, AfterValidator(_safe_id)]
 Inside = Annotated[str, AfterValidator(_inside)]
+Name = Annotated[str, AfterValidator(_name)]
 Usd = Annotated[float, Field(ge=0, le=MOST_USD, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0, lt=2**63)]
 
@@ -53,6 +64,8 @@ class _Record(BaseModel):
     model_config = ConfigDict(extra="allow", strict=True, protected_namespaces=())
 
     clip_id: ClipId
+    production: Name | None = None
+    file_name: Inside | None
     prompt: str
     image: str | None
     image_sha256: str | None
@@ -63,6 +76,15 @@ class _Record(BaseModel):
     simulated: bool | None = None
     prediction_id: str | None
     poster_path: Inside | None
+
+    @model_validator(mode="after")
+    def _is_of_its_clip(self) -> Self:
+        """One clip's video is never shown as another's, and no other file of the output as a video."""
+        if self.file_name is not None and not self.file_name.startswith(f"videos/{self.clip_id}/"):
+            raise ValueError(f"file_name is not below videos/{self.clip_id}")
+        if self.poster_path is not None and not self.poster_path.startswith(".posters/"):
+            raise ValueError("poster_path is not below .posters")
+        return self
 
 
 class _Sidecar(_Record):
@@ -89,7 +111,6 @@ class _OutputRow(_Record):
     """A row that is a clip."""
 
     status: Annotated[ClipStatus, Field(strict=False)]
-    file_name: Inside | None
     size: Annotated[str, AfterValidator(_size)]
     duration: Annotated[int, Field(ge=1, le=86_400)]
     take: int | None

@@ -278,7 +278,7 @@ class _Recovery:
             unreadable = _some(self._outputs.unreadable)
             self._notes.append(
                 Reason(
-                    f"sidecars and rows that cannot be read, and are left out, so that their clips may be paid for again: {unreadable}"
+                    f"sidecars and rows that cannot be read, and are left out; a clip of which nothing else tells is ambiguous: {unreadable}"
                 )
             )
         mended = {name: clips_of.mended_rows for name, clips_of in self._clips.items()}
@@ -437,7 +437,10 @@ class _Recovery:
         """What an attempt cost of which nobody says so."""
         try:
             return cost_usd(clip, self._catalogue)
-        except UnknownModelError:  # of a catalogue that is not here
+        except (
+            UnknownModelError,
+            ValueError,
+        ):  # of a catalogue that is not here, or with a size that it has no price for
             return spent
 
     def _attempts(
@@ -448,6 +451,8 @@ class _Recovery:
             one.kind is EvidenceKind.STORED and one.fingerprint in (None, wanted.fingerprint) for one in known
         ):
             known += self._beside_videos(history, wanted, known)
+        if not known:
+            known = self._doubts(history, wanted.clip.clip_id)
         spent = self._spent.get(clip_key(history.name, wanted.clip.clip_id), Decimal(0))
         terms = Terms(
             account=account,
@@ -475,6 +480,11 @@ class _Recovery:
                     dated = one if one.number in numbers else replace(one, at=self._now)
                     beside.append(self._as_of_now(history, dated))
         return beside
+
+    def _doubts(self, history: ProductionHistory, clip_id: str) -> list[Evidence]:
+        """Evidence that a clip may be paid for, where nothing says what was."""
+        doubts = [self._outputs.at(output_uri).doubt(clip_id) for output_uri in history.outputs]
+        return [doubt for doubt in doubts if doubt is not None] if self._is_whose(history, clip_id) else []
 
     def _is_sidecar_of(self, history: ProductionHistory, sidecar: Row) -> bool:
         """Whether a video was made for a production, or for none that is known better."""

@@ -131,6 +131,21 @@ def test_status_shows_every_clip(home: Path, ledger: Ledger, production: Produce
     assert [row["clip_id"] for row in said["clips"]] == ["a", "b"]
 
 
+def test_status_reads_the_clips_of_a_large_production_only_where_they_are_asked_for(
+    home: Path, ledger: Ledger, production: Producer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = production(rows_of(fox="a fox", owl="an owl"))
+    monkeypatch.setattr("sora_pipeline.cli.status.MOST_LISTED", 1)
+    looked = invoke("status")
+    assert "2 pending" in looked.stdout
+    assert "owl" not in looked.stdout
+    named = f"--production {made.production_id}"
+    assert f"`sora-pipeline status {named}` lists" in looked.stderr
+    for asked in ("--clips", named, "--json"):
+        assert "owl" in invoke("status", *asked.split()).stdout, asked
+    assert invoke("status", "--no-clips").stderr == ""
+
+
 def test_retry_names_clips_that_nobody_knows(home: Path, ledger: Ledger, production: Producer) -> None:
     production(rows_of(a="a fox"))
     result = invoke("retry", "--clip", "nobody", "--clip", "a")

@@ -74,14 +74,24 @@ def begin_submit(*arguments: Any, **named: Any) -> bool:
 
 Attempts.begin_submit = begin_submit  # type: ignore[method-assign]
 
+_reserve = Attempts.reserve
+
+
+@wraps(_reserve)
+def reserve(*arguments: Any, **named: Any) -> Any:
+    if named.get("owner"):
+        reached("between_waves")
+    return _reserve(*arguments, **named)
+
+
+Attempts.reserve = reserve  # type: ignore[method-assign]
+
 _sign = Batches.sign
 
 
 @wraps(_sign)
 def sign(*arguments: Any, **named: Any) -> bool:
-    if named.get("wanted"):
-        reached("between_waves")
-    if named.get("keys"):
+    if named.get("keys") and "wanted" not in named:
         reached("between_videos")
     return _sign(*arguments, **named)
 

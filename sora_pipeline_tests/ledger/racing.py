@@ -129,8 +129,7 @@ def _steps(
         return [lambda: world.register(*rows), lambda: ledger.clips.new_round(world.keys(clip_id))]
     made = attempts.of_clips(world.keys(clip_id))
     if not made or not made[-1].live:
-        reserve = partial(world.try_reserve, *at_random.sample(clip_ids, 2), cost=DOLLAR, force=force)
-        return [reserve, partial(attempts.fetch_lost, made[-1].attempt_id)] if made else [reserve]
+        return [partial(world.try_reserve, *at_random.sample(clip_ids, 2), cost=DOLLAR, force=force)]
     newest = made[-1].attempt_id
     fail = partial(attempts.fail, newest, "oops", "no", retryable=retryable, reported=True)
     steps: dict[AttemptState, list[Callable[[], object]]] = {

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from sqlalchemy import event, update
 
-from benchmarks.many_attempts import Sizes, fill, production_of
+from benchmarks.many_attempts import ACCOUNT, Sizes, fill, key_of, production_of
 from sora_pipeline.admission.holds import still_to_pay_usd
 from sora_pipeline.clip import Size
-from sora_pipeline.ledger import AttemptState, Ledger
+from sora_pipeline.ledger import AttemptState, Ledger, Limits
 from sora_pipeline.ledger.schema import charges, clip_counts
 from sora_pipeline.ledger.types import ClipCounts, PendingKind
 from sora_pipeline.production.progress import progress_of
@@ -178,24 +178,41 @@ class Steps:
 
 
 def looks(ledger: Ledger, clips: int) -> dict[str, int]:
-    """What each look at a production of so many clips makes SQLite do."""
+    """What each look at a ledger of so many clips makes SQLite do, and each transition."""
     sizes = Sizes(clips, live=20, waiting=clips // 2, productions=1)
     fill(ledger, sizes)
     require_right_counters(ledger)
     production = ledger.productions.get(production_of(1, sizes))
     settings, catalogue = Settings(provider="gptproto", api_key="none"), load_catalogue(None)
-    steps = Steps(ledger)
-    return {
-        "progress": steps.of(lambda: progress_of(ledger, production, settings, catalogue)),
-        "still to pay": steps.of(lambda: still_to_pay_usd(ledger, production, settings, catalogue)),
-        "money": steps.of(lambda: ledger.money.of_production(production.production_id)),
-        "the next ones": steps.of(lambda: ledger.clips.pending_clips(3, pipeline="", limit=10)),
-        "reserving": steps.of(lambda: ledger.attempts.slots_taken("gptproto")),
+    attempts, account = ledger.attempts, ACCOUNT.name
+    waiting, in_flight = iter(range(clips, 0, -1)), iter(attempts.live(AttemptState.IN_FLIGHT))
+    limits = Limits(max_in_flight=1000, max_attempts=3, daily_micros=10**15)
+
+    def reserve() -> None:
+        costs = {key_of(next(waiting), sizes): 1}
+        made = attempts.reserve(costs, account=ACCOUNT, batch_id="new", limits=limits, lease_s=60)
+        assert len(made.reserved) == 1
+
+    calls: dict[str, Callable[[], object]] = {
+        "progress": lambda: progress_of(ledger, production, settings, catalogue),
+        "still to pay": lambda: still_to_pay_usd(ledger, production, settings, catalogue),
+        "money of today": lambda: ledger.money.of_today(account),
+        "the next clips": lambda: ledger.clips.pending_clips(3, pipeline="", account=account, limit=10),
+        "free slots": lambda: attempts.slots_taken(account),
+        "what is due": lambda: attempts.due(10, account=account, pipeline=""),
+        "what ended": lambda: attempts.unreported(""),
+        "what stands in the way": lambda: attempts.superseded(account, "", limit=10),
+        "open accounts": attempts.open_accounts,
+        "last ends": lambda: attempts.last_ends(account, 10, since=None),
+        "a reservation": reserve,
+        "a transition": lambda: attempts.time_out(next(in_flight).attempt_id, "late"),
+        "a heartbeat": lambda: attempts.heartbeat("run-1", 60),
     }
+    return {name: Steps(ledger).of(call) for name, call in calls.items()}
 
 
 @pytest.mark.parametrize("new_url", ["sqlite"], indirect=True)
-def test_a_look_takes_as_long_at_many_clips_as_at_few(empty: Callable[[], Ledger]) -> None:
+def test_looks_and_transitions_take_as_long_at_many_clips_as_at_few(empty: Callable[[], Ledger]) -> None:
     few, many = looks(empty(), 200), looks(empty(), 10_000)
     assert few["progress"] > 100
     assert {name: steps for name, steps in many.items() if steps > 2 * few[name]} == {}

@@ -28,6 +28,7 @@ from sora_pipeline.ledger.schema import VERSION_TABLE, metadata
 from sora_pipeline.ledger.types import LIVE_STATES
 from sora_pipeline.status import ClipStatus
 from sora_pipeline_tests.ledger import racing
+from sora_pipeline_tests.ledger.recount import require_right_counters
 from sora_pipeline_tests.ledger.world import REAL, SANDBOX, VIDEO, Clock, World, clip
 
 NOON = datetime(2026, 1, 1, 12)
@@ -251,6 +252,7 @@ def is_new(url: str, before: Rows) -> None:
     assert {each.account for name, each in found.items() if name != "first-try"} == {"gptproto"}
     assert [name for name, each in found.items() if each.simulated] == ["first-try"]
     assert {(each.budget_usd, each.budget_given) for each in found.values()} == {(100, True)}
+    require_right_counters(ledger)
     ledger.close()
     after = content(url)
     changed = {"clip_id", "production_id", "fingerprint", "provider"}
@@ -295,6 +297,7 @@ def campaigns(old: str) -> Iterator[dict[str, World]]:
         account = SANDBOX if production.simulated else REAL
         worlds[production.production_id] = World.known(ledger, ledger.now, production, account)  # type: ignore[arg-type]
     yield worlds
+    require_right_counters(ledger)
     ledger.close()
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, event, text
 
-from benchmarks.many_attempts import ACCOUNT, BATCH, OTHER, Sizes, fill, key_of, production_of
+from benchmarks.many_attempts import ACCOUNT, ATTEMPTS, BATCH, OTHER, Sizes, fill, key_of, production_of
 from sora_pipeline.ledger import Attempt, AttemptState, Ledger, Limits, Plan
 from sora_pipeline.ledger.database import LedgerError
 from sora_pipeline.ledger.notifications import NotificationClaim
@@ -24,7 +24,7 @@ PARTIAL = (
     "one_live_attempt",
     "live_by_state",
     "unreported_attempts",
-    "open_clips",
+    "waiting_clips",
 )
 """Indexes over the few rows that are at something: reading all of one is fine."""
 OF_WHOLE_PRODUCTIONS = {
@@ -223,6 +223,7 @@ class Calls:
             "clips.of_production": lambda: ledger.clips.of_production(self.production),
             "clips.pending of a production": lambda: ledger.clips.pending(3, self.production),
             "clips.counts": lambda: ledger.clips.counts(self.production, 3),
+            "clips.pending_kinds": lambda: ledger.clips.pending_kinds(self.production, 3),
             "money.of_production": lambda: ledger.money.of_production(self.production),
             "money.of_today": lambda: ledger.money.of_today(ACCOUNT.name),
             "batches.tries": lambda: ledger.batches.tries("batch-1"),
@@ -269,7 +270,9 @@ def public_methods(ledger: Ledger) -> set[str]:
 @pytest.mark.parametrize("new_url", ["sqlite", "postgresql"], indirect=True)
 def test_no_hot_statement_reads_all_attempts_or_all_clips(new_url: Callable[[], str]) -> None:
     ledger = Ledger(new_url())
-    calls = Calls(ledger, fill(ledger))
+    sizes = Sizes.of(ATTEMPTS)
+    fill(ledger, sizes)
+    calls = Calls(ledger, sizes)
     for account in (ACCOUNT, IDLE):  # once in an account's life, its attempts are looked through
         ledger.accounts.use(account, "https://example.com")
     transitions, questions = calls.transitions(), calls.questions()

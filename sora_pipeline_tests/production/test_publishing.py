@@ -23,6 +23,7 @@ from sora_pipeline_tests.conftest import (
     settings_of,
     standing,
 )
+from sora_pipeline_tests.production.gallery.decoding import rows_in
 
 pytestmark = pytest.mark.anyio
 
@@ -89,8 +90,10 @@ async def test_every_row_is_published_once_whatever_happened_to_it(
     assert sum(row["cost_usd"] or 0 for row in shown.values()) == pytest.approx(billed)
     assert done.counts["invalid"] == 1
     assert len(rows_of_csv(tmp_path / "out" / PROMPTS / "manifest.csv")) == len(rows)
-    page = (tmp_path / "out" / PROMPTS / "gallery.html").read_text()
-    assert all(row["clip_id"] in page for row in rows if row["clip_id"] != "wrong")
+    looked_at = rows_in(tmp_path / "out" / PROMPTS, "lists")
+    assert [(row["id"], row["status"]) for row in looked_at] == [
+        (row["clip_id"], shown[row["clip_id"]]["status"]) for row in rows
+    ]
 
 
 async def test_failed_rows_are_a_manifest_that_can_be_mended_and_read(

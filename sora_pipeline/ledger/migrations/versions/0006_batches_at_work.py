@@ -1,4 +1,4 @@
-"""Batches know their clips and the run that works on them; failed submits know whether a run has shown them."""
+"""Batches know their clips and the run that works on them."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,7 @@ down_revision = "0005"
 
 
 def upgrade() -> None:
-    """Add what a batch of earlier versions had none of; what was refused before was shown by its run, and batches ended."""
+    """Add what a batch of earlier versions had none of; those have ended."""
     for column in (
         sa.Column("pipeline", sa.String(64)),
         sa.Column("account", sa.String(64)),
@@ -23,10 +23,6 @@ def upgrade() -> None:
     ):
         op.add_column("batches", column)
     op.execute("UPDATE batches SET ended_at = created_at")
-    op.execute(
-        "UPDATE attempts SET reported_at = COALESCE(completed_at, submitted_at, reserved_at) "
-        "WHERE reported_at IS NULL AND (state = 'ambiguous' OR state = 'failed' AND prediction_id IS NULL)"
-    )
     unfinished = sa.text("ended_at IS NULL")
     op.create_index(
         "unfinished_batches",
