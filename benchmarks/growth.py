@@ -18,7 +18,7 @@ from rich import box
 from rich.table import Table
 
 from benchmarks.contenders import HERE, PROJECT, project_environment
-from benchmarks.databases import POSTGRESQL, SQLITE, NoServerError
+from benchmarks.databases import NoServerError
 from benchmarks.events import VARIANTS, cost_of_clip
 from benchmarks.reporting import (
     add_common_options,
@@ -27,6 +27,7 @@ from benchmarks.reporting import (
     folder_of,
     machine_sentence,
     print_table,
+    run_as_program,
     settings_of,
     write_json,
 )
@@ -268,15 +269,9 @@ def _options() -> argparse.ArgumentParser:
         "--in-flight", type=int, default=200, metavar="N", help="clips rendering at once (200)"
     )
     parser.add_argument("--fps", type=int, default=24, help="frames a second of the videos (24)")
-    parser.add_argument(
-        "--database", choices=[SQLITE, POSTGRESQL], default=SQLITE, help="of what is produced (sqlite)"
-    )
     add_common_options(parser)
     return parser
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit("interrupted; everything that was started has been ended")
+    run_as_program(main)

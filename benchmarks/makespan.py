@@ -4,14 +4,13 @@ The figures are of one machine at one time. Compare the ratios, and run it again
 """
 
 import argparse
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from benchmarks.comparison import by_contender, medians, table, typical
 from benchmarks.contenders import CONTENDERS, Contender
-from benchmarks.databases import POSTGRESQL, SQLITE, NoServerError
+from benchmarks.databases import SQLITE, NoServerError
 from benchmarks.peers.environments import PeerNotInstalledError, python_of
 from benchmarks.reporting import (
     add_common_options,
@@ -20,6 +19,7 @@ from benchmarks.reporting import (
     folder_of,
     machine_sentence,
     print_table,
+    run_as_program,
     settings_of,
     write_json,
 )
@@ -118,9 +118,6 @@ def _options() -> argparse.ArgumentParser:
         "--only", action="append", choices=list(CONTENDERS), help="this contender; repeatable"
     )
     parser.add_argument(
-        "--database", choices=[SQLITE, POSTGRESQL], default=SQLITE, help="of this project (sqlite)"
-    )
-    parser.add_argument(
         "--timeout", type=float, default=1800, metavar="SECONDS", help="stop a contender after so long (1800)"
     )
     add_common_options(parser)
@@ -143,7 +140,4 @@ def _sentence(task: Task, results: Sequence[Result]) -> str:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit("interrupted; everything that was started has been ended")
+    run_as_program(main)

@@ -8,13 +8,15 @@ import platform
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from rich.console import Console
 from rich.table import Table
+
+from benchmarks.databases import POSTGRESQL, SQLITE
 
 console = Console(stderr=not sys.stdout.isatty())
 WIDTH = 190
@@ -55,7 +57,13 @@ def end_in_order_when_told() -> None:
 
 
 def add_common_options(parser: argparse.ArgumentParser) -> None:
-    """Where figures, picture and files go."""
+    """Where this project keeps its state, and where figures, picture and files go."""
+    parser.add_argument(
+        "--database",
+        choices=[SQLITE, POSTGRESQL],
+        default=SQLITE,
+        help="of this project's ledger and Dagster's storage (sqlite)",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there, too")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw them there, as SVG")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="work in this new folder and leave it")
@@ -78,3 +86,11 @@ def folder_of(options: argparse.Namespace) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="sora-bench-") as name:
         yield Path(name)
+
+
+def run_as_program(main: Callable[[], int]) -> NoReturn:
+    """Run a benchmark, and end with its exit code."""
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit("interrupted; everything that was started has been ended")

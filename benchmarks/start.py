@@ -6,14 +6,13 @@ have noted.
 
 import argparse
 import statistics
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 from rich import box
 from rich.table import Table
 
-from benchmarks.databases import POSTGRESQL, SQLITE, NoServerError
+from benchmarks.databases import NoServerError
 from benchmarks.moments import SUBMITTED, VIDEO, median_moments, phases
 from benchmarks.reporting import (
     add_common_options,
@@ -22,6 +21,7 @@ from benchmarks.reporting import (
     folder_of,
     machine_sentence,
     print_table,
+    run_as_program,
     settings_of,
     write_json,
 )
@@ -95,15 +95,9 @@ def _options() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.start", description=__doc__)
     parser.add_argument("--repeat", type=int, default=1, metavar="N", help="trials of each way (1)")
     parser.add_argument("--only", action="append", choices=list(NAMES), help="this way; repeatable")
-    parser.add_argument(
-        "--database", choices=[SQLITE, POSTGRESQL], default=SQLITE, help="of ledger and Dagster (sqlite)"
-    )
     add_common_options(parser)
     return parser
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit("interrupted; everything that was started has been ended")
+    run_as_program(main)
