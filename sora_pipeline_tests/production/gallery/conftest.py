@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 from sora_pipeline_tests.browser import running_chromium, served
 from sora_pipeline_tests.production.gallery.example import add_media, publish_gallery, rows_of
@@ -17,14 +17,16 @@ READY = (
 
 Open = Callable[..., Page]
 
+expect.set_options(timeout=20_000)  # for machines that are busy with other tests
+
 
 def until(page: Page, condition: str) -> None:
     """Wait for a JavaScript expression; Playwright's own waiting needs ``eval``, which the page forbids."""
-    for _ in range(200):
+    for _ in range(400):
         if page.evaluate(condition):
             return
         page.wait_for_timeout(50)
-    pytest.fail(f"not within ten seconds: {condition}")
+    pytest.fail(f"not within twenty seconds: {condition}")
 
 
 @pytest.fixture(scope="session")
