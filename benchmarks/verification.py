@@ -33,6 +33,7 @@ from sora_pipeline.media.probe import VideoError, verify_video
 
 console = Console(stderr=not sys.stdout.isatty())
 Figures = dict[str, dict[str, float]]
+MOST_THREADS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,13 +142,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         folder = Path(name)
         with console.status("making videos"):
             videos = [sandbox_video(folder, size, each) for size in SIZES for each in options.durations]
-            videos += [grainy_video(folder, size, min(options.durations)) for size in (SIZES[0], SIZES[-1])]
+            videos += [grainy_video(folder, size, 2) for size in (SIZES[0], SIZES[-1])]
         with console.status("measuring"):
             costs = _costs(videos, options.rounds)
         with console.status("looking at damaged files"):
             found = _found(damaged_copies(folder, options.damaged))
         with console.status("verifying in several threads"):
-            rates = _rates(videos, options.rounds)
+            rates = _rates(videos)
     for table in (_cost_table(costs), _found_table(found), _rate_table(rates)):
         console.print(table)
     if options.json:
@@ -160,14 +161,14 @@ def _costs(videos: Sequence[Video], rounds: int) -> dict[str, Figures]:
     """By group of videos and by way: milliseconds a video, medians of rounds in which all ways take turns."""
     calls = {name: way.take for name, way in WAYS.items()} | PARTS
     taken: dict[str, dict[str, list[tuple[float, float]]]] = defaultdict(lambda: defaultdict(list))
-    for video in videos:
-        for number in range(rounds + 1):
-            for name, call in calls.items():
-                wall, cpu = time.perf_counter(), time.process_time()
-                call(video)
-                if number:  # the first round loads libraries and the file
-                    spent = time.process_time() - cpu, time.perf_counter() - wall
-                    taken[video.group][name].append(spent)
+    for call in calls.values():
+        call(videos[0])  # loads libraries
+    for video in videos * rounds:
+        for name, call in calls.items():
+            wall, cpu = time.perf_counter(), time.process_time()
+            call(video)
+            spent = time.process_time() - cpu, time.perf_counter() - wall
+            taken[video.group][name].append(spent)
     return {
         group: {
             name: {
@@ -204,12 +205,13 @@ def _is_found(way: Way, video: Video) -> bool:
     return False
 
 
-def _rates(videos: Sequence[Video], rounds: int) -> dict[str, Figures]:
-    """By kind of video and number of threads: videos a minute, and a minute and processor in use."""
+def _rates(videos: Sequence[Video]) -> dict[str, Figures]:
+    """By kind of video and number of threads: videos a minute, and a minute of CPU."""
     rates: dict[str, Figures] = {}
     for kind in ("sandbox", "grain"):
-        work = [video for video in videos if video.kind == kind] * rounds
-        for count in (1, 2, 4, 8):
+        work = [video for video in videos if video.kind == kind]
+        work *= -(-MOST_THREADS // len(work))
+        for count in (1, 2, 4, MOST_THREADS):
             wall, cpu = time.perf_counter(), time.process_time()
             with ThreadPoolExecutor(count) as threads:
                 list(threads.map(_verified, work))
@@ -274,8 +276,10 @@ def _options() -> argparse.ArgumentParser:
     parser.add_argument(
         "--durations", type=int, nargs="+", default=[4, 8, 12], help="seconds of the sandbox's videos"
     )
-    parser.add_argument("--rounds", type=int, default=5, help="how often each way is measured")
-    parser.add_argument("--damaged", type=int, default=400, help="how many damaged files are looked at")
+    parser.add_argument(
+        "--rounds", type=int, default=3, help="how often each way is measured with each video"
+    )
+    parser.add_argument("--damaged", type=int, default=300, help="how many damaged files are looked at")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to this file")
     return parser
 
