@@ -5,6 +5,7 @@ be paid for: whatever is left undone here, the daemon's sensors find and finish.
 """
 
 import time
+import traceback
 import uuid
 from datetime import UTC, datetime
 from pathlib import Path
@@ -71,7 +72,12 @@ class FirstRuns:
         if self._launched_at is not None:
             return
         self._launched_at = time.monotonic()
-        requests = plan_first_runs(self._instance, self._runtime)
+        with told_to(self._log):
+            try:
+                requests = plan_first_runs(self._instance, self._runtime)
+            except Exception:  # a database that is away, for one; the daemon's sensor comes to it later
+                traceback.print_exc()
+                return
         for request in requests[:1]:
             self._processes.execute(request)
         self._later = requests[1:]
@@ -97,7 +103,10 @@ class FirstRuns:
             statuses=UNFINISHED,
             created_after=self._began_at,
         )
-        return bool(self._instance.get_runs(filters=filters, limit=1))
+        try:
+            return bool(self._instance.get_runs(filters=filters, limit=1))
+        except Exception:  # nobody can tell while Dagster's storage is away
+            return False
 
     def wait(self, seconds: float) -> Executed | None:
         """The next run that has ended; None where none has within this time."""
@@ -115,5 +124,11 @@ class FirstRuns:
         with told_to(self._log):
             from sora_pipeline.definitions import defs
 
-            failed = execute(defs, self._instance, run_id=run_id, **order_of(request))
+            try:
+                failed = execute(defs, self._instance, run_id=run_id, **order_of(request))
+            except (
+                Exception
+            ) as error:  # Dagster's storage is away, for one; the daemon's sensors come to it later
+                traceback.print_exc()
+                failed = f"it could not be executed: {type(error).__name__}"
         return Executed(request, run_id, failed)

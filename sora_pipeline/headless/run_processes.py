@@ -56,6 +56,11 @@ class RunProcess:
         self.requests: dict[str, dg.RunRequest] = {}
         threading.Thread(target=self._hear, args=(answers,), daemon=True).start()
 
+    @property
+    def jobs(self) -> set[str | None]:
+        """Of the runs under way, and of those still to begin."""
+        return {request.job_name for request in self.requests.values()}
+
     def go_ahead(self) -> None:
         """Let it use the Dagster home; two processes must not make one at once."""
         self._tell({})
@@ -111,11 +116,6 @@ class RunProcesses:
         """Whether any process is left: none is started once all were killed."""
         return bool(self._processes)
 
-    @property
-    def idle(self) -> RunProcess | None:
-        """One that has nothing to do."""
-        return next((process for process in self._processes if not process.requests), None)
-
     def go_ahead(self) -> None:
         """Let the first process use the Dagster home: it is made."""
         for process in self._processes:
@@ -123,17 +123,11 @@ class RunProcesses:
 
     def under_way(self, job_name: str) -> bool:
         """Whether a run of this job is, or is still to begin."""
-        requests = (request for process in self._processes for request in process.requests.values())
-        return any(request.job_name == job_name for request in requests)
+        return any(job_name in process.jobs for process in self._processes)
 
     def execute(self, request: "dg.RunRequest") -> None:
-        """Have a run executed, by a further process where all have something to do."""
-        idle = self.idle
-        if idle is None:
-            idle = RunProcess(self._log, self._answers)
-            idle.go_ahead()
-            self._processes.append(idle)
-        idle.execute(request)
+        """Have a run executed: after others of its job, or by a process of its own."""
+        self._process_for(request.job_name).execute(request)
 
     def wait(self, seconds: float) -> Executed | None:
         """The next run that has ended; None where none has within this time."""
@@ -145,6 +139,18 @@ class RunProcesses:
                 run_id = answer["run_id"]
                 return Executed(process.requests.pop(run_id), run_id, answer["failed"])
         return None
+
+    def _process_for(self, job_name: str | None) -> RunProcess:
+        for process in self._processes:
+            if job_name in process.jobs:
+                return process
+        for process in self._processes:
+            if not process.requests:
+                return process
+        made = RunProcess(self._log, self._answers)
+        made.go_ahead()
+        self._processes.append(made)
+        return made
 
     def close(self) -> None:
         """Interrupt what is under way, and see to it that all processes have ended."""

@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import dagster as dg
@@ -15,14 +14,13 @@ import pytest
 from sora_pipeline.automation.dispatch import plan_runs
 from sora_pipeline.automation.manifests import manifest_request
 from sora_pipeline.automation.requests import fail_killed_runs
-from sora_pipeline.headless.home import prepare_home
 from sora_pipeline.headless.run_processes import Executed, RunProcesses
-from sora_pipeline.ledger import AttemptState, Ledger, Plan
+from sora_pipeline.ledger import AttemptState, Ledger
 from sora_pipeline.names import GENERATIONS_JOB, MANIFEST_JOB, RUN_KEY_TAG, PipelineNames
 from sora_pipeline.run_locks import RunProcess, process_of
 from sora_pipeline.runtime import PipelineRuntime
-from sora_pipeline_tests.conftest import Sandbox, keys, latest, rows_of, settings_of, write_manifest
-from sora_pipeline_tests.production.parts import SANDBOX
+from sora_pipeline_tests.conftest import Sandbox, keys, latest, rows_of, settings_of
+from sora_pipeline_tests.headless.conftest import children, next_executed, requested, until
 
 PARENT = """
 import sys, time
@@ -34,50 +32,12 @@ time.sleep(120)
 """
 
 
-@pytest.fixture
-def storage(home: Path, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.DagsterInstance]:
-    """The home's own instance, which other processes have too."""
-    monkeypatch.setenv("SORA_BASE_URL", sandbox.url)
-    monkeypatch.setenv("SORA_API_KEY", sandbox.endpoint.api_key)
-    prepare_home()
-    with dg.DagsterInstance.get() as instance:
-        yield instance
-
-
-@pytest.fixture
-def processes(storage: dg.DagsterInstance, tmp_path: Path) -> Iterator[RunProcesses]:
-    processes = RunProcesses(tmp_path / "runs.log")
-    processes.go_ahead()
-    yield processes
-    processes.close()
-
-
-def children() -> list[psutil.Process]:
-    """The processes that were started from here to execute runs."""
-    return [
-        each for each in psutil.Process().children() if "sora_pipeline.headless.first_run" in each.cmdline()
-    ]
-
-
-def until(condition: Callable[[], bool], seconds: float = 60) -> None:
-    give_up = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < give_up
-        time.sleep(0.1)
-
-
 def executed(processes: RunProcesses) -> Executed:
-    give_up = time.monotonic() + 120
-    while time.monotonic() < give_up:
-        if (ended := processes.wait(1)) is not None:
-            return ended
-    raise AssertionError("no run has ended")
+    return next_executed(processes.wait)
 
 
 def request_to_read(ledger: Ledger, folder: Path, rows: list[dict[str, str]]) -> dg.RunRequest:
-    path = write_manifest(folder / "prompts.csv", rows)
-    plan = Plan("prompts", "", str(path), str(folder / "out"), SANDBOX)
-    return manifest_request(PipelineNames(), ledger.productions.request(plan), ledger.now())
+    return manifest_request(PipelineNames(), requested(ledger, folder, rows), ledger.now())
 
 
 def request_to_submit(storage: dg.DagsterInstance) -> dg.RunRequest:
