@@ -394,7 +394,12 @@ def _failures_to_show(
     """Runs over just those clips that could not be submitted, and whose run ended before it could show them."""
     ledger, names = runtime.ledger, runtime.names
     working = {batch.batch_id for batch in at_work}
-    unshown = [a for a in ledger.attempts.unshown_submits(names.name) if a.batch_id not in working]
+    unshown = [
+        attempt
+        for attempt in ledger.attempts.unshown_submits(names.name)
+        # Of a batch that is not known, a run of another ledger or of an earlier version has shown it.
+        if attempt.batch_id not in working and ledger.batches.get(attempt.batch_id) is not None
+    ]
     if not unshown:
         return
     keys = [attempt.clip_key for attempt in unshown]

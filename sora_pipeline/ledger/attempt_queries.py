@@ -72,6 +72,8 @@ class AttemptQueries:
             .order_by(attempts.c.next_poll_at)
             .limit(1)
         )
+        if self.due(1, account=account, pipeline=pipeline):  # also one planned by a clock that ran ahead
+            return 0.0
         with self._database.read() as connection:
             next_at = connection.scalar(_of(query, pipeline))
         return None if next_at is None else max(0.0, (next_at - self._now()).total_seconds())

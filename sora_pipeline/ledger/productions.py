@@ -198,7 +198,8 @@ class Productions:
                 f"the production {plan.production_id} belongs to {_shown(known.pipeline)} in this ledger, not to "
                 f"{_shown(plan.pipeline)}; give this one another name"
             )
-        self._require_free(connection, plan)
+        if known is None or known.output_uri != plan.output_uri:
+            self._require_free(connection, plan)
         if known is None:
             connection.execute(
                 productions.insert().values(

@@ -168,15 +168,7 @@ class _Collector:
         """Show that this run lives, and look at everything: others bring clips on as well."""
         self._looked_at = time.monotonic()
         if self._batch_id is not None:
-            told_to_leave = await asyncio.to_thread(
-                self.context.ledger.batches.sign,
-                self._batch_id,
-                self.context.owner,
-                lease_s=self.context.lease_s,
-                keys=list(self._undecided),
-            )
-            if told_to_leave:
-                self.context.leave.set()
+            await asyncio.to_thread(self.context.sign_batch, self._batch_id, keys=list(self._undecided))
         left = list(self._undecided)  # whoever fetches takes from it meanwhile
         standings = await self._look_at([key for key in left if key not in self._fetching])
         if self._goes_on and not self._fetching and self._undecided:
@@ -228,6 +220,10 @@ class _Collector:
                 self._begin_to_fetch(standing, latest)
             case AttemptState.COLLECTED:
                 await asyncio.to_thread(self._note_delivered, key, latest)
+            case AttemptState.FAILED if self._goes_on and latest.submission.accepted_at is None:
+                self._wait_for_later(
+                    key, f"it was not submitted: {latest.why}"
+                )  # and red where that is shown
             case AttemptState.FAILED | AttemptState.TIMED_OUT:
                 # Of a batch, another attempt may follow by itself.
                 if not self._goes_on or not standing.pending(context.settings.max_attempts):

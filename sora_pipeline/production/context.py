@@ -6,7 +6,10 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 from urllib.parse import urlsplit
+
+from sqlalchemy.exc import DBAPIError
 
 from sora_pipeline.admission.costs import cost_micros
 from sora_pipeline.admission.limits import account_of, limits_of
@@ -15,6 +18,7 @@ from sora_pipeline.errors import Explain
 from sora_pipeline.ledger import Account, Attempt, Ledger, Limits
 from sora_pipeline.media.fitted_images import FittedImages
 from sora_pipeline.production.render_times import RenderTimes
+from sora_pipeline.production.unexpected import described
 from sora_pipeline.provider.addresses import is_private_literal, public_only
 from sora_pipeline.provider.catalogue import Catalogue
 from sora_pipeline.provider.protocol import Provider
@@ -80,7 +84,18 @@ class RunContext:
     def end_batch(self, batch_id: str) -> None:
         """Let others plan what is left of a batch; of a run that a person terminated, a sensor stops it first."""
         if not self.leave.terminated:
-            self.ledger.batches.end(batch_id, self.owner)
+            with suppress(DBAPIError):  # its lease ends as well
+                self.ledger.batches.end(batch_id, self.owner)
+
+    def sign_batch(self, batch_id: str, **values: Any) -> None:
+        """Give a batch's sign of life, and hear whether to leave; a database that is away for a while ends no run."""
+        try:
+            told_to_leave = self.ledger.batches.sign(batch_id, self.owner, lease_s=self.lease_s, **values)
+        except DBAPIError as error:
+            self.say(f"no sign of life of this run could be noted: {described(error)}")
+            return
+        if told_to_leave:
+            self.leave.set()
 
     def reaches(self, attempt: Attempt) -> bool:
         """Whether the provider at hand is the one that has this attempt's prediction."""

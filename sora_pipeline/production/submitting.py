@@ -152,17 +152,13 @@ class _Submits:
         """Show that this run lives, and look at what may have changed without it."""
         self._looked_at = time.monotonic()
         context, wanted = self._context, Counter(self._to_begin.values())
-        told_to_leave = await asyncio.to_thread(
-            context.ledger.batches.sign,
+        await asyncio.to_thread(
+            context.sign_batch,
             self._batch_id,
-            context.owner,
-            lease_s=context.lease_s,
             # What waits for a word, money or a model is anybody's again as soon as that has come.
             keys=[key for key in self._keys if key not in self.results.waiting],
             wanted=wanted,
         )
-        if told_to_leave:
-            context.leave.set()
         if self._planned is not None and self.results.ready:
             # Accepted, failed while it was rendered, and worth another attempt.
             again = await asyncio.to_thread(

@@ -95,6 +95,7 @@ async def test_a_provider_that_hangs_takes_no_longer_than_the_sweep_may(
 ) -> None:
     async with contexts.open(max_in_flight=100) as run_context:
         ledger = run_context.ledger
+        sandbox.change(render_s=60)  # a run that submits polls as well
         await ensure_predictions(run_context, keys(*NAMES), batch_id="1", may_begin=True)
         flying = ledger.attempts.live(AttemptState.IN_FLIGHT)
         assert len(flying) == len(NAMES)

@@ -85,6 +85,7 @@ def test_a_home_is_private(umask: int, tmp_path: Path, monkeypatch: pytest.Monke
 @pytest.mark.parametrize("postgres_url", ["sqlite"], indirect=True)
 def test_a_command_leaves_nothing_for_others(home: Path, tmp_path: Path, production: Producer) -> None:
     production(rows_of(a="a fox"))
+    prepare_home()
     home.chmod(0o755)
     (home / "ledger.db").chmod(0o644)
     for arguments in (["status"], ["costs"]):

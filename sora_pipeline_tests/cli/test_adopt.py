@@ -213,8 +213,8 @@ def test_what_cannot_be_believed_is_left_out_by_name_and_the_rest_is_taken_over(
     sidecar.write_text(json.dumps({**json.loads(sidecar.read_text()), "attempt": 10**30}))
     facts = adopted(str(output))
     (note,) = (note for note in facts["notes"] if "left out" in note)
-    for words in ("'lost', cost_usd", "'gone', file_name", f"{sidecar.name} (attempt"):
-        assert words in note
+    for words in ("(clip 'lost'): cost_usd", "(clip 'gone'): file_name", f"{sidecar.name}: attempt"):
+        assert words in note, note
     assert facts["attempts"] == 2, "fine and stuck"
 
 

@@ -1,5 +1,6 @@
 """A home on disk, which processes of their own have too, and the command's processes."""
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -37,8 +38,9 @@ def children() -> list[psutil.Process]:
     """The processes that were started from here to execute runs."""
     found = []
     for each in psutil.Process().children():
-        if "sora_pipeline.headless.first_run" in each.cmdline():
-            found.append(each)
+        with contextlib.suppress(psutil.ZombieProcess):  # of another test, and ended
+            if "sora_pipeline.headless.first_run" in each.cmdline():
+                found.append(each)
     return found
 
 
