@@ -9,6 +9,7 @@ from pathlib import Path
 import dagster as dg
 
 from sora_pipeline.advice import explained
+from sora_pipeline.clip import split_clip_key
 from sora_pipeline.headless.daemon import DaemonKeeper
 from sora_pipeline.headless.first_runs import FirstRuns
 from sora_pipeline.headless.run_processes import Executed
@@ -116,7 +117,7 @@ class HeadlessRun:
                 self._show(progress)
                 settled_at = (settled_at or time.monotonic()) if progress.settled else None
                 patience = settled_at is not None and time.monotonic() - settled_at > PUBLISH_PATIENCE_S
-                if patience or (progress.settled and progress.published and not self._publishing(production)):
+                if patience or (progress.settled and progress.published and self._is_shown(production)):
                     stopped = None if progress.stopped is None else explained(progress.stopped)
                     return Ended(progress, stopped=stopped)
             if self._stop_at is not None and time.monotonic() > self._stop_at:
@@ -146,6 +147,16 @@ class HeadlessRun:
     def _wait(self, first_runs: FirstRuns, seconds: float) -> None:
         if (executed := first_runs.wait(seconds)) is not None:
             self._ended(executed)
+
+    def _is_shown(self, production: Production) -> bool:
+        """Whether Dagster shows all of it: failures are shown by runs, which would end with us."""
+        attempts, pipeline = self._ledger.attempts, production.pipeline
+        ended = [
+            *attempts.ended_ids(pipeline).values(),
+            *(a.clip_key for a in attempts.unshown_submits(pipeline)),
+        ]
+        mine = [key for key in ended if split_clip_key(key)[0] == production.production_id]
+        return not mine and not self._publishing(production)
 
     def _publishing(self, production: Production) -> bool:
         return self._first_runs is not None and self._first_runs.publishing(production)

@@ -353,6 +353,17 @@ class Attempts(AttemptQueries):
         return [attempt for attempt in due if attempt.attempt_id in mine]
 
     @patient
+    def give_back_polls(self, attempt_ids: Sequence[int]) -> None:
+        """Let others poll at once what was claimed and not polled."""
+        with self._database.write() as connection:
+            for chunk in chunks(list(attempt_ids)):
+                connection.execute(
+                    update(attempts)
+                    .where(attempts.c.attempt_id.in_(chunk), attempts.c.state == IN_FLIGHT)
+                    .values(next_poll_at=self._now())
+                )
+
+    @patient
     def still_running(
         self,
         attempt_id: int,

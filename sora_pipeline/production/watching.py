@@ -13,6 +13,8 @@ CLAIM_S = 30.0
 """For how long a prediction is left to whoever polls it."""
 PATIENCE_S = 25.0
 """Seconds that an answer may take: less than the claim."""
+LAST_ANSWERS_S = 2.0
+"""Seconds that are waited for answers where the run has ended."""
 LONGEST_SLEEP_S = 1.0
 SHORTEST_SLEEP_S = 0.1
 
@@ -33,16 +35,29 @@ class _Watcher:
     def __init__(self, context: RunContext, ended: asyncio.Event) -> None:
         self._context = context
         self._ended = ended
-        self._sweeps: dict[asyncio.Task[None], int] = {}
+        self._sweeps: dict[asyncio.Task[None], list[int]] = {}
 
     async def go_on(self) -> None:
         try:
             while True:  # noqa: ASYNC110 - other processes change what is due
                 await asyncio.sleep(await self._begin())
         finally:
-            for under_way in self._sweeps:
-                under_way.cancel()
-            await asyncio.gather(*self._sweeps, return_exceptions=True)
+            await asyncio.shield(self._end())
+
+    async def _end(self) -> None:
+        """Hear answers that are about to come, and give back what was claimed and not polled."""
+        sweeps = list(self._sweeps)
+        if not sweeps:
+            return
+        await asyncio.wait(sweeps, timeout=LAST_ANSWERS_S)
+        given_back = [
+            attempt_id for sweeping, ids in self._sweeps.items() if not sweeping.done() for attempt_id in ids
+        ]
+        for sweeping in sweeps:
+            sweeping.cancel()
+        await asyncio.gather(*sweeps, return_exceptions=True)
+        if given_back:
+            await asyncio.to_thread(self._context.ledger.attempts.give_back_polls, given_back)
 
     async def _begin(self) -> float:
         """Begin to poll what is due; returns how many seconds to wait until the next look."""
@@ -52,13 +67,13 @@ class _Watcher:
             next_s = await asyncio.to_thread(attempts.next_due_s, account, pipeline)
             if next_s is None:
                 return LONGEST_SLEEP_S
-            if next_s == 0 and (room := CONCURRENT_POLLS - sum(self._sweeps.values())) > 0:
+            if next_s == 0 and (room := CONCURRENT_POLLS - sum(map(len, self._sweeps.values()))) > 0:
                 due = await asyncio.to_thread(
                     attempts.claim_due, room, account=account, pipeline=pipeline, for_s=CLAIM_S
                 )
                 if due:
                     sweeping = asyncio.create_task(self._sweep(due))
-                    self._sweeps[sweeping] = len(due)
+                    self._sweeps[sweeping] = [attempt.attempt_id for attempt in due]
                     sweeping.add_done_callback(self._sweeps.pop)
         except (
             Exception

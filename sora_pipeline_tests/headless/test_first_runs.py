@@ -112,7 +112,7 @@ def test_what_fails_unforeseen_is_left_to_the_daemon(
         raise ConnectionError("the database is away")
 
     production = requested(ledger, tmp_path, rows_of(a="a fox"))
-    monkeypatch.setattr(first_runs_module, "plan_runs", broken)
+    monkeypatch.setattr(first_runs_module, "plan_first_runs", broken)
     first_runs.launch()
     monkeypatch.setattr(first_runs_module, "execute", broken)
     assert first_runs.read(production).failed == "it could not be executed: ConnectionError"

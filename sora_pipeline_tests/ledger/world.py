@@ -101,6 +101,7 @@ class World:
         self.pipeline = pipeline
         self.account = account
         self.budget = budget
+        self.output_uri = f"/out/{name}"
         self.read([])
 
     @classmethod
@@ -110,7 +111,7 @@ class World:
         world.ledger, world.clock, world.attempts = ledger, clock, ledger.attempts
         world.limits = Limits(max_in_flight=100, max_attempts=3)
         world.production_id, world.pipeline = production.production_id, production.pipeline
-        world.account, world.budget = account, None
+        world.account, world.budget, world.output_uri = account, None, production.output_uri
         return world
 
     @property
@@ -119,7 +120,7 @@ class World:
             production_id=self.production_id,
             pipeline=self.pipeline,
             manifest_uri=f"/in/{self.production_id}.csv",
-            output_uri=f"/out/{self.production_id}",
+            output_uri=self.output_uri,
             account=self.account,
             budget_usd=self.budget,
         )
