@@ -36,6 +36,7 @@ class _Watcher:
         self._context = context
         self._ended = ended
         self._sweeps: dict[asyncio.Task[None], list[int]] = {}
+        self._claiming: asyncio.Future[list[Attempt]] | None = None
 
     async def go_on(self) -> None:
         try:
@@ -46,15 +47,16 @@ class _Watcher:
 
     async def _end(self) -> None:
         """Hear answers that are about to come, and give back what was claimed and not polled."""
-        sweeps = list(self._sweeps)
-        if not sweeps:
-            return
-        await asyncio.wait(sweeps, timeout=LAST_ANSWERS_S)
-        given_back = [
-            attempt_id for sweeping, ids in self._sweeps.items() if not sweeping.done() for attempt_id in ids
-        ]
-        for sweeping in sweeps:
-            sweeping.cancel()
+        given_back: list[int] = []
+        if self._claiming is not None:
+            with suppress(Exception):
+                given_back += [attempt.attempt_id for attempt in await self._claiming]
+        if sweeps := list(self._sweeps):
+            await asyncio.wait(sweeps, timeout=LAST_ANSWERS_S)
+        for sweeping, ids in list(self._sweeps.items()):
+            if not sweeping.done():
+                given_back += ids
+                sweeping.cancel()
         await asyncio.gather(*sweeps, return_exceptions=True)
         if given_back:
             await asyncio.to_thread(self._context.ledger.attempts.give_back_polls, given_back)
@@ -68,9 +70,14 @@ class _Watcher:
             if next_s is None:
                 return LONGEST_SLEEP_S
             if next_s == 0 and (room := CONCURRENT_POLLS - sum(map(len, self._sweeps.values()))) > 0:
-                due = await asyncio.to_thread(
-                    attempts.claim_due, room, account=account, pipeline=pipeline, for_s=CLAIM_S
+                self._claiming = asyncio.ensure_future(
+                    asyncio.to_thread(
+                        attempts.claim_due, room, account=account, pipeline=pipeline, for_s=CLAIM_S
+                    )
                 )
+                # Shielded: a claim that is made while this is cancelled has to be given back.
+                due = await asyncio.shield(self._claiming)
+                self._claiming = None
                 if due:
                     sweeping = asyncio.create_task(self._sweep(due))
                     self._sweeps[sweeping] = [attempt.attempt_id for attempt in due]
