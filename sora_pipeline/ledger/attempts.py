@@ -36,6 +36,9 @@ RESERVED, SUBMITTING, IN_FLIGHT = AttemptState.RESERVED, AttemptState.SUBMITTING
 SUCCEEDED, COLLECTED, FAILED = AttemptState.SUCCEEDED, AttemptState.COLLECTED, AttemptState.FAILED
 AMBIGUOUS, TIMED_OUT = AttemptState.AMBIGUOUS, AttemptState.TIMED_OUT
 
+LONG_UNSEEN = timedelta(minutes=5)
+"""A poll that comes so much later than planned says that nothing was polled meanwhile."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
@@ -349,6 +352,17 @@ class Attempts(AttemptQueries):
                     .values(next_poll_at=self._lease(for_s))
                     .returning(attempts.c.attempt_id)
                 )
+            # Here, and not only with the poll's answer: a claim that comes to nothing must not make a clip late.
+            for attempt in due:
+                unseen = self._now() - (attempt.polling.next_at or self._now())
+                if attempt.polling.deadline_at is not None and unseen > LONG_UNSEEN:
+                    connection.execute(
+                        update(attempts)
+                        .where(
+                            attempts.c.attempt_id == attempt.attempt_id, attempts.c.attempt_id.in_(claimed)
+                        )
+                        .values(deadline_at=attempt.polling.deadline_at + unseen)
+                    )
         mine = set(claimed)
         return [attempt for attempt in due if attempt.attempt_id in mine]
 

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from sora_pipeline.admission.breaker import stop_on_failures
 from sora_pipeline.errors import Explain, Reason
 from sora_pipeline.ledger import Attempt, Ledger
+from sora_pipeline.ledger.attempts import LONG_UNSEEN
 from sora_pipeline.ledger.types import RenderKind
 from sora_pipeline.production.context import RunContext
 from sora_pipeline.production.poll_schedule import unlearned_wait_s
@@ -22,8 +23,6 @@ GRACE_POLLS = 3
 CONCURRENT_POLLS = 100
 LONGEST_ASKED_S = 600.0
 """A provider may ask to be polled later, not for days."""
-LONG_UNSEEN = timedelta(minutes=5)
-"""A poll that comes so much later than planned says that nothing was polled meanwhile."""
 RATE_LIMITED = "refused for polling too fast"
 ENDED = ("rendered", "failed", "timed out")
 """What a poll may find of a prediction that renders no longer."""
