@@ -227,7 +227,8 @@ class Settings(BaseSettings):
         5,
         ge=1,
         le=600,
-        description="Seconds between two polls of the same prediction, and more as a render gets older.",
+        description="Seconds between two polls of the same prediction while little is known of how long renders take; then they are "
+        "polled when most ended lately, and never closer together than a fifth of this, or a second.",
     )
     generation_timeout_s: float = Field(
         1800, ge=10, le=86_400, description="Seconds after which a rendering clip counts as timed out."

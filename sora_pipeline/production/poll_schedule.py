@@ -37,6 +37,7 @@ _REQUEST = 1.5
 _SHORTEST_S, _LONGEST_S = 20.0, 180.0  # shorter and longer renders count as ones of these
 _LATE = 2.0  # what a second costs besides that is waited in excess of the interval
 
+_BEYOND = 1.3  # up to this multiple of what was seen polls stay an interval apart
 _STEPS = 100
 
 
@@ -56,13 +57,10 @@ class PollSchedule:
 
     def wait_s(self, age_s: float) -> float:
         """Seconds until a prediction is polled (again) that has not ended at this age, as far as is known."""
-        closest, age_s = closest_s(self.interval_s), max(age_s, 0.0)  # below 0 where a clock was set
         if not self.ages or age_s >= self.ages[-1]:
             return unlearned_wait_s(age_s, self.interval_s)
-        next_poll = self.following[max(bisect_right(self.ages, age_s) - 1, 0)]
-        while self.ages[next_poll] < age_s + closest and next_poll < len(self.ages) - 1:
-            next_poll = self.following[next_poll]
-        return max(self.ages[next_poll] - age_s, closest)
+        here = max(bisect_right(self.ages, age_s) - 1, 0)
+        return max(self.ages[self.following[here]] - age_s, closest_s(self.interval_s))
 
 
 def unlearned_wait_s(age_s: float, interval_s: float) -> float:
@@ -117,8 +115,10 @@ def _cautious_s(age_s: float, interval_s: float, expected_s: float | None) -> fl
 
 def _longest_wait_s(age_s: float, likely: "_Likely", interval_s: float) -> float:
     """The longest wait, whatever was learned: it need not go on as it was."""
-    if age_s >= likely.last_s:
+    if age_s >= likely.last_s * _BEYOND:
         return unlearned_wait_s(age_s, interval_s)
+    if age_s >= likely.last_s:  # renders take longer than of late: a queue that grows, for one
+        return interval_s
     return max(SKIPPED_INTERVALS * interval_s, min(SKIPPED_SHARE * likely.mean_s, SLOWEST_S))
 
 
@@ -216,20 +216,24 @@ def _spans(ends: Sequence[RenderEnd]) -> list[_Span]:
 
 def _ages(spans: Iterable[_Span], interval_s: float, last_s: float) -> tuple[float, ...]:
     """Ages at which it may be worth while to poll: close together where ends were seen, in even proportion elsewhere."""
-    closest = closest_s(interval_s)
-    end = 1.1 * last_s + 2 * closest
-    seen = [age for span in spans for age in (span.after_s, span.until_s)]
-    candidates = {end, *seen}
+    closest, widest = closest_s(interval_s), max(SLOWEST_S, interval_s)
+    end = _BEYOND * last_s + 2 * closest
+    candidates = {end}
     age = closest
     while age < end:
         candidates.add(age)
-        age *= 1.1
-    if seen:
-        step = max(interval_s / 3, (max(seen) - min(seen)) / _STEPS)
-        candidates.update(min(seen) + step * number for number in range(int((max(seen) - min(seen)) / step)))
+        age += min(age / 10, widest)
+    finest = closest / 8
+    if seen := [
+        span.after_s + (span.until_s - span.after_s) * quarter / 4 for span in spans for quarter in range(5)
+    ]:
+        width = end - min(seen)
+        step = min(max(interval_s / 3, width / _STEPS), widest)
+        candidates.update(seen, (min(seen) + step * number for number in range(int(width / step))))
+        finest = max(finest, (max(seen) - min(seen)) / (2 * _STEPS))
     ages = [0.0]
     for age in sorted(candidates):
-        if age - ages[-1] >= closest / 8:
+        if age - ages[-1] >= finest:
             ages.append(age)
     return tuple(ages)
 

@@ -201,6 +201,7 @@ class Calls:
             ),
             "attempts.superseded": lambda: attempts.superseded(ACCOUNT.name, "", limit=20),
             "attempts.last_submits": lambda: attempts.last_submits(ACCOUNT.name, 3, since=None),
+            "attempts.render_ends": lambda: attempts.render_ends(ACCOUNT.name, 300),
             "attempts.last_ends": lambda: attempts.last_ends(ACCOUNT.name, 10, since=None),
             "attempts.of_batches": lambda: attempts.of_batches(batches),
             "attempts.of_clips": lambda: attempts.of_clips(old),
