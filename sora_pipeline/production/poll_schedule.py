@@ -57,6 +57,7 @@ class PollSchedule:
 
     def wait_s(self, age_s: float) -> float:
         """Seconds until a prediction is polled (again) that has not ended at this age, as far as is known."""
+        age_s = max(age_s, 0.0)  # below 0 where a clock was set
         if not self.ages or age_s >= self.ages[-1]:
             return unlearned_wait_s(age_s, self.interval_s)
         here = max(bisect_right(self.ages, age_s) - 1, 0)
