@@ -118,7 +118,7 @@ PROJECT = Contender(
     title="this project",
     command=_project_command,
     settings=_project_settings,
-    videos="videos/*/*.mp4",
+    videos="*/videos/*/*.mp4",
     logs=("command.log", "home/logs/daemon.log"),
 )
 SCRIPT = Contender(name="script", title="bare script", command=_program("bare_script"))
