@@ -5,6 +5,7 @@ import pytest
 
 from sora_pipeline.automation.dispatch import MOST_TRIES
 from sora_pipeline.ledger import AttemptState, Ledger, Limits
+from sora_pipeline.ledger.batches import GENERATIONS
 from sora_pipeline.ledger.breakers import FIRST_PROBE_S
 from sora_pipeline.names import (
     BATCH_TAG,
@@ -169,6 +170,9 @@ def test_submit_whose_lease_ran_out_is_parked(
     daemon: Daemon, ledger: Ledger, production: Producer, clock: Clock
 ) -> None:
     production(rows_of(a="a fox"))
+    ledger.batches.plan(
+        "batch", pipeline="", account="sandbox", asset=GENERATIONS, keys=keys("a"), lease_s=60
+    )
     (attempt_id,) = reserve(ledger, "a")
     dead = daemon.a_run(dg.DagsterRunStatus.STARTED, {BATCH_TAG: "batch"})
     assert ledger.attempts.begin_submit(attempt_id, dead.run_id, lease_s=60, request_summary={})
