@@ -224,17 +224,18 @@ def _ages(spans: Iterable[_Span], interval_s: float, last_s: float) -> tuple[flo
     while age < end:
         candidates.add(age)
         age += min(age / 10, widest)
-    finest = closest / 8
+    spread_s = 0.0
     if seen := [
         span.after_s + (span.until_s - span.after_s) * quarter / 4 for span in spans for quarter in range(5)
     ]:
         width = end - min(seen)
         step = min(max(interval_s / 3, width / _STEPS), widest)
         candidates.update(seen, (min(seen) + step * number for number in range(int(width / step))))
-        finest = max(finest, (max(seen) - min(seen)) / (2 * _STEPS))
+        spread_s = max(seen) - min(seen)
     ages = [0.0]
     for age in sorted(candidates):
-        if age - ages[-1] >= finest:
+        # Ends far apart are no reason to poll young predictions seldom: no gap is wider than where nothing is known.
+        if age - ages[-1] >= max(closest / 8, min(spread_s / (2 * _STEPS), age / 100)):
             ages.append(age)
     return tuple(ages)
 

@@ -16,7 +16,7 @@ import dagster as dg
 import sora_pipeline.assets.prompt_manifest as prompt_manifest_module
 from sora_pipeline.automation import dispatch, manifests, publish, requests
 from sora_pipeline.ledger.attempts import Attempts
-from sora_pipeline.ledger.batches import Batches
+from sora_pipeline.production import collecting
 from sora_pipeline.production.downloading import Download
 from sora_pipeline.production.publishing import CSV
 from sora_pipeline.provider import registry
@@ -58,6 +58,7 @@ before(
 )
 before(Attempts, "collect", point("before_collect"))
 before(Attempts, "begin_submit", point("before_intent"))
+before(collecting._Collector, "_wait", point("between_videos"))
 before(dispatch, "_request", point("after_reserve"))
 before(prompt_manifest_module, "register", point("before_register"))
 
@@ -85,18 +86,6 @@ def reserve(*arguments: Any, **named: Any) -> Any:
 
 
 Attempts.reserve = reserve  # type: ignore[method-assign]
-
-_sign = Batches.sign
-
-
-@wraps(_sign)
-def sign(*arguments: Any, **named: Any) -> bool:
-    if named.get("keys") and "wanted" not in named:
-        reached("between_videos")
-    return _sign(*arguments, **named)
-
-
-Batches.sign = sign  # type: ignore[method-assign]
 
 _replace_bytes = OutputStore.replace_bytes
 

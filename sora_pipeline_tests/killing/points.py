@@ -24,7 +24,7 @@ POINTS = {
     "before_accept": "a run that has the answer, before it commits it",
     "mid_poll": "whoever polls, with the answer in hand",
     "between_waves": "a run that has submitted some of its clips and waits for slots",
-    "between_videos": "a run that waits for renders, and has videos still to fetch",
+    "between_videos": "a run that has begun to fetch what is rendered, and has videos still to come",
     "mid_download": "a run that has downloaded a part of a video",
     "before_collect": "a run, between a video's final name and the ledger's note of it",
     "mid_publish": "a run that has replaced metadata.parquet, and not the other files",

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from statistics import fmean
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from benchmarks.polling import SCENARIOS, Figures, Fixed, Learning, Scenario, simulate
@@ -95,6 +95,7 @@ def test_no_end_is_noticed_later_than_a_share_of_what_renders_took_or_some_inter
 
 @settings(deadline=None)
 @given(ends(most=FEWEST - 1), intervals, seconds)
+@example([RenderEnd(KIND, 0.0, 1.0), RenderEnd(KIND, 2380.0, 2390.0), RenderEnd(KIND, 0.0, 1.0)], 1.0, 100.0)
 def test_a_few_ends_make_nothing_later_than_where_nothing_is_known(
     known: list[RenderEnd], interval_s: float, time_s: float
 ) -> None:
