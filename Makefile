@@ -21,6 +21,10 @@ $(READY): requirements.txt pyproject.toml
 	@$(BIN)/python -c 'import uv' 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check "uv==$(UV_VERSION)"
 	$(BIN)/python -m uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.txt
 	$(BIN)/python -m uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@# Compile the modules once: else a dozen processes do so at the same time, and where nothing may be cached, each time.
+	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -c 'import sora_pipeline.definitions, sora_pipeline.cli.app, sora_pipeline.headless.first_run'
+	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/dagster-daemon --help >/dev/null
+	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/dagster api grpc --help >/dev/null
 	@touch $(READY)
 
 demo: $(READY) ## the example manifest to real videos: sandbox provider, real daemon, no key, no cost

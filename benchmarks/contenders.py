@@ -70,8 +70,11 @@ class Contender:
     peer: str | None = None
 
     def environment(self, job: Job) -> dict[str, str]:
-        """The whole environment: ours without what would tell it, Dagster or a peer something else."""
-        strange = ("SORA_", "DAGSTER_", "GPTPROTO_", "PREFECT_", "AIRFLOW_")
+        """The whole environment: ours without what would tell it, Dagster or a peer something else.
+
+        Bytecode is cached, as Python does of itself: peers are installed with theirs.
+        """
+        strange = ("SORA_", "DAGSTER_", "GPTPROTO_", "PREFECT_", "AIRFLOW_", "PYTHONDONTWRITEBYTECODE")
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(strange)}
         return {
             **inherited,

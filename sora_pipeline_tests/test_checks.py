@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from sora_pipeline.automation.dispatch import CHECK_AGAIN_S
 from sora_pipeline.automation.publish import WHILE_WORKING
 from sora_pipeline.ledger import Ledger
 from sora_pipeline.names import GENERATIONS_JOB, PUBLISH_JOB, VIDEOS_JOB
@@ -156,7 +157,7 @@ def test_manifest_that_was_tampered_with_is_found(
 
 
 def test_breaker_is_a_check_that_changes_colour_without_a_run(
-    daemon: Daemon, ledger: Ledger, production: Producer
+    daemon: Daemon, ledger: Ledger, production: Producer, clock: Clock
 ) -> None:
     production(rows_of(a="a fox", b="an owl"))
     ledger.breakers.open("sandbox", "no_balance", "HTTP 403: Insufficient balance")
@@ -170,4 +171,9 @@ def test_breaker_is_a_check_that_changes_colour_without_a_run(
     assert (green.passed, green.description) == (True, "submits go on")
     production(rows_of(a="a fox", b="an owl", c="a bear"))
     daemon.run(daemon.tick("dispatch_sensor").request, GENERATIONS_JOB)
+    assert daemon.tick("dispatch_sensor").checks == [], "not for every clip"
+    clock.turn(CHECK_AGAIN_S)
     assert len(daemon.tick("dispatch_sensor").checks) == 1, "said again of what was materialized since"
+    assert daemon.tick("dispatch_sensor").checks == []
+    clock.turn(CHECK_AGAIN_S)
+    assert daemon.tick("dispatch_sensor").checks == [], "nothing was materialized since"

@@ -1,5 +1,6 @@
 """The dispatch sensor: admission control. It decides what may be submitted, reserves it, and requests the runs."""
 
+import json
 import uuid
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -12,6 +13,7 @@ from sora_pipeline.admission.holds import Admission, Hold, why_unread
 from sora_pipeline.admission.limits import limits_of
 from sora_pipeline.advice import explained
 from sora_pipeline.automation.at_work import batches_at_work, have_one_leave, most_runs, of_asset
+from sora_pipeline.automation.instances import instance_of
 from sora_pipeline.automation.jobs import Job
 from sora_pipeline.automation.planning import PartitionRange, contiguous_ranges, plan_batch, plan_recovery
 from sora_pipeline.automation.requests import (
@@ -42,6 +44,8 @@ MOST_READY = 4
 """So many batches of clips that may be submitted are enough for one tick to choose from."""
 MOST_PROBED = 20
 """Pending clips that are looked at for one that can be a probe."""
+CHECK_AGAIN_S = 60.0
+"""Seconds between two looks whether the check of an unchanged breaker is outdated: each clip makes it so."""
 NAME = "dispatch_sensor"
 
 
@@ -59,17 +63,15 @@ def build_dispatch_sensor(runtime: PipelineRuntime, job: Job) -> dg.SensorDefini
         """Recover what dead runs left behind, then plan the next batch and request its run."""
         runtime.show_settings()
         location = context.code_location_origin
-        fail_killed_runs(context.instance, runtime, location.location_name if location else None)
-        requests, why_none = plan_runs(context.instance, runtime)
+        fail_killed_runs(instance_of(context), runtime, location.location_name if location else None)
+        requests, why_none = plan_runs(instance_of(context), runtime)
         # Asked last: whatever was found open or closed on the way is what people are told.
-        breaker = runtime.ledger.breakers.get(runtime.account.name)
-        state = _breaker_state(context.instance, runtime.names, breaker)
-        changed = [] if context.cursor == state else [_submits_allowed(runtime.names, breaker)]
+        changed, cursor = _shown_breaker(context, runtime)
         return dg.SensorResult(
             run_requests=requests,
             skip_reason=None if requests else why_none,
             asset_events=changed,
-            cursor=state,
+            cursor=cursor,
         )
 
     return dispatch_sensor
@@ -84,16 +86,31 @@ def plan_runs(instance: dg.DagsterInstance, runtime: PipelineRuntime) -> tuple[l
     return [*requests, *planned], why_none
 
 
-def _breaker_state(instance: dg.DagsterInstance, names: PipelineNames, breaker: Breaker | None) -> str:
-    """What the check was last reported of: the sensor's cursor."""
+def _shown_breaker(
+    context: dg.SensorEvaluationContext, runtime: PipelineRuntime
+) -> tuple[list[dg.AssetCheckEvaluation], str]:
+    """The check of ``generations`` that shows the breaker, where it is to be evaluated anew, and the sensor's next cursor.
+
+    It needs no run to change its colour.
+    """
+    breaker = runtime.ledger.breakers.get(runtime.account.name)
     state = "closed" if breaker is None else breaker.opened_at.isoformat()
+    cursor = context.cursor or ""
+    before = json.loads(cursor) if cursor.startswith("{") else {}
+    now = runtime.ledger.now().timestamp()
+    if before.get("breaker") == state and 0 <= now - before["looked_at"] < CHECK_AGAIN_S:
+        return [], cursor
     # Dagster shows a check as not evaluated once its asset has a newer materialization.
-    latest = instance.get_latest_materialization_event(names.generations)
-    return f"{state} {latest.timestamp if latest else 0}"
+    latest = instance_of(context).get_latest_materialization_event(runtime.names.generations)
+    shown = {"breaker": state, "materialized": latest.timestamp if latest else 0}
+    changed = any(before.get(name) != value for name, value in shown.items())
+    return (
+        [_submits_allowed(runtime.names, breaker)] if changed else [],
+        json.dumps(shown | {"looked_at": now}),
+    )
 
 
 def _submits_allowed(names: PipelineNames, breaker: Breaker | None) -> dg.AssetCheckEvaluation:
-    """The check of ``generations`` that shows the breaker; needs no run to change its colour."""
     return dg.AssetCheckEvaluation(
         asset_key=names.generations,
         check_name=SUBMITS_ALLOWED,

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 
 import dagster as dg
 
+from sora_pipeline.automation.instances import instance_of
 from sora_pipeline.automation.jobs import Job
 from sora_pipeline.automation.requests import under_way
 from sora_pipeline.ledger import Production
@@ -26,7 +27,7 @@ def build_manifest_request_sensor(runtime: PipelineRuntime, job: Job) -> dg.Sens
     @dg.sensor(
         name=runtime.names.of(REQUESTS),
         job=job,
-        minimum_interval_seconds=1,  # the daemon looks every 5 seconds, and would skip every other look at 5
+        minimum_interval_seconds=9,  # the daemon looks every 5 seconds, and would skip a look more at 10
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Takes up manifests that `sora-pipeline run` asked for.",
     )
@@ -37,7 +38,9 @@ def build_manifest_request_sensor(runtime: PipelineRuntime, job: Job) -> dg.Sens
         requests = [
             manifest_request(runtime.names, production, ledger.now())
             for production in ledger.productions.requested(runtime.names.name)
-            if not under_way(context.instance, runtime, job_name, PRODUCTION_TAG, production.production_id)
+            if not under_way(
+                instance_of(context), runtime, job_name, PRODUCTION_TAG, production.production_id
+            )
         ]
         if not requests:
             return dg.SkipReason("nobody asked for a manifest")

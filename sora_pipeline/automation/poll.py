@@ -9,6 +9,7 @@ import dagster as dg
 
 from sora_pipeline.advice import explained
 from sora_pipeline.automation.at_work import batches_at_work, have_one_leave, make_way, most_runs, of_asset
+from sora_pipeline.automation.instances import instance_of
 from sora_pipeline.automation.jobs import Job
 from sora_pipeline.automation.planning import PartitionRange, plan_fetching
 from sora_pipeline.automation.requests import (
@@ -55,7 +56,7 @@ def build_poll_sensor(runtime: PipelineRuntime, job: Job) -> dg.SensorDefinition
     def poll_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         """Poll everything that is due, then request ranges of what has ended."""
         ledger, account, pipeline = runtime.ledger, runtime.account.name, runtime.names.name
-        at_work, _ = batches_at_work(context.instance, runtime)
+        at_work, _ = batches_at_work(instance_of(context), runtime)
         # Runs that go on poll as well, and are quicker: what they leave for so long, they will not take.
         overdue_s = OVERDUE_S if any(batch.begun_at for batch in at_work) else 0.0
         due = ledger.attempts.claim_due(
@@ -67,8 +68,8 @@ def build_poll_sensor(runtime: PipelineRuntime, job: Job) -> dg.SensorDefinition
             swept.counts["given up, for their row has changed"] += given_up
         if given_up := time_out_elsewhere(ledger, account, pipeline, explained):
             swept.counts["timed out at an account that is not configured now"] += given_up
-        make_way(context.instance, runtime, at_work)
-        requests = list(_requests(context.instance, runtime, at_work))
+        make_way(instance_of(context), runtime, at_work)
+        requests = list(_requests(instance_of(context), runtime, at_work))
         if not requests:
             return dg.SkipReason(swept.sentence())
         context.log.info(swept.sentence())

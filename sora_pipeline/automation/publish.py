@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 import dagster as dg
 
+from sora_pipeline.automation.instances import instance_of
 from sora_pipeline.automation.jobs import Job
 from sora_pipeline.automation.requests import under_way
 from sora_pipeline.ledger import Production
@@ -26,14 +27,14 @@ def build_publish_sensor(runtime: PipelineRuntime, job: Job) -> dg.SensorDefinit
     @dg.sensor(
         name=runtime.names.of(NAME),
         job=job,
-        minimum_interval_seconds=1,  # the daemon looks every 5 seconds, and would skip every other look at 5
+        minimum_interval_seconds=9,  # the daemon looks every 5 seconds, and would skip a look more at 10
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Publishes the output manifest when something changed.",
     )
     def publish_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         """Request one run for each production that is out of date and calm."""
         requested = _PublishRequests(context.cursor)
-        requests = list(_requests(context.instance, runtime, requested))
+        requests = list(_requests(instance_of(context), runtime, requested))
         if not requests:
             return dg.SkipReason(
                 "every output manifest is up to date, or will be when its clips have settled"
