@@ -67,7 +67,7 @@ VIOLENCE_S = (30.0, 75.0)
 KILL_EVERY_S = 5.0
 VICTIMS = {"worker": 8, "provider": 3, "hanging provider": 2, "code server": 1, "daemon": 1}
 """How often each is chosen. A code server that dies is missing for up to a minute, so little else happens then."""
-PEACE_S = 200.0
+PEACE_S = 600.0
 SAY_S = 10.0
 
 
