@@ -14,7 +14,7 @@ from typing import Any
 import dagster as dg
 
 import sora_pipeline.assets.prompt_manifest as prompt_manifest_module
-from sora_pipeline.automation import dispatch, manifests, publish, requests
+from sora_pipeline.automation import at_work, dispatch, manifests, publish, requests
 from sora_pipeline.ledger.attempts import Attempts
 from sora_pipeline.production import collecting
 from sora_pipeline.production.downloading import Download
@@ -31,6 +31,8 @@ SLOW_ANSWER = "[sandbox:slow-answer]"
 manifests.ASK_AGAIN = timedelta(seconds=15)
 publish.GIVEN_UP_AFTER = timedelta(seconds=15)
 requests.START_S = 10.0
+at_work.LEFT_ALONE = timedelta(seconds=10)
+at_work.QUEUED_S = 3.0
 
 
 def before(owner: Any, name: str, *points: Callable[[], None]) -> None:

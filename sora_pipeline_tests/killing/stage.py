@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import dagster as dg
@@ -293,10 +294,12 @@ def stage(
     *,
     supervised: bool,
     database: str = "",
+    dagster: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[Stage]:
     """Set a stage up in an empty folder, in this process's environment too, and clear it in the end.
 
-    Ledger and Dagster's storage are in an empty PostgreSQL ``database``, or in files of the home.
+    Ledger and Dagster's storage are in an empty PostgreSQL ``database``, or in files of the home. ``dagster`` says what is
+    replaced by what in the ``dagster.yaml`` that comes with the pipeline.
     """
     markers = folder / "markers"
     folder.mkdir(parents=True, exist_ok=True)
@@ -328,9 +331,9 @@ def stage(
         config = home / "dagster.yaml"
         # A worker that was killed before it had begun is only noticed by this.
         text = config.read_text()
-        for usual, hasty in HASTE.items():
+        for usual, other in {**HASTE, **dagster}.items():
             assert usual in text
-            text = text.replace(usual, hasty)
+            text = text.replace(usual, other)
         config.write_text(f"{text}\n{dagster_yaml()}" if database else text)
         ledger = Ledger(database or f"sqlite:///{home / 'ledger.db'}")
         closing.callback(ledger.close)
