@@ -11,6 +11,7 @@ from sqlalchemy import Connection, text
 
 from sora_pipeline.clip import KEY_SEPARATOR, clip_key
 from sora_pipeline.ledger import Account, Ledger
+from sora_pipeline.ledger.batches import GENERATIONS
 from sora_pipeline.ledger.counters import count_production
 from sora_pipeline.ledger.schema import attempts, clips, metadata
 
@@ -18,8 +19,23 @@ ATTEMPTS = 1_000_000
 PRODUCTIONS = 40
 DAYS = 100
 BATCH = 50
+AT_WORK = 8
+"""Batches that have a run; the others ended today."""
 ACCOUNT = Account("gptproto", "gptproto", simulated=False)
 OTHER = "another"  # the account of every tenth attempt
+
+_SPEC = {
+    "row_number": 1,
+    "prompt": "a fox in the snow, at dawn, from far away",
+    "image": None,
+    "image_sha256": None,
+    "model": "sora-2",
+    "simulated": False,
+    "duration": 4,
+    "size": "720x1280",
+    "take": 1,
+    "carried": {"campaign": "winter"},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +44,7 @@ class Sizes:
 
     Attributes:
         clips: All clips.
-        live: Clips with a live attempt, the newest but for those waiting.
+        live: Clips with a live attempt, or one that failed and was not shown so far; the newest but for those waiting.
         waiting: Clips that were never attempted, the newest of all.
         productions: How many productions share the clips.
     """
@@ -45,7 +61,7 @@ class Sizes:
 
     @property
     def settled(self) -> int:
-        """Clips whose attempts have ended."""
+        """Clips whose attempts have ended, which runs have shown."""
         return self.clips - self.live - self.waiting
 
 
@@ -89,7 +105,6 @@ class _Filler:
     def fill(self) -> None:
         """All tables."""
         sizes = self._sizes
-        batches = sizes.clips // BATCH + 1
         self._insert(
             "productions",
             sizes.productions,
@@ -115,16 +130,10 @@ class _Filler:
             position="i",
             round="1",
             fingerprint="'fingerprint-' || i",
-            spec=self._spec(),
+            spec=self._json(_SPEC),
             standing="'pending'",
         )
-        self._insert(
-            "batches",
-            batches,
-            batch_id="'batch-' || (i - 1)",
-            created_at=self._ago("1000"),
-            submit_tries="1",
-        )
+        self._batches(sizes.clips // BATCH + 1)
         live = f"i > {sizes.settled}"
         again = "i % 4 = 0"
         first = f"CASE WHEN {live} THEN {_live_state()} WHEN {again} OR i % 50 = 1 THEN 'failed' ELSE 'collected' END"
@@ -138,13 +147,37 @@ class _Filler:
                 )
             )
 
+    def _batches(self, count: int) -> None:
+        """The newest have a run, and of their clips those that wait; the others have ended."""
+        sizes = self._sizes
+        newest = [key_of(sizes.clips - number, sizes) for number in reversed(range(min(BATCH, sizes.clips)))]
+        at_work = f"i > {count - AT_WORK}"
+        self._insert(
+            "batches",
+            count,
+            batch_id="'batch-' || (i - 1)",
+            created_at=self._ago("1000"),
+            submit_tries="1",
+            submit_requested_at=self._ago("1000"),
+            pipeline="''",
+            account=f"'{ACCOUNT.name}'",
+            asset=f"'{GENERATIONS}'",
+            keys=f"CASE WHEN {at_work} THEN {self._json(newest)} ELSE {self._json([])} END",
+            wanted=f"CASE WHEN {at_work} THEN {self._json({production_of(sizes.clips, sizes): BATCH})} END",
+            run_id="'run-' || i",
+            begun_at=self._ago("900"),
+            lease_until=self._ago(f"CASE WHEN {at_work} THEN -600 ELSE 600 END"),
+            ended_at=f"CASE WHEN NOT {at_work} THEN {self._ago('600')} END",
+        )
+
     def _attempts(self, number: str, state: str, which: str, *, retryable: str) -> None:
         """The attempts of this number: sent a while ago, the newest clips' just now."""
         sent = self._ago(f"({self._sizes.clips} - i) * {DAYS * 86_400} / {self._sizes.clips}")
         unsent = "made.state = 'reserved'"
-        unanswered = "made.state IN ('reserved', 'submitting', 'ambiguous')"
-        ended = "made.state IN ('collected', 'failed', 'succeeded')"
         failed = "made.state = 'failed'"
+        unshown = f"({failed} AND i > {self._sizes.settled})"
+        unanswered = f"(made.state IN ('reserved', 'submitting', 'ambiguous') OR {unshown} AND i % 2 = 1)"
+        ended = "made.state IN ('collected', 'failed', 'succeeded')"
         stored = "made.state = 'collected'"
         columns = {
             "clip_key": self._key,
@@ -166,7 +199,7 @@ class _Filler:
             "accepted_at": f"CASE WHEN NOT {unanswered} THEN made.sent END",
             "completed_at": f"CASE WHEN {ended} THEN made.sent END",
             "stored_at": f"CASE WHEN {stored} THEN made.sent END",
-            "reported_at": f"CASE WHEN {stored} OR {failed} THEN made.sent END",
+            "reported_at": f"CASE WHEN ({stored} OR {failed}) AND NOT {unshown} THEN made.sent END",
             "deadline_at": "made.sent",
             "next_poll_at": "made.sent",
             "polls": "20",
@@ -204,26 +237,12 @@ class _Filler:
             return f"timestamp '{self._now}' - ({seconds}) * interval '1 second'"
         return f"strftime('%Y-%m-%d %H:%M:%f000', '{self._now}', '-' || ({seconds}) || ' seconds')"
 
-    def _spec(self) -> str:
-        spec = json.dumps(
-            {
-                "row_number": 1,
-                "prompt": "a fox in the snow, at dawn, from far away",
-                "image": None,
-                "image_sha256": None,
-                "model": "sora-2",
-                "simulated": False,
-                "duration": 4,
-                "size": "720x1280",
-                "take": 1,
-                "carried": {"campaign": "winter"},
-            }
-        )
-        return f"CAST('{spec}' AS JSON)" if self._postgresql else f"'{spec}'"
+    def _json(self, value: object) -> str:
+        return f"CAST('{json.dumps(value)}' AS JSON)" if self._postgresql else f"'{json.dumps(value)}'"
 
 
 def _live_state() -> str:
     """Most render; a few are at something else."""
-    shares = {"reserved": 2, "submitting": 3, "succeeded": 10, "ambiguous": 12, "timed_out": 14}
+    shares = {"reserved": 2, "submitting": 3, "succeeded": 10, "ambiguous": 12, "timed_out": 14, "failed": 16}
     cases = " ".join(f"WHEN i % 100 < {below} THEN '{state}'" for state, below in shares.items())
     return f"CASE {cases} ELSE 'in_flight' END"

@@ -193,6 +193,7 @@ def _produce(
 ) -> "Ended":
     """Watch the production until nothing changes any more; the embedded sandbox lives as long."""
     from sora_pipeline.cli.display import ProgressDisplay
+    from sora_pipeline.definitions import defs
     from sora_pipeline.headless.first_runs import FirstRuns
     from sora_pipeline.headless.run import HeadlessRun
     from sora_pipeline.headless.run_processes import log_of_first_runs
@@ -206,7 +207,7 @@ def _produce(
     try:
         with ProgressDisplay() as display:
             runtime = PipelineRuntime(PipelineNames(), settings)
-            first_runs = FirstRuns(instance, runtime, processes, log_of_first_runs(home))
+            first_runs = FirstRuns(instance, defs, runtime, processes, log_of_first_runs(home))
             headless = HeadlessRun(
                 instance,
                 home,

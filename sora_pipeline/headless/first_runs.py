@@ -39,15 +39,22 @@ class FirstRuns:
 
     Args:
         instance: The Dagster instance.
-        runtime: Of the pipeline.
+        defs: The code location, as this process has loaded it.
+        runtime: Of its pipeline, with the same settings.
         processes: For the runs over clips.
         log: Where the runs of this process print.
     """
 
     def __init__(
-        self, instance: dg.DagsterInstance, runtime: PipelineRuntime, processes: RunProcesses, log: Path
+        self,
+        instance: dg.DagsterInstance,
+        defs: dg.Definitions,
+        runtime: PipelineRuntime,
+        processes: RunProcesses,
+        log: Path,
     ) -> None:
         self._instance = instance
+        self._defs = defs
         self._runtime = runtime
         self._processes = processes
         self._log = log
@@ -122,10 +129,8 @@ class FirstRuns:
     def _execute(self, request: dg.RunRequest) -> Executed:
         run_id = str(uuid.uuid4())
         with told_to(self._log):
-            from sora_pipeline.definitions import defs
-
             try:
-                failed = execute(defs, self._instance, run_id=run_id, **order_of(request))
+                failed = execute(self._defs, self._instance, run_id=run_id, **order_of(request))
             except (
                 Exception
             ) as error:  # Dagster's storage is away, for one; the daemon's sensors come to it later

@@ -11,6 +11,7 @@ from sora_pipeline.headless.first_runs import FirstRuns
 from sora_pipeline.headless.run_processes import RunProcesses
 from sora_pipeline.ledger import Ledger
 from sora_pipeline.names import GENERATIONS_JOB, MANIFEST_JOB, PUBLISH_JOB, REQUESTED_BY_TAG, PipelineNames
+from sora_pipeline.pipeline import VideoPipeline
 from sora_pipeline.production.progress import progress_of
 from sora_pipeline.provider.catalogue import load_catalogue
 from sora_pipeline.runtime import PipelineRuntime
@@ -23,8 +24,10 @@ READ, DISPATCH, PUBLISH = "manifest_request_sensor", "dispatch_sensor", "publish
 
 @pytest.fixture
 def first_runs(storage: dg.DagsterInstance, processes: RunProcesses, tmp_path: Path) -> FirstRuns:
+    # Loaded anew: the module keeps the settings, and so the database, of whatever test imported it first.
+    defs = VideoPipeline().definitions()
     runtime = PipelineRuntime(PipelineNames(), settings_of())
-    return FirstRuns(storage, runtime, processes, tmp_path / "runs.log")
+    return FirstRuns(storage, defs, runtime, processes, tmp_path / "runs.log")
 
 
 @pytest.fixture

@@ -38,7 +38,10 @@ KEY = "sk-the-master-key"
 MODELS = ("sora-2", "sora-2-pro")
 K = ErrorKind
 
-pytestmark = [pytest.mark.services, pytest.mark.timeout(600)]
+START_S = 300.0
+"""How long the proxy, which imports thousands of modules, may take to come up beside other tests."""
+
+pytestmark = [pytest.mark.services, pytest.mark.timeout(START_S + 600)]
 
 
 @pytest.fixture(scope="session")
@@ -50,7 +53,9 @@ def litellm_bin(tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run([sys.executable, "-m", "venv", venv], check=True)
     uv = shutil.which("uv", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
     python = venv / "bin" / "python"
-    pip = [uv, "pip", "install", "--python", python] if uv else [python, "-m", "pip", "install"]
+    # With bytecode, which uv leaves to the first start: that of the proxy, which then takes minutes.
+    with_uv = [uv, "pip", "install", "--compile-bytecode", "--python", python]
+    pip = with_uv if uv else [python, "-m", "pip", "install"]
     done = subprocess.run([*pip, "-q", REQUIREMENT], capture_output=True, text=True)
     assert done.returncode == 0, f"{REQUIREMENT} cannot be installed: {done.stderr[-2000:]}"
     return venv / "bin"
@@ -87,7 +92,7 @@ def proxy(
             stdout=log, stderr=log, env=environment, cwd=folder,
         )  # fmt: skip
     try:
-        until = time.monotonic() + 120
+        until = time.monotonic() + START_S
         while not _alive(url):
             ended = server.poll() is not None or time.monotonic() > until
             assert not ended, (folder / "log").read_text()[-3000:]

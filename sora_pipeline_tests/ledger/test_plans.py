@@ -12,6 +12,7 @@ from sqlalchemy import Connection, event, text
 
 from benchmarks.many_attempts import ACCOUNT, ATTEMPTS, BATCH, OTHER, Sizes, fill, key_of, production_of
 from sora_pipeline.ledger import Attempt, AttemptState, Ledger, Limits, Plan
+from sora_pipeline.ledger.batches import GENERATIONS
 from sora_pipeline.ledger.database import LedgerError
 from sora_pipeline.ledger.notifications import NotificationClaim
 from sora_pipeline_tests.ledger.world import VIDEO
@@ -19,12 +20,13 @@ from sora_pipeline_tests.ledger.world import VIDEO
 LIMITS = Limits(max_in_flight=100_000, max_attempts=3, daily_micros=10**15)
 IDLE = replace(ACCOUNT, name="idle")
 NEW = Plan("new", "", "/new.csv", "/new", ACCOUNT)
-LARGE = ("attempts", "clips")
+LARGE = ("attempts", "clips", "batches")
 PARTIAL = (
     "one_live_attempt",
     "live_by_state",
     "unreported_attempts",
     "waiting_clips",
+    "unfinished_batches",
 )
 """Indexes over the few rows that are at something: reading all of one is fine."""
 OF_WHOLE_PRODUCTIONS = {
@@ -101,18 +103,36 @@ class Calls:
         with pytest.raises(LedgerError):
             self.ledger.restore.require_empty()
 
+    def stop(self) -> None:
+        clip = self.waiting.pop()
+        stopped = self.attempts.stop({clip: 1}, ACCOUNT, batch_id="new", kind="terminated", message="m")
+        assert stopped == 1
+
+    def claim_due(self) -> None:
+        due = self.attempts.claim_due(50, account=ACCOUNT.name, pipeline="", for_s=60, overdue_s=10)
+        assert len(due) == 50
+
     def transitions(self) -> Mapping[str, Call]:
         """Each is one short transaction."""
-        attempts, one = self.attempts, self.one
+        attempts, batches, one = self.attempts, self.ledger.batches, self.one
         begin = {"lease_s": 60, "request_summary": {"model": "sora-2"}}
         accept = {"poll_url": None, "provider_status": "queued", "model_returned": None}
         rendered = {"expires_at": None, "provider_status": "completed", "model_returned": None}
         state = AttemptState
         ids = [one(state.RESERVED).attempt_id for _ in range(20)]
+        in_flight = [one(state.IN_FLIGHT).attempt_id for _ in range(20)]
         delivered = self.attempts.of_clips(self.old)[0]
+        planned = {
+            "pipeline": "",
+            "account": ACCOUNT.name,
+            "asset": GENERATIONS,
+            "keys": self.old,
+            "lease_s": 60,
+        }
         told = self.ledger.productions.get(self.production)
         return {
             "attempts.reserve": self.reserve,
+            "attempts.stop": self.stop,
             "attempts.claim": lambda: attempts.claim(ids, "me", 60),
             "attempts.heartbeat": lambda: attempts.heartbeat("run-1", 60),
             "attempts.begin_submit": lambda: attempts.begin_submit(
@@ -131,6 +151,8 @@ class Calls:
             "attempts.fail": lambda: attempts.fail(
                 one(state.IN_FLIGHT).attempt_id, "k", "m", retryable=True, reported=False
             ),
+            "attempts.claim_due": self.claim_due,
+            "attempts.give_back_polls": lambda: attempts.give_back_polls(in_flight),
             "attempts.still_running": lambda: attempts.still_running(
                 one(state.IN_FLIGHT).attempt_id, None, 5
             ),
@@ -157,7 +179,15 @@ class Calls:
             "attempts.expect_collect": lambda: attempts.expect_collect(ids, 60),
             "attempts.extend": lambda: attempts.extend(ids, 60),
             "clips.new_round": lambda: self.ledger.clips.new_round(self.old),
-            "batches.next_try": lambda: self.ledger.batches.next_try("batch-1"),
+            "batches.plan": lambda: batches.plan("new", **planned),
+            "batches.next_try": lambda: batches.next_try("new"),
+            "batches.extend": lambda: batches.extend("new", 60),
+            "batches.begin": lambda: batches.begin("new", "me", **planned),
+            "batches.sign": lambda: batches.sign(
+                "new", "me", lease_s=60, keys=self.old, wanted={self.production: 20}
+            ),
+            "batches.tell_to_leave": lambda: batches.tell_to_leave("new"),
+            "batches.end": lambda: batches.end("new", "me"),
             "breakers.open": lambda: self.ledger.breakers.open(ACCOUNT.name, "k", "m"),
             "breakers.begin_probe": lambda: self.ledger.breakers.begin_probe(ACCOUNT.name, "batch-1"),
             "breakers.probe_another": lambda: self.ledger.breakers.probe_another(ACCOUNT.name),
@@ -187,12 +217,17 @@ class Calls:
         wanted = [standing.clip for standing in ledger.clips.standings(old).values()]
         return {
             "attempts.due": lambda: attempts.due(5000, account=ACCOUNT.name, pipeline=""),
+            "attempts.next_due_s": lambda: attempts.next_due_s(IDLE.name, ""),
             "attempts.get": lambda: attempts.get(1),
+            "attempts.of_ids": lambda: attempts.of_ids(range(1, 50)),
             "attempts.live": lambda: attempts.live(
                 AttemptState.RESERVED, AttemptState.SUBMITTING, pipeline=""
             ),
             "attempts.unreported": attempts.unreported,
             "attempts.unreported of a pipeline": lambda: attempts.unreported(""),
+            "attempts.unshown_submits": lambda: attempts.unshown_submits(""),
+            "attempts.ended_ids": lambda: attempts.ended_ids(""),
+            "attempts.rendering": lambda: attempts.rendering(""),
             "attempts.overdue_elsewhere": lambda: attempts.overdue_elsewhere(OTHER, "", limit=500),
             "attempts.open_accounts": attempts.open_accounts,
             "attempts.open_accounts of a pipeline": lambda: attempts.open_accounts(pipeline=""),
@@ -217,6 +252,10 @@ class Calls:
             ),
             "clips.pending": lambda: ledger.clips.pending(3),
             "clips.pending of an account": lambda: ledger.clips.pending(3, pipeline="", account=ACCOUNT.name),
+            "clips.pending_among": lambda: ledger.clips.pending_among(self.old, 3),
+            "clips.productions_with_pending_clips": lambda: ledger.clips.productions_with_pending_clips(
+                "", ACCOUNT.name
+            ),
             "clips.named": lambda: ledger.clips.named("clip-1", ""),
             "clips.made_elsewhere": lambda: ledger.clips.made_elsewhere("new", "", wanted),
             "clips.unsettled": lambda: ledger.clips.unsettled(self.production),
@@ -228,6 +267,8 @@ class Calls:
             "money.of_production": lambda: ledger.money.of_production(self.production),
             "money.of_today": lambda: ledger.money.of_today(ACCOUNT.name),
             "batches.tries": lambda: ledger.batches.tries("batch-1"),
+            "batches.get": lambda: ledger.batches.get("batch-1"),
+            "batches.unfinished": lambda: ledger.batches.unfinished(""),
             "breakers.get": lambda: ledger.breakers.get(ACCOUNT.name),
             "breakers.may_probe": lambda: [
                 ledger.breakers.may_probe(each) for each in ledger.breakers.all_open()

@@ -1,4 +1,7 @@
-"""When a poll last found a prediction unfinished: with the poll that found its end, how long it took."""
+"""When a poll last found a prediction unfinished, and an index of the batches that ended.
+
+With the poll that found its end, the first says how long a prediction took.
+"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,5 +11,7 @@ down_revision = "0006"
 
 
 def upgrade() -> None:
-    """Add the column; of attempts that are there it is not known."""
+    """Add both; of attempts that are there it is not known."""
     op.add_column("attempts", sa.Column("unfinished_at", sa.DateTime()))
+    ended = sa.text("ended_at IS NOT NULL")
+    op.create_index("ended_batches", "batches", ["ended_at"], sqlite_where=ended, postgresql_where=ended)
