@@ -44,7 +44,19 @@ def spec_of(clip: Clip) -> dict[str, Any]:
 def clip_of(clip_id: str, spec: Mapping[str, Any]) -> Clip:
     """The clip that ``spec_of`` wrote."""
     image = spec["image"] and Uri(spec["image"])
-    return Clip(clip_id=clip_id, **{**spec, "image": image, "size": _size(spec["size"])})
+    return Clip(
+        clip_id,
+        spec["row_number"],
+        spec["prompt"],
+        image,
+        spec["image_sha256"],
+        spec["model"],
+        spec["simulated"],
+        spec["duration"],
+        _size(spec["size"]),
+        spec.get("take", 1),
+        spec.get("carried") or {},
+    )
 
 
 @lru_cache(maxsize=256)

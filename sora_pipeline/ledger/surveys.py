@@ -125,9 +125,9 @@ class Moment:
 
     def carried(self) -> Iterator[list[tuple[str, Mapping[str, Any]]]]:
         """Ids and carried cells of the clips that it wants, in the manifest's order, a stretch at a time."""
-        query = select(clips.c.clip_id, clips.c.spec).where(self._wanted)
+        query = select(clips.c.clip_id, clips.c.spec["carried"]).where(self._wanted)
         for rows in self._stretches(query.order_by(clips.c.position, clips.c.clip_key)):
-            yield [(clip_id, spec.get("carried") or {}) for clip_id, spec in rows]
+            yield [(clip_id, carried or {}) for clip_id, carried in rows]
 
     def clips(self) -> Iterator[list[SurveyedClip]]:
         """The clips that it wants, in the manifest's order, a stretch at a time."""

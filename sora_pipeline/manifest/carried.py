@@ -32,9 +32,8 @@ class CarriedColumns:
     def add(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Look at rows, whose every cell is carried."""
         for row in rows:
-            for name in row:
-                if name not in self._columns:
-                    self._columns[name] = _Column()
+            if not row.keys() <= self._columns.keys():
+                self._columns |= {name: _Column() for name in row if name not in self._columns}
         self.add_known(rows)
 
     def add_known(self, rows: Sequence[Mapping[str, Any]]) -> None:

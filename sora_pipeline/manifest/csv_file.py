@@ -1,7 +1,6 @@
 """A CSV file that grows by columns of some thousand rows, and in which no spreadsheet finds a formula."""
 
 import json
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -11,7 +10,7 @@ from sora_pipeline.manifest.formulas import escaped_name, is_formula
 
 BOM = "\ufeff"
 """Without it Excel takes UTF-8 for the local code page, and saves that."""
-_QUOTED = re.compile('[,"\r\n]')
+_QUOTED = ',"\r\n'
 _NEVER_FORMULAS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._([{\"'")
 """What most cells begin with; no formula does."""
 
@@ -52,12 +51,19 @@ class CsvFile:
         cells: list[list[str]] = []
         formulas: dict[int, list[str]] = {}
         for name, column in zip(self._names, columns, strict=True):
-            texts, is_text = _texts(column)
+            # Most columns of a stretch say one thing; of numbers with fractions 0.0 and -0.0 would seem alike.
+            alike = not isinstance(column[0], float) and column.count(column[0]) == len(column)
+            texts, is_text = _texts(column[:1] if alike else column)
+            if alike and not (is_text and is_formula(texts[0])):
+                cells.append([_quoted(texts[0])] * len(column))
+                continue
+            texts = texts * len(column) if alike else texts
             if is_text:
                 for row in _formulas(texts):
                     texts[row] = f"'{texts[row]}"
                     formulas.setdefault(row, []).append(name)
-                if _QUOTED.search("".join(texts)):
+                joined = "".join(texts)
+                if any(mark in joined for mark in _QUOTED):
                     texts = list(map(_quoted, texts))
             cells.append(texts)
         if formulas and not self._marked:
@@ -111,7 +117,7 @@ def _formulas(texts: Sequence[str]) -> list[int]:
 
 
 def _quoted(text: str) -> str:
-    if _QUOTED.search(text) is None:
+    if not any(mark in text for mark in _QUOTED):
         return text
     doubled = text.replace('"', '""')
     return f'"{doubled}"'

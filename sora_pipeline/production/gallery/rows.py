@@ -166,8 +166,8 @@ def _whole(
     cut = (
         len(prompt or "") > MAX_LISTED_CHARS
         or len(reason or "") > MAX_LISTED_CHARS
-        or any(text is not None and len(text) > MAX_CARRIED_CHARS for text in carried)
-        or any(text is not None for text in carried[MAX_LISTED_CARRIED:])
+        or bool([text for text in carried if text is not None and len(text) > MAX_CARRIED_CHARS])
+        or carried[MAX_LISTED_CARRIED:].count(None) < len(carried) - MAX_LISTED_CARRIED
     )
     return (prompt, reason, carried) if cut else None
 
