@@ -6,6 +6,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sora_pipeline.ledger import Ledger, Production
 from sora_pipeline.manifest.output import OutputAbout, OutputRow, output_table, schema_of
@@ -21,6 +22,9 @@ from sora_pipeline.settings import Settings
 from sora_pipeline.status import ClipStatus
 from sora_pipeline.store import OutputStore, StoreError
 from sora_pipeline.video import StoredVideo
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 PARQUET, CSV, FAILED = "metadata.parquet", "manifest.csv", "failed.csv"
 MOST_OUTCOMES = 50
@@ -145,8 +149,12 @@ class _Writing:
                 with FailedCsv(failed, about) as failed_csv:
                     rows = self._passing_by(by_id, failed_csv, about)
                     page = gallery_page(self._store, self._production, rows, carried.names, now)
-                write_output(schema, by_id.tables(), parquet, csv)
+                write_output(schema, map(self._still_ours, by_id.tables()), parquet, csv)
         return page
+
+    def _still_ours(self, table: "pa.Table") -> "pa.Table":
+        self._require_ours()
+        return table
 
     def _passing_by(self, by_id: RowsById, failed_csv: FailedCsv, about: OutputAbout) -> Iterator[OutputRow]:
         """All rows in the manifest's order, each of which was taken for the tables when it comes."""
