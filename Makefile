@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 LOWEST := .venv-lowest
 NEIGHBOURS := 'dagster-duckdb-pandas>=0.29.21' 'dagster-pandera>=0.29.21' 'mlflow>=3'
 
-.PHONY: help setup demo dev test test-services test-browser test-lowest resolve-beside soak lint format types validate bench bench-start bench-growth lock clean
+.PHONY: help setup demo dev test test-services test-browser test-lowest resolve-beside soak lint format types validate bench bench-start bench-growth bench-publishing lock clean
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -81,6 +81,9 @@ bench-start: $(READY) ## from the command, and from the schedule, to the first s
 
 bench-growth: $(READY) ## what a clip and a sensor's tick cost at 100 to 100,000 clips
 	$(BIN)/python -m benchmarks.growth --plot docs/images/growth.svg
+
+bench-publishing: $(READY) ## what publishing takes at 100,000 and 1,000,000 rows
+	$(BIN)/python -m benchmarks.publishing
 
 lock: ## compile requirements.txt anew from pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -65,7 +65,11 @@ class ClipOutcome:
     run_id: str | None = None
 
     def __post_init__(self) -> None:
-        for name in ("submitted_at", "completed_at", "stored_at"):
-            moment: datetime | None = getattr(self, name)
-            if moment is not None and moment.utcoffset() is None:
+        for moment in (self.submitted_at, self.completed_at, self.stored_at):
+            if moment is not None and moment.tzinfo is None:
+                (name, *_) = (
+                    name
+                    for name in ("submitted_at", "completed_at", "stored_at")
+                    if getattr(self, name) is moment
+                )
                 raise ValueError(f"{name} of {self.clip_id} has no time zone; pass an aware datetime")

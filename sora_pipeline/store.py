@@ -119,6 +119,28 @@ class OutputStore:
             _make_folder(staging)
         return staging
 
+    @contextlib.contextmanager
+    def staged_file(self) -> Iterator[Path]:
+        """The path of an unfinished file in ``staging_dir()``, which is gone afterwards.
+
+        Raises:
+            StoreError: the folder cannot be made.
+        """
+        # Not tempfile: its files are private to this user, and a rename keeps that.
+        path = self.staging_dir() / f"{uuid.uuid4().hex}.part"
+        try:
+            yield path
+        finally:
+            path.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def explaining(self) -> Iterator[None]:
+        """Errors of those who write into ``staging_dir()`` themselves as ``StoreError``."""
+        try:
+            yield
+        except OSError as error:
+            raise self.problem("be written", error) from error
+
     def clear_staging(self) -> None:
         """Remove unfinished files that nobody has written to for long: those of processes that were killed.
 
@@ -165,10 +187,30 @@ class OutputStore:
                 return
             target = self._root / _checked(relative)
             _make_folder(target.parent)
-            with self._temporary() as temporary:
+            with self.staged_file() as temporary:
                 temporary.write_bytes(content)
                 _sync(temporary)
                 temporary.replace(target)
+            _sync(target.parent)
+
+    def replace_file(self, local: Path, relative: str) -> None:
+        """Store a finished file of ``staged_file()``, replacing the output of this name as a whole, in one step.
+
+        The local file may be gone afterwards.
+
+        Raises:
+            StoreError: it cannot be written; the old one is untouched.
+        """
+        with self._explaining("be written", relative):
+            if not self._root:
+                path = self._remote(relative)
+                self._make_parent(path)
+                self._fs.put_file(str(local), path, **self._media_type(relative))
+                return
+            target = self._root / _checked(relative)
+            _make_folder(target.parent)
+            _sync(local)
+            local.replace(target)
             _sync(target.parent)
 
     def create_bytes(self, relative: str, content: bytes) -> None:
@@ -178,7 +220,7 @@ class OutputStore:
             FileExistsError: there is an output of this name already; it is left alone.
             StoreError: it cannot be written.
         """
-        with self._explaining("be written", relative), self._temporary() as temporary:
+        with self._explaining("be written", relative), self.staged_file() as temporary:
             temporary.write_bytes(content)
             self.put_file(temporary, relative)
 
@@ -318,7 +360,7 @@ class OutputStore:
         if target.exists():  # before anything is copied; the link below is what decides
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
         staged = local.absolute().is_relative_to(self.staging_dir())
-        with contextlib.nullcontext(local) if staged else self._temporary() as whole:
+        with contextlib.nullcontext(local) if staged else self.staged_file() as whole:
             if not staged:
                 shutil.copyfile(local, whole)
             _sync(whole)
@@ -338,7 +380,7 @@ class OutputStore:
         if not keep:
             whole.rename(target)
             return
-        with self._temporary() as copy:
+        with self.staged_file() as copy:
             shutil.copyfile(whole, copy)
             _sync(copy)
             copy.rename(target)
@@ -369,15 +411,6 @@ class OutputStore:
         # Listings are cached by the drivers; another process may have written since.
         self._fs.invalidate_cache(str(PurePosixPath(path).parent))
         return path
-
-    @contextlib.contextmanager
-    def _temporary(self) -> Iterator[Path]:
-        # Not tempfile: its files are private to this user, and a rename keeps that.
-        path = self.staging_dir() / f"{uuid.uuid4().hex}.part"
-        try:
-            yield path
-        finally:
-            path.unlink(missing_ok=True)
 
 
 def is_relative(path: str) -> bool:

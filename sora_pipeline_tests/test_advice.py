@@ -27,7 +27,7 @@ LOWER = (
     "recovery",
     "store.py",
 )
-PUBLISHING = {"production/publishing.py", "notifications/messages.py"}
+PUBLISHING = {"production/surveys.py", "notifications/messages.py"}
 """They write what people read, and are the edge of their rooms."""
 COMMANDS = "|".join(
     [

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from benchmarks import growth, ledger_size, looks, makespan, start, verification
+from benchmarks import growth, ledger_size, looks, makespan, publishing, start, verification
 from benchmarks.comparison import medians, table, typical
 from benchmarks.contenders import CONTENDERS
 from benchmarks.events import VARIANTS, Variant, cost_of_clip
@@ -241,3 +241,9 @@ def test_a_start_is_taken_apart_and_drawn(tmp_path: Path) -> None:
     in_order = ["asked for in the ledger", "first request begun", SUBMITTED, "first video on disk"]
     assert [name for name in sorted(moments, key=moments.__getitem__) if name in in_order] == in_order
     assert SUBMITTED in "".join(ElementTree.parse(plot).getroot().itertext())
+
+
+def test_publishing_is_measured(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert publishing.main(["--rows", "40", "--folder", str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(" | ")[1] for line in lines[2:]] == ["publish", "publish again", "pandas reads it"]

@@ -12,7 +12,7 @@ from sora_pipeline.assets.metadata import cell
 from sora_pipeline.errors import SoraPipelineError
 from sora_pipeline.ledger import Ledger, Production
 from sora_pipeline.ledger.spending import CostLine
-from sora_pipeline.production.publishing import CSV, GALLERY, PARQUET, Survey, publish
+from sora_pipeline.production.publishing import CSV, GALLERY, PARQUET, Published, publish
 from sora_pipeline.runtime import PipelineRuntime
 
 
@@ -43,18 +43,18 @@ def build_video_manifest(runtime: PipelineRuntime, options: Mapping[str, Any]) -
             )
         try:
             published = {
-                identity: survey
+                identity: done
                 for identity in wanted
-                if (survey := publish(ledger, identity, settings, context.run.run_id)) is not None
+                if (done := publish(ledger, identity, settings, context.run.run_id)) is not None
             }
         except SoraPipelineError as error:
             raise dg.Failure(explained(error)) from error
         if not published:
             context.log.info("another run is publishing at this moment, or did")
             return dg.MaterializeResult(metadata={"published": 0})
-        identity, survey = list(published.items())[-1]
+        identity, newest = list(published.items())[-1]
         production = ledger.productions.get(identity)
-        return dg.MaterializeResult(metadata=_metadata(production, survey, runtime))
+        return dg.MaterializeResult(metadata=_metadata(production, newest, runtime))
 
     return video_manifest
 
@@ -66,7 +66,7 @@ def _out_of_date(ledger: Ledger, pipeline: str) -> list[str]:
     return stale or read[:1]
 
 
-def _metadata(production: Production, survey: Survey, runtime: PipelineRuntime) -> dict[str, Any]:
+def _metadata(production: Production, published: Published, runtime: PipelineRuntime) -> dict[str, Any]:
     ledger, settings, catalogue = runtime.ledger, runtime.settings, runtime.catalogue
     spending = ledger.money.of_production(production.production_id)
     to_pay = still_to_pay_usd(ledger, production, settings, catalogue)
@@ -74,11 +74,11 @@ def _metadata(production: Production, survey: Survey, runtime: PipelineRuntime) 
     output = production.output_uri.rstrip("/")
     rows = "\n".join(
         f"| {cell(outcome.clip_id)} | {outcome.status} | {cell(outcome.error_message or outcome.file_name or '')} |"
-        for outcome in survey.outcomes[:50]
+        for outcome in published.outcomes
     )
-    counts = {f"clips_{status}": count for status, count in sorted(survey.counts.items())}
+    counts = {f"clips_{status}": count for status, count in sorted(published.counts.items())}
     return {
-        "clips": len(survey.outcomes),
+        "clips": published.clips,
         **counts,
         "spent_usd": float(spending.spent_usd),
         "committed_usd": float(spending.committed_usd),

@@ -1,6 +1,7 @@
 """What commands print: sentences, tables and JSON, to the right stream."""
 
 import json
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.exc import DBAPIError
@@ -13,10 +14,12 @@ from sora_pipeline.status import ClipStatus
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from sora_pipeline.manifest.snapshot import Snapshot
+    from sora_pipeline.clip import Clip
+    from sora_pipeline.manifest.snapshot import InvalidRow, Snapshot
     from sora_pipeline.outcome import ClipOutcome
     from sora_pipeline.production.naming import Decided
     from sora_pipeline.production.progress import Progress
+    from sora_pipeline.production.surveys import Survey
 
 OK, SOME_FAILED, BAD_INPUT, STOPPED = 0, 1, 2, 3
 BUILT_IN = ""
@@ -94,9 +97,9 @@ def reading_notes(snapshot: "Snapshot", decided: "Decided") -> list[str]:
     return notes
 
 
-def outcome_rows(snapshot: "Snapshot", outcomes: "list[ClipOutcome]") -> list[dict[str, Any]]:
+def outcome_rows(survey: "Survey") -> list[dict[str, Any]]:
     """One JSON-able row a clip, invalid rows included."""
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "clip_id": outcome.clip_id,
             "status": str(outcome.status),
@@ -107,18 +110,18 @@ def outcome_rows(snapshot: "Snapshot", outcomes: "list[ClipOutcome]") -> list[di
             "error_message": outcome.error_message,
             "prediction_id": outcome.prediction_id,
         }
-        for outcome in outcomes
+        for stretch in survey.clips()
+        for _, outcome in stretch
     ]
-    for bad in snapshot.invalid:
-        reasons = "; ".join(f"{row_problem.column}: {row_problem.message}" for row_problem in bad.problems)
-        rows.append(
-            {
-                "clip_id": bad.clip_id,
-                "row_number": bad.row_number,
-                "status": "invalid",
-                "error_message": reasons,
-            }
-        )
+    rows += [
+        {
+            "clip_id": bad.clip_id,
+            "row_number": bad.row_number,
+            "status": "invalid",
+            "error_message": _reasons(bad),
+        }
+        for bad, _ in survey.invalid()
+    ]
     return rows
 
 
@@ -138,27 +141,55 @@ def production_facts(look: "Progress") -> dict[str, Any]:
     }
 
 
-def summary_table(snapshot: "Snapshot", outcomes: "list[ClipOutcome]", *, most: int = 60) -> "Table":
-    """What became of each clip; trouble first where there are too many to show."""
-    from rich.table import Table
+class Summary:
+    """What became of each clip, in short: all of a few clips; of more than can be shown the trouble first.
 
-    table = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
-    for name in ("clip", "status", "size", "s", "USD"):
-        table.add_column(name, no_wrap=True, justify="right" if name in ("s", "USD") else "left")
-    table.add_column("video, or why not", overflow="fold")
-    clips = {clip.clip_id: clip for clip in snapshot.clips}
-    ordered = sorted(outcomes, key=lambda outcome: outcome.status is ClipStatus.DELIVERED)
-    shown = outcomes if len(outcomes) <= most else ordered[:most]
-    for outcome in shown:
-        clip, style = clips[outcome.clip_id], _STYLES[outcome.status]
-        cost = "" if outcome.cost_usd is None else f"{outcome.cost_usd:.2f}"
-        last = outcome.file_name or " ".join(filter(None, [outcome.error_kind, outcome.error_message]))
-        status = styled((outcome.status, style))
-        table.add_row(outcome.clip_id, status, str(clip.size), str(clip.duration), cost, last)
-    for bad in snapshot.invalid:
-        reasons = "; ".join(f"{row_problem.column}: {row_problem.message}" for row_problem in bad.problems)
-        invalid = styled(("invalid", _STYLES["invalid"]))
-        table.add_row(bad.clip_id or f"row {bad.row_number}", invalid, "", "", "", reasons)
-    if len(shown) < len(outcomes):
-        table.add_row("…", f"{len(outcomes) - len(shown)} more, all delivered", "", "", "", "")
-    return table
+    Args:
+        survey: The production; gone through once.
+        most: How many clips are shown.
+
+    Attributes:
+        counts: Rows by status, invalid ones included.
+    """
+
+    def __init__(self, survey: "Survey", most: int = 60) -> None:
+        self.counts: Counter[str] = Counter()
+        first: list[tuple[Clip, ClipOutcome]] = []
+        delivered: list[tuple[Clip, ClipOutcome]] = []
+        others: list[tuple[Clip, ClipOutcome]] = []
+        for stretch in survey.clips():
+            for row in stretch:
+                status = row[1].status
+                self.counts[str(status)] += 1
+                for kept in (first, delivered if status is ClipStatus.DELIVERED else others):
+                    if len(kept) < most:
+                        kept.append(row)
+        self._clips = self.counts.total()
+        self._shown = first if self._clips <= most else (others + delivered)[:most]
+        self._invalid = [bad for bad, _ in survey.invalid()]
+        if self._invalid:
+            self.counts[ClipStatus.INVALID] = len(self._invalid)
+
+    def table(self) -> "Table":
+        """As a table."""
+        from rich.table import Table
+
+        table = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
+        for name in ("clip", "status", "size", "s", "USD"):
+            table.add_column(name, no_wrap=True, justify="right" if name in ("s", "USD") else "left")
+        table.add_column("video, or why not", overflow="fold")
+        for clip, outcome in self._shown:
+            cost = "" if outcome.cost_usd is None else f"{outcome.cost_usd:.2f}"
+            last = outcome.file_name or " ".join(filter(None, [outcome.error_kind, outcome.error_message]))
+            status = styled((outcome.status, _STYLES[outcome.status]))
+            table.add_row(outcome.clip_id, status, str(clip.size), str(clip.duration), cost, last)
+        for bad in self._invalid:
+            invalid = styled(("invalid", _STYLES["invalid"]))
+            table.add_row(bad.clip_id or f"row {bad.row_number}", invalid, "", "", "", _reasons(bad))
+        if left := self._clips - len(self._shown):
+            table.add_row("…", f"{left} more, all delivered", "", "", "", "")
+        return table
+
+
+def _reasons(bad: "InvalidRow") -> str:
+    return "; ".join(f"{row_problem.column}: {row_problem.message}" for row_problem in bad.problems)

@@ -1,6 +1,7 @@
 """``sora-pipeline run``: the whole job, headless."""
 
 import uuid
+from collections import Counter
 from contextlib import ExitStack, closing
 from functools import partial
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ from sora_pipeline.cli.output import (
     OK,
     SOME_FAILED,
     STOPPED,
+    Summary,
     console,
     in_words,
     note,
@@ -25,7 +27,6 @@ from sora_pipeline.cli.output import (
     problem,
     reading_notes,
     row_problems,
-    summary_table,
 )
 from sora_pipeline.errors import SoraPipelineError
 
@@ -281,8 +282,8 @@ def _finish(
         is_published,
         newest_failed,
         publish,
-        survey,
     )
+    from sora_pipeline.production.surveys import surveying
 
     if ended.problem is not None:
         problem(ended.problem)
@@ -293,10 +294,11 @@ def _finish(
         return STOPPED
     if not is_published(production):
         publish(ledger, production.production_id, settings, f"sora-pipeline run {uuid.uuid4().hex[:8]}")
-    surveyed = survey(ledger, production, settings)
-    snapshot, outcomes = surveyed.snapshot, surveyed.outcomes
-    undelivered = [outcome for outcome in outcomes if outcome.status != "delivered"]
-    code = OK if not undelivered and not snapshot.invalid else SOME_FAILED
+    with surveying(ledger, production, settings) as survey:
+        rows = outcome_rows(survey) if as_json else []
+        summary = None if as_json else Summary(survey)
+    counts = summary.counts if summary else Counter(row["status"] for row in rows)
+    code = OK if counts["delivered"] == counts.total() else SOME_FAILED
     if ended.stopped is not None:
         code = STOPPED
     spending = ledger.money.of_production(production.production_id)
@@ -312,18 +314,19 @@ def _finish(
                 "output": production.output_uri,
                 "metadata": f"{production.output_uri}/{PARQUET}",
                 "gallery": f"{production.output_uri}/{GALLERY}",
-                "counts": dict(surveyed.counts),
+                "counts": dict(counts),
                 "spent_usd": float(spending.spent_usd),
                 "committed_usd": float(spending.committed_usd),
                 "budget_usd": dollars(production.budget_usd),
-                "clips": outcome_rows(snapshot, outcomes),
+                "clips": rows,
             }
         )
         return code
-    console.print(summary_table(snapshot, outcomes))
-    delivered = len(outcomes) - len(undelivered)
+    assert summary is not None
+    console.print(summary.table())
+    clips = counts.total() - counts["invalid"]
     console.print(
-        f"\n{delivered} of {len(outcomes)} clips delivered, {spending.spent_usd:.2f} USD billed in all"
+        f"\n{counts['delivered']} of {clips} clips delivered, {spending.spent_usd:.2f} USD billed in all"
     )
     console.print(f"manifest {production.output_uri}/{PARQUET}\ngallery  {production.output_uri}/{GALLERY}")
     if ended.stopped is not None:

@@ -8,13 +8,13 @@ from sora_pipeline.advice import explained
 from sora_pipeline.cli.money import dollars
 from sora_pipeline.cli.output import (
     OK,
+    Summary,
     console,
     note,
     outcome_rows,
     print_json,
     problem,
     production_facts,
-    summary_table,
 )
 from sora_pipeline.cli.productions import PRODUCTION, selected
 from sora_pipeline.cli.terminal import styled
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from sora_pipeline.ledger import Ledger
     from sora_pipeline.ledger.breakers import Breaker
     from sora_pipeline.production.progress import Progress
-    from sora_pipeline.production.publishing import Survey
     from sora_pipeline.settings import Settings
 
 
@@ -49,7 +48,7 @@ def status(
     from sora_pipeline.headless.home import prepare_home
     from sora_pipeline.ledger import Ledger
     from sora_pipeline.production.progress import progress_of
-    from sora_pipeline.production.publishing import survey
+    from sora_pipeline.production.surveys import surveying
     from sora_pipeline.provider.catalogue import load_catalogue
     from sora_pipeline.settings import Settings, ledger_url
 
@@ -65,16 +64,21 @@ def status(
     listed = read if production else read[:1]
     asked_for = clips or production or as_json
     left_out = [look for look in listed if look.clips > MOST_LISTED and not asked_for]
-    surveys = {
-        look.production.production_id: survey(ledger, look.production, settings)
-        for look in listed
-        if clips is not False and look not in left_out
-    }
+    rows: list[dict[str, Any]] = []
+    summaries: dict[str, Summary] = {}
+    for look in listed if clips is not False else []:
+        name = look.production.production_id
+        if look not in left_out:
+            with surveying(ledger, look.production, settings) as survey:
+                if as_json:
+                    rows += [{"production": name, **row} for row in outcome_rows(survey)]
+                else:
+                    summaries[name] = Summary(survey)
     breakers = ledger.breakers.all_open()
     if as_json:
-        _print_json(ledger, settings, looks, to_pay, breakers, surveys)
+        _print_json(ledger, settings, looks, to_pay, breakers, rows)
     else:
-        _print(ledger, settings, looks, to_pay, breakers, surveys)
+        _print(ledger, settings, looks, to_pay, breakers, summaries)
     for look in left_out if clips is None else []:
         name = look.production.production_id
         note(
@@ -89,14 +93,9 @@ def _print_json(
     looks: "list[Progress]",
     to_pay: "Mapping[str, Decimal]",
     breakers: "list[Breaker]",
-    surveys: "Mapping[str, Survey]",
+    rows: list[dict[str, Any]],
 ) -> None:
     today = ledger.money.of_today(settings.account_name)
-    rows = [
-        {"production": name, **row}
-        for name, survey in surveys.items()
-        for row in outcome_rows(survey.snapshot, survey.outcomes)
-    ]
     print_json(
         {
             "productions": [_facts(look, to_pay[look.production.production_id]) for look in looks],
@@ -141,7 +140,7 @@ def _print(
     looks: "list[Progress]",
     to_pay: "Mapping[str, Decimal]",
     breakers: "list[Breaker]",
-    surveys: "Mapping[str, Survey]",
+    summaries: "Mapping[str, Summary]",
 ) -> None:
     from sora_pipeline.admission.breaker import why_stopped
 
@@ -158,9 +157,9 @@ def _print(
         reason = why_stopped(breaker)
         if all(look.stopped != reason for look in looks):
             problem(explained(reason))
-    for name, survey in surveys.items():
+    for name, summary in summaries.items():
         console.print(styled("\n", (name, "bold")))
-        console.print(summary_table(survey.snapshot, survey.outcomes))
+        console.print(summary.table())
 
 
 def _print_production(look: "Progress", to_pay: "Decimal") -> None:

@@ -1,6 +1,7 @@
 """Opening the ledger's database: dialect differences, transactions and the schema's version live here."""
 
 import functools
+import json
 import re
 import sqlite3
 import time
@@ -73,7 +74,9 @@ class Database:
                 self._make_private(Path(parsed.database.removeprefix("file:").partition("?")[0]))
             arguments["connect_args"] = {"timeout": BUSY_S}
         try:
-            self.engine: Engine = create_engine(parsed, pool_pre_ping=not self._sqlite, **arguments)
+            self.engine: Engine = create_engine(
+                parsed, pool_pre_ping=not self._sqlite, json_deserializer=_read_json, **arguments
+            )
         except (ImportError, ArgumentError) as error:
             raise LedgerError(
                 f"the ledger at {self.shown_url} needs a driver that is not installed: {error}",
@@ -231,6 +234,14 @@ class Database:
                         f"the ledger at {self.shown_url} has the schema {version!r}, which no version of sora-pipeline has "
                         "written: it is damaged, or another program's. Nothing was changed."
                     ) from None
+
+
+_decoder = json.JSONDecoder()
+
+
+def _read_json(text: str) -> Any:
+    """What SQLAlchemy has written as JSON, with no white space around it: there is one for each clip."""
+    return _decoder.raw_decode(text)[0]
 
 
 def chunks(items: list[Item]) -> Iterator[list[Item]]:

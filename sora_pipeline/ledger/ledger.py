@@ -19,6 +19,7 @@ from sora_pipeline.ledger.productions import Productions
 from sora_pipeline.ledger.restore import Restore
 from sora_pipeline.ledger.schema import about
 from sora_pipeline.ledger.spending import Money
+from sora_pipeline.ledger.surveys import Surveys
 
 
 def utc_now() -> datetime:
@@ -51,6 +52,7 @@ class Ledger:
         self.pauses = Pauses(self.database, now)
         self.notifications = Notifications(self.database, now)
         self.restore = Restore(self.database)
+        self.surveys = Surveys(self.database)
 
     @cached_property
     def ledger_id(self) -> str:

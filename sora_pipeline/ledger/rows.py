@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, fields
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import RowMapping
@@ -43,7 +44,25 @@ def spec_of(clip: Clip) -> dict[str, Any]:
 def clip_of(clip_id: str, spec: Mapping[str, Any]) -> Clip:
     """The clip that ``spec_of`` wrote."""
     image = spec["image"] and Uri(spec["image"])
-    return Clip(clip_id=clip_id, **{**spec, "image": image, "size": Size.parse(spec["size"])})
+    return Clip(
+        clip_id,
+        spec["row_number"],
+        spec["prompt"],
+        image,
+        spec["image_sha256"],
+        spec["model"],
+        spec["simulated"],
+        spec["duration"],
+        _size(spec["size"]),
+        spec.get("take", 1),
+        spec.get("carried") or {},
+    )
+
+
+@lru_cache(maxsize=256)
+def _size(text: str) -> Size:
+    """Of a handful of sizes there are very many clips."""
+    return Size.parse(text)
 
 
 def attempt_of(row: RowMapping) -> Attempt:
@@ -77,7 +96,7 @@ def attempt_of(row: RowMapping) -> Attempt:
             polls=row["polls"],
             empty_polls=row["empty_polls"],
         ),
-        failure=_failure(row),
+        failure=failure_of(row["error_kind"], row["error_message"], row["retryable"]),
         result=Result(
             completed_at=row["completed_at"],
             output_url=row["output_url"],
@@ -93,10 +112,11 @@ def attempt_of(row: RowMapping) -> Attempt:
     )
 
 
-def _failure(row: RowMapping) -> Failure | None:
-    if row["error_kind"] is None and row["error_message"] is None and row["retryable"] is None:
+def failure_of(kind: str | None, message: str | None, retryable: bool | None) -> Failure | None:
+    """Why an attempt failed, as its columns say it; None: it did not."""
+    if kind is None and message is None and retryable is None:
         return None
-    return Failure(row["error_kind"] or "", row["error_message"] or "", row["retryable"])
+    return Failure(kind or "", message or "", retryable)
 
 
 def _video(row: RowMapping) -> StoredVideo | None:

@@ -68,6 +68,22 @@ def status_of_live(state: AttemptState, *, reported: bool) -> ClipStatus:
     return _STATUS[state]
 
 
+def status_of_standing(standing: str, tries: int, max_attempts: int) -> ClipStatus:
+    """How a clip stands, by what is kept with it.
+
+    Args:
+        standing: What its live attempt is at, else how it ended; pending is also what has no attempt left.
+        tries: How many attempts its present round has.
+        max_attempts: How many it may have by itself.
+    """
+    if standing == ClipStatus.PENDING:
+        return ClipStatus.FAILED if tries and tries >= max_attempts else ClipStatus.PENDING
+    if standing in (ClipStatus.DELIVERED, ClipStatus.FAILED):
+        return ClipStatus(standing)
+    given_up = standing == GIVEN_UP
+    return status_of_live(AttemptState.SUCCEEDED if given_up else AttemptState(standing), reported=given_up)
+
+
 @dataclass(frozen=True, slots=True)
 class Account:
     """A provider's address with a key, as it is billed: what slots, rate, pauses, breaker and the day's budget belong to.

@@ -1,4 +1,4 @@
-"""Python values as Arrow arrays and back, without pandas.
+"""Python values as Arrow arrays, without pandas.
 
 pyarrow imports pandas for every list that it is given, and for every moment that it gives back: a second of a process's time.
 """
@@ -6,7 +6,8 @@ pyarrow imports pandas for every list that it is given, and for every moment tha
 from array import array
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
-from itertools import accumulate
+from itertools import accumulate, repeat
+from operator import is_, is_not
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -33,35 +34,45 @@ def arrow_array(values: Sequence[Any], kind: "pa.DataType") -> "pa.Array[Any]":
             kind, len(values), buffers, children=[arrow_array(items, kind.value_type)]
         )
     if types.is_string(kind):
-        texts = [b"" if value is None else value.encode() for value in values]
-        buffers = [_validity(values), _offsets(map(len, texts)), pa.py_buffer(b"".join(texts))]
-        return pa.Array.from_buffers(kind, len(values), buffers)
+        return pa.Array.from_buffers(kind, len(values), _text_buffers(values))
     if types.is_boolean(kind):
-        return pa.Array.from_buffers(kind, len(values), [_validity(values), _bits(map(_truth, values))])
+        return pa.Array.from_buffers(
+            kind, len(values), [_validity(values), _bits(map(is_, values, repeat(True)))]
+        )
     if types.is_timestamp(kind):
         values = [None if value is None else (value - _EPOCH) // _MICROSECOND for value in values]
     code = "d" if types.is_floating(kind) else "i" if types.is_int32(kind) else "q"
-    numbers = array(code, (0 if value is None else value for value in values))
-    return pa.Array.from_buffers(kind, len(values), [_validity(values), pa.py_buffer(numbers)])
+    try:
+        numbers, validity = array(code, values), None
+    except TypeError:
+        numbers = array(code, [0 if value is None else value for value in values])
+        validity = _validity(values)
+    return pa.Array.from_buffers(kind, len(values), [validity, pa.py_buffer(numbers)])
 
 
-def python_values(column: "pa.ChunkedArray[Any]") -> list[Any]:
-    """The values of a column, or None; moments in UTC."""
+def _text_buffers(values: Sequence[str | None]) -> "list[pa.Buffer | None]":
     import pyarrow as pa
 
-    if not pa.types.is_timestamp(column.type):
-        return list(column.to_pylist())
-    ticks = column.cast(pa.timestamp("us", tz="UTC")).cast(pa.int64()).to_pylist()
-    return [None if tick is None else _EPOCH + tick * _MICROSECOND for tick in ticks]
-
-
-def _truth(value: bool | None) -> bool:
-    return value is True
+    if values and type(values[0]) is str and values.count(values[0]) == len(values):
+        encoded = values[0].encode()
+        ends = range(0, len(encoded) * len(values) + 1, len(encoded)) if encoded else [0] * (len(values) + 1)
+        return [None, pa.py_buffer(array("i", ends)), pa.py_buffer(encoded * len(values))]
+    texts: Sequence[Any] = values
+    validity = None
+    try:
+        joined = "".join(texts)
+    except TypeError:  # one is None
+        texts, validity = ["" if value is None else value for value in values], _validity(values)
+        joined = "".join(texts)
+    if joined.isascii():
+        return [validity, _offsets(map(len, texts)), pa.py_buffer(joined.encode())]
+    each = [text.encode() for text in texts]
+    return [validity, _offsets(map(len, each)), pa.py_buffer(b"".join(each))]
 
 
 def _validity(values: Sequence[Any]) -> "pa.Buffer | None":
     """One bit a value: whether it is there."""
-    return _bits(value is not None for value in values) if None in values else None
+    return _bits(map(is_not, values, repeat(None))) if None in values else None
 
 
 def _bits(flags: Iterable[bool]) -> "pa.Buffer":

@@ -6,7 +6,6 @@ A prompt must come back as it was, or its clip would be made and paid for anew; 
 
 import json
 import re
-from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sora_pipeline.manifest.columns import ESCAPED
@@ -30,27 +29,13 @@ def harmless(text: str) -> str:
     return f"'{text}" if is_formula(text) else text
 
 
-def escape(header: Sequence[str], records: Iterable[Sequence[Any]]) -> list[list[Any]]:
-    """Header and records without formulas; with one more column, where there were any, that says in which cells."""
-    names = [f"'{name}" if _ESCAPED_NAME.match(name) else name for name in header]
-    rows: list[list[Any]] = []
-    escaped_in: list[str] = []
-    for record in records:
-        cells = list(record)
-        formulas = [i for i, cell in enumerate(cells) if isinstance(cell, str) and is_formula(cell)]
-        for i in formulas:
-            cells[i] = f"'{cells[i]}"
-        rows.append(cells)
-        escaped_in.append(json.dumps([names[i] for i in formulas], ensure_ascii=False) if formulas else "")
-    if names != list(header) or any(escaped_in):
-        names.append(ESCAPED)
-        for cells, escaped in zip(rows, escaped_in, strict=True):
-            cells.append(escaped)
-    return [names, *rows]
+def escaped_name(name: str) -> str:
+    """A column's name so that no spreadsheet runs it; one that looks as if that had been done gets an apostrophe, too."""
+    return f"'{name}" if _ESCAPED_NAME.match(name) else name
 
 
 def unescape(table: Table) -> Table:
-    """A table as it was before ``escape``, whatever format it was saved in since; others as they are.
+    """A table as it was before it was written without formulas, whatever format it was saved in since; others as they are.
 
     A cell that a person has written anew has no apostrophe, and is left alone.
     """

@@ -1,11 +1,10 @@
-"""The output manifest: one row per clip, whatever happened to it, as an Arrow table and as Parquet.
+"""The output manifest: one row per clip, whatever happened to it, as Arrow tables of some thousand rows.
 
 Its columns are a contract (``OUTPUT_COLUMNS``); scripts and data set loaders rely on names, order and types.
 """
 
-import itertools
-from collections.abc import Iterable, Mapping
-from dataclasses import fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +14,13 @@ from sora_pipeline.manifest.arrow_arrays import arrow_array
 from sora_pipeline.manifest.carried import as_text, carried_array
 from sora_pipeline.manifest.cells import CellFault
 from sora_pipeline.manifest.columns import OUTPUT_COLUMNS
-from sora_pipeline.manifest.snapshot import InvalidRow, Snapshot
+from sora_pipeline.manifest.reported_ids import invalid_ids as invalid_ids
+from sora_pipeline.manifest.snapshot import InvalidRow
 from sora_pipeline.manifest.table import is_blank
 from sora_pipeline.manifest.uris import beside
 from sora_pipeline.outcome import ClipOutcome
 from sora_pipeline.status import ClipStatus
+from sora_pipeline.uris import Uri
 from sora_pipeline.video import VideoFacts
 
 if TYPE_CHECKING:
@@ -29,11 +30,28 @@ SCHEMA_VERSION = "2"
 SCHEMA_VERSION_KEY = "sora_pipeline.schema_version"
 INVALID_ROW = "invalid_row"
 
-_REPORTED = tuple(field.name for field in fields(ClipOutcome) if field.name != "facts")
-_FACTS = tuple(field.name for field in fields(VideoFacts))
-_reported, _facts = attrgetter(*_REPORTED), attrgetter(*_FACTS)
+OutputRow = tuple[Clip, ClipOutcome] | tuple[InvalidRow, str]
+"""A clip and how it stands, or a row that cannot be made and the id that it is reported by."""
 
-_Row = tuple[dict[str, Any], Mapping[str, Any]]  # the contract's cells, the carried cells
+_FACTS = tuple(field.name for field in fields(VideoFacts))
+_facts, _NO_FACTS = attrgetter(*_FACTS), (None,) * len(_FACTS)
+
+
+@dataclass(frozen=True, slots=True)
+class OutputAbout:
+    """What all rows of an output have in common.
+
+    Attributes:
+        production: The production.
+        manifest_uri: Where its manifest is.
+        manifest_sha256: Hash of that file.
+        carried: Names and types of the columns carried through, in order.
+    """
+
+    production: str
+    manifest_uri: Uri
+    manifest_sha256: str
+    carried: "Mapping[str, pa.DataType]"
 
 
 def output_schema() -> "pa.Schema":
@@ -67,107 +85,107 @@ def output_schema() -> "pa.Schema":
     return pa.schema([(name, types.get(name, pa.string())) for name in OUTPUT_COLUMNS], metadata=metadata)
 
 
-def output_table(snapshot: Snapshot, outcomes: Iterable[ClipOutcome], production: str) -> "pa.Table":
-    """One row per clip and per invalid row, sorted by clip id.
-
-    A clip without an outcome is pending. Outcomes of clips that the snapshot no longer asks for are left out.
-    """
+def schema_of(about: OutputAbout) -> "pa.Schema":
+    """The contract's columns, and then the carried ones."""
     import pyarrow as pa
 
-    known = {outcome.clip_id: outcome for outcome in outcomes}
-    rows = [_clip_row(clip, known.get(clip.clip_id), snapshot, production) for clip in snapshot.clips]
-    rows.extend(_invalid_row(bad, clip_id, snapshot, production) for bad, clip_id in invalid_ids(snapshot))
-    rows.sort(key=lambda row: str(row[0]["clip_id"]))
     schema = output_schema()
-    arrays: list[Any] = [
-        arrow_array([row.get(field.name) for row, _ in rows], field.type) for field in schema
+    for name, kind in about.carried.items():
+        schema = schema.append(pa.field(name, kind))
+    return schema
+
+
+def output_table(about: OutputAbout, rows: Sequence[OutputRow]) -> "pa.Table":
+    """Some rows of the output manifest, in this order."""
+    import pyarrow as pa
+
+    cells = [
+        _clip_cells(subject, standing, about)  # type: ignore[arg-type]  # a pair is of one kind
+        if isinstance(standing, ClipOutcome)
+        else _invalid_cells(subject, standing, about)  # type: ignore[arg-type]
+        for subject, standing in rows
     ]
-    for name in snapshot.carried_columns:
-        array = carried_array([carried.get(name) for _, carried in rows])
-        schema = schema.append(pa.field(name, array.type))
-        arrays.append(array)
+    columns = list(zip(*cells, strict=True)) or [()] * len(OUTPUT_COLUMNS)
+    schema = schema_of(about)
+    arrays: list[pa.Array[Any]] = [
+        arrow_array(column, field.type) for column, field in zip(columns, schema, strict=False)
+    ]
+    carried = [subject.carried if isinstance(subject, Clip) else subject.values for subject, _ in rows]
+    arrays += [
+        carried_array([values.get(name) for values in carried], kind) for name, kind in about.carried.items()
+    ]
     return pa.Table.from_arrays(arrays, schema=schema)
 
 
-def write_parquet(table: "pa.Table") -> bytes:
-    """The output manifest's bytes, zstd-compressed, schema version in the key-value metadata."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd")
-    return sink.getvalue().to_pybytes()
-
-
-def invalid_ids(snapshot: Snapshot) -> list[tuple[InvalidRow, str]]:
-    """The invalid rows with the ids they are reported under: their own, or one derived from the row's content.
-
-    Not from where it stands: rows that are inserted above do not make it another row, whose mended one would be paid again.
-    """
-    taken = {clip.clip_id.lower() for clip in snapshot.clips}
-    taken.update(bad.clip_id.lower() for bad in snapshot.invalid if bad.clip_id)
-    named = []
-    for bad in snapshot.invalid:
-        name = bad.clip_id
-        if name is None:
-            derived = f"row-{bad.row_hash[:8]}"
-            numbered = (f"{derived}-{number}" for number in itertools.count(2))
-            name = next(
-                candidate for candidate in itertools.chain([derived], numbered) if candidate not in taken
-            )
-            taken.add(name)
-        named.append((bad, name))
-    return named
-
-
-def _clip_row(clip: Clip, outcome: ClipOutcome | None, snapshot: Snapshot, production: str) -> _Row:
-    outcome = outcome or ClipOutcome(clip_id=clip.clip_id, status=ClipStatus.PENDING)
-    row: dict[str, Any] = dict(zip(_REPORTED, _reported(outcome), strict=True))
-    if outcome.facts is not None:
-        row |= zip(_FACTS, _facts(outcome.facts), strict=True)
-    row |= {
-        "production": production,
-        "status": outcome.status.value,
+def _clip_cells(clip: Clip, outcome: ClipOutcome, about: OutputAbout) -> tuple[Any, ...]:
+    """The cells of ``OUTPUT_COLUMNS``."""
+    delivered = outcome.status is ClipStatus.DELIVERED
+    return (
+        about.production,
+        outcome.clip_id,
+        outcome.status.value,
         # Only delivered videos are part of the data set that this folder is.
-        "file_name": outcome.file_name if outcome.status is ClipStatus.DELIVERED else None,
-        "prompt": clip.prompt,
-        "image": clip.image,
-        "image_sha256": clip.image_sha256,
-        "model": clip.model,
-        "size": str(clip.size),
-        "duration": clip.duration,
-        "take": clip.take,
-        "cost_usd": None if outcome.cost_usd is None else round(outcome.cost_usd, 4),
-        "fingerprint": outcome.fingerprint or clip.fingerprint,
-        "manifest_sha256": snapshot.manifest_sha256,
-        "row_number": clip.row_number,
-    }
-    return row, clip.carried
+        outcome.file_name if delivered else None,
+        outcome.video_path,
+        clip.prompt,
+        clip.image,
+        clip.image_sha256,
+        clip.model,
+        outcome.model_returned,
+        outcome.account,
+        outcome.provider,
+        str(clip.size),
+        clip.duration,
+        clip.take,
+        outcome.prediction_id,
+        outcome.provider_status,
+        outcome.attempts,
+        outcome.error_kind,
+        outcome.error_message,
+        outcome.retryable,
+        outcome.submitted_at,
+        outcome.completed_at,
+        outcome.stored_at,
+        outcome.queue_s,
+        outcome.render_s,
+        None if outcome.cost_usd is None else round(outcome.cost_usd, 4),
+        *(_NO_FACTS if outcome.facts is None else _facts(outcome.facts)),
+        outcome.poster_path,
+        outcome.fingerprint or clip.fingerprint,
+        outcome.run_id,
+        about.manifest_sha256,
+        clip.row_number,
+    )
 
 
-def _invalid_row(bad: InvalidRow, clip_id: str, snapshot: Snapshot, production: str) -> _Row:
+def _invalid_cells(bad: InvalidRow, clip_id: str, about: OutputAbout) -> tuple[Any, ...]:
     def written(column: str) -> str | None:
         value = bad.values.get(column)
         return None if is_blank(value) else as_text(value)
 
     image = written("image")
     row: dict[str, Any] = {
-        "production": production,
+        "production": about.production,
         "clip_id": clip_id,
         "status": ClipStatus.INVALID.value,
         "prompt": written("prompt"),
-        "image": image and beside(snapshot.manifest_uri, image.strip()),
+        "image": image and beside(about.manifest_uri, image.strip()),
         "model": written("model"),
         "size": written("size"),
         "duration": _readable_duration(bad.values.get("duration")),
         "attempts": 0,
         "error_kind": INVALID_ROW,
-        "error_message": " ".join(f"{problem.column}: {problem.message}." for problem in bad.problems),
+        "error_message": reasons_of(bad),
         "retryable": False,
-        "manifest_sha256": snapshot.manifest_sha256,
+        "manifest_sha256": about.manifest_sha256,
         "row_number": bad.row_number,
     }
-    return row, bad.values
+    return tuple(map(row.get, OUTPUT_COLUMNS))
+
+
+def reasons_of(bad: InvalidRow) -> str:
+    """Everything that is wrong with a row, as sentences."""
+    return " ".join(f"{problem.column}: {problem.message}." for problem in bad.problems)
 
 
 def _readable_duration(value: Any) -> int | None:

@@ -1,108 +1,119 @@
-"""The output manifest's CSV twin, and the failed rows as a manifest to mend and hand in again."""
+"""The failed rows as a manifest to mend and hand in again."""
 
-import csv
-from collections.abc import Iterable
+from array import array
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
 
 from sora_pipeline.clip import Clip
-from sora_pipeline.manifest.arrow_arrays import python_values
 from sora_pipeline.manifest.carried import as_text
 from sora_pipeline.manifest.columns import INPUT_COLUMNS
-from sora_pipeline.manifest.formulas import escape
-from sora_pipeline.manifest.output import invalid_ids
-from sora_pipeline.manifest.snapshot import InvalidRow, Snapshot
+from sora_pipeline.manifest.csv_file import CsvFile, records
+from sora_pipeline.manifest.output import OutputAbout, OutputRow, reasons_of
+from sora_pipeline.manifest.snapshot import InvalidRow
 from sora_pipeline.manifest.table import is_blank
 from sora_pipeline.manifest.uris import beside
 from sora_pipeline.outcome import ClipOutcome
 from sora_pipeline.status import ClipStatus
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
 _FAILED_COLUMNS = ("clip_id", *(name for name in INPUT_COLUMNS if name != "clip_id"))
-_BOM = "\ufeff"  # without it Excel takes UTF-8 for the local code page, and saves that
 
 
-def write_csv(table: "pa.Table") -> bytes:
-    """The table as UTF-8 CSV: null is empty, booleans true/false, times ISO 8601 with Z, lists JSON, no formulas."""
-    columns = [_cells(table.column(name)) for name in table.column_names]
-    return csv_text(escape(table.column_names, zip(*columns, strict=True))).encode()
-
-
-def failed_csv(snapshot: Snapshot, outcomes: Iterable[ClipOutcome], production: str) -> bytes:
+class FailedCsv:
     """The rows that failed or were invalid, with what went wrong, as an input manifest.
 
     One row per clip, under the id that it is reported by, so that a mended row takes the place of the failed one; the
     production that it amends is named in every row. Images are absolute, so that the file can be handed in from any
-    folder. ``error_message`` is dropped when the file is read, and apostrophes before formulas are taken off again. Ambiguous clips may have been paid for, so that handing the
-    file in must not send them again: they are left out.
+    folder. ``error_message`` is dropped when the file is read, and apostrophes before formulas are taken off again.
+    Ambiguous clips may have been paid for, so that handing the file in must not send them again: they are left out.
+
+    Args:
+        path: The file; it has the rows in the order of their numbers when this is closed.
+        about: What all rows have in common.
+
+    Raises:
+        OSError: it cannot be written; so do the methods.
     """
-    failed = {
-        outcome.clip_id: outcome.error_message for outcome in outcomes if outcome.status is ClipStatus.FAILED
-    }
-    rows = [
-        (clip.row_number, _clip_cells(clip, failed[clip.clip_id], snapshot))
-        for clip in snapshot.clips
-        if clip.clip_id in failed
-    ]
-    rows += [
-        (bad.row_number, _invalid_cells(bad, reported_id, snapshot))
-        for bad, reported_id in invalid_ids(snapshot)
-    ]
-    rows.sort(key=lambda row: row[0])
-    header = ["production", *_FAILED_COLUMNS, *snapshot.carried_columns, "error_message"]
-    return (_BOM + csv_text(escape(header, ([production, *cells] for _, cells in rows)))).encode()
+
+    def __init__(self, path: Path, about: OutputAbout) -> None:
+        self._path, self._about = path, about
+        header = ["production", *_FAILED_COLUMNS, *about.carried, "error_message"]
+        self._file = CsvFile(path, header, bom=True)
+        self._numbers = array("q")
+
+    def __enter__(self) -> "FailedCsv":
+        return self
+
+    def __exit__(self, error: object, *_: object) -> None:
+        with self._file:
+            pass
+        if error is None:
+            self._bring_in_order()
+
+    def add(self, rows: Sequence[OutputRow]) -> None:
+        """Take those of some rows that failed or are invalid."""
+        cells = []
+        for subject, standing in rows:
+            if isinstance(subject, InvalidRow):
+                assert isinstance(standing, str)
+                cells.append(_invalid_cells(subject, standing, self._about))
+            elif isinstance(standing, ClipOutcome) and standing.status is ClipStatus.FAILED:
+                cells.append(_clip_cells(subject, standing, self._about))
+            else:
+                continue
+            self._numbers.append(subject.row_number)
+        self._file.write(list(zip(*cells, strict=True)))
+
+    def _bring_in_order(self) -> None:
+        """Rows that were amended may have come later than they stand."""
+        numbers = self._numbers
+        if all(before <= after for before, after in pairwise(numbers)):
+            return
+        starts = array("q")
+        with self._path.open("rb") as file:
+            end = 0
+            for record in records(file):
+                starts.append(end)
+                end += len(record)
+        starts.append(end)
+        ordered = self._path.with_name(f"ordered-{self._path.name}")
+        with self._path.open("rb") as file, ordered.open("wb") as target:
+            for place in [0, *(place + 1 for place in sorted(range(len(numbers)), key=numbers.__getitem__))]:
+                file.seek(starts[place])
+                target.write(file.read(starts[place + 1] - starts[place]))
+        ordered.replace(self._path)
 
 
-def _clip_cells(clip: Clip, error: str | None, snapshot: Snapshot) -> list[str | None]:
+def _clip_cells(clip: Clip, outcome: ClipOutcome, about: OutputAbout) -> list[str | None]:
     requested = [clip.prompt, clip.image, str(clip.duration), str(clip.size), clip.model, None]
-    carried = [_cell(clip.carried.get(name)) for name in snapshot.carried_columns]
-    return [clip.clip_id, *requested, *carried, error]
+    return [
+        about.production,
+        clip.clip_id,
+        *requested,
+        *_carried(clip.carried, about),
+        outcome.error_message,
+    ]
 
 
-def _invalid_cells(bad: InvalidRow, reported_id: str, snapshot: Snapshot) -> list[str | None]:
+def _invalid_cells(bad: InvalidRow, reported_id: str, about: OutputAbout) -> list[str | None]:
     values = {**bad.values, "clip_id": reported_id}
     image = values.get("image")
     if isinstance(image, str) and not is_blank(image):
-        values["image"] = beside(snapshot.manifest_uri, image.strip())
-    written = [_cell(values.get(name)) for name in (*_FAILED_COLUMNS, *snapshot.carried_columns)]
-    return [*written, " ".join(f"{problem.column}: {problem.message}." for problem in bad.problems)]
+        values["image"] = beside(about.manifest_uri, image.strip())
+    written = [csv_cell(values.get(name)) for name in _FAILED_COLUMNS]
+    return [about.production, *written, *_carried(values, about), reasons_of(bad)]
 
 
-def _cells(column: "pa.ChunkedArray[Any]") -> list[Any]:
-    import pyarrow as pa
-
-    values = python_values(column)
-    as_is = (
-        pa.types.is_string(column.type)
-        or pa.types.is_integer(column.type)
-        or pa.types.is_floating(column.type)
-    )
-    return values if as_is else [_cell(value) for value in values]
+def _carried(values: Mapping[str, Any], about: OutputAbout) -> list[str | None]:
+    return [csv_cell(values.get(name)) for name in about.carried]
 
 
-def _cell(value: Any) -> str | None:
+def csv_cell(value: Any) -> str | None:
+    """A value that is no number as a cell: booleans true/false, times ISO 8601 with Z, lists JSON."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
     return as_text(value)
-
-
-def csv_text(records: Iterable[Iterable[Any]]) -> str:
-    """Records as CSV with line feeds at the ends of lines."""
-    lines = _Lines()
-    # Python quotes a carriage return in a cell only where it is part of the line's end (before 3.13).
-    csv.writer(lines, lineterminator="\r\n").writerows(records)
-    return "".join(lines.written)
-
-
-class _Lines:
-    """What the csv module writes to, a line at a time."""
-
-    def __init__(self) -> None:
-        self.written: list[str] = []
-
-    def write(self, line: str) -> None:
-        self.written.append(line.removesuffix("\r\n") + "\n")

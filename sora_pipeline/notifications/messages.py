@@ -1,6 +1,7 @@
 """The words of notifications, as Slack-compatible JSON: ``text`` for those who show nothing else, and ``blocks``."""
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -8,7 +9,7 @@ from sora_pipeline.advice import explained
 from sora_pipeline.ledger.spending import Spending
 from sora_pipeline.outcome import ClipOutcome
 from sora_pipeline.production.progress import Progress
-from sora_pipeline.production.publishing import GALLERY, PARQUET, Survey
+from sora_pipeline.production.publishing import GALLERY, PARQUET
 from sora_pipeline.status import ClipStatus
 from sora_pipeline.uris import shown_uri
 
@@ -20,14 +21,15 @@ SECTION_CHARS, HEADER_CHARS = 3000, 150
 _MOST_CHARS = (
     500  # of one text from elsewhere: even if every character has to be escaped, it fits its section
 )
-_TROUBLES = (ClipStatus.FAILED, ClipStatus.AMBIGUOUS)
+TROUBLES = (ClipStatus.FAILED, ClipStatus.AMBIGUOUS)
 
 Message = dict[str, Any]
 
 
 def finished_message(
     progress: Progress,
-    survey: Survey,
+    counts: Counter[str],
+    troubles: Sequence[ClipOutcome],
     spending: Spending,
     ui_url: str | None,
     video_manifest: Sequence[str],
@@ -36,12 +38,13 @@ def finished_message(
 
     Args:
         progress: How far it is, and why it stopped.
-        survey: How each of its clips stands.
+        counts: Rows by status, invalid ones included.
+        troubles: The first ``MOST_CLIPS`` clips that failed or may have been billed for nothing.
         spending: What it comes to.
         ui_url: Address of the Dagster UI, for links.
         video_manifest: Key of the asset that shows it there.
     """
-    production, counts = progress.production, survey.counts
+    production = progress.production
     verb = "finished" if progress.stopped is None else "stopped early"
     title = f"{production.production_id} {verb}: {counts['delivered']} of {counts.total()} clips delivered"
     budget = production.budget_usd
@@ -63,7 +66,9 @@ def finished_message(
     why = "" if progress.stopped is None else escaped(explained(progress.stopped))
     if why:
         blocks.append(_section(f"*Why* {why}"))
-    blocks += [_section(text) for text in _packed(_troubles(survey.outcomes))]
+    blocks += [
+        _section(text) for text in _packed(_troubles(troubles, sum(counts[status] for status in TROUBLES)))
+    ]
     blocks.append(_section("\n".join(links)))
     return {
         "text": f"{title}, {cost}: {escaped(shown_uri(production.manifest_uri))}{f'. {why}' if why else ''}",
@@ -108,16 +113,15 @@ def escaped_characters(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def _troubles(outcomes: Iterable[ClipOutcome]) -> Iterator[str]:
+def _troubles(troubles: Sequence[ClipOutcome], total: int) -> Iterator[str]:
     """A line a clip that failed or may have been billed for nothing."""
-    troubles = [outcome for outcome in outcomes if outcome.status in _TROUBLES]
-    for outcome in troubles[:MOST_CLIPS]:
+    for outcome in troubles:
         reason = (
             ": ".join(filter(None, [outcome.error_kind, outcome.error_message])) or "no reason was recorded"
         )
         yield f"• `{outcome.clip_id}` {outcome.status}: {escaped(reason)}"
-    if len(troubles) > MOST_CLIPS:
-        yield f"and {len(troubles) - MOST_CLIPS} more"
+    if total > len(troubles):
+        yield f"and {total - len(troubles)} more"
 
 
 def _packed(lines: Iterable[str]) -> Iterator[str]:

@@ -9,6 +9,7 @@ import logging
 import queue
 import re
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -17,12 +18,21 @@ from urllib.parse import unquote, urlsplit
 
 from sora_pipeline.errors import SoraPipelineError
 from sora_pipeline.ledger import Ledger, Production
-from sora_pipeline.notifications.messages import CUT, Message, escaped_characters, finished_message
+from sora_pipeline.notifications.messages import (
+    CUT,
+    MOST_CLIPS,
+    TROUBLES,
+    Message,
+    escaped_characters,
+    finished_message,
+)
+from sora_pipeline.outcome import ClipOutcome
 from sora_pipeline.production.progress import Progress, progress_of
-from sora_pipeline.production.publishing import Survey, survey
+from sora_pipeline.production.surveys import Survey, surveying
 from sora_pipeline.provider.catalogue import Catalogue
 from sora_pipeline.provider.retry_after import parse_retry_after
 from sora_pipeline.settings import Settings, SettingsError
+from sora_pipeline.status import ClipStatus
 
 NEWS = timedelta(days=1)
 """What changed longer ago is told to nobody: a webhook that is set for the first time does not hear the whole past."""
@@ -68,13 +78,16 @@ def notify_if_settled(
     progress = progress_of(ledger, production, settings, catalogue)
     if not progress.settled or not (progress.published or progress.stopped):
         return False
-    surveyed = survey(ledger, production, settings)
-    telling = ledger.notifications.claim(production, _state(progress, surveyed))
+    with surveying(ledger, production, settings) as survey:
+        look = _Look(progress, survey)
+    telling = ledger.notifications.claim(production, look.state)
     if telling is None:
         return False
     spending = ledger.money.of_production(production.production_id)
     try:
-        message = finished_message(progress, surveyed, spending, settings.ui_url, video_manifest)
+        message = finished_message(
+            progress, look.counts, look.troubles, spending, settings.ui_url, video_manifest
+        )
         send(message, settings)
     except BaseException:
         ledger.notifications.give_back(telling)
@@ -82,13 +95,38 @@ def notify_if_settled(
     return True
 
 
-def _state(progress: Progress, survey: Survey) -> str:
-    """What makes a state another one: not amounts and times in a sentence, which change while nothing else does."""
-    stopped = re.sub(r"[\d.]+", "", progress.stopped.sentence.partition(":")[0] if progress.stopped else "")
-    clips = [
-        [outcome.clip_id, outcome.status, outcome.attempts, outcome.error_kind] for outcome in survey.outcomes
-    ]
-    return hashlib.sha256(json.dumps([survey.snapshot.snapshot_sha256, stopped, clips]).encode()).hexdigest()
+class _Look:
+    """What there is to tell of a production.
+
+    Args:
+        progress: How far it is.
+        survey: How its clips stand; gone through once.
+
+    Attributes:
+        counts: Rows by status, invalid ones included.
+        troubles: The first clips that failed or may have been billed for nothing.
+        state: A hash of what makes a state another one: not amounts and times in a sentence, which change while nothing else does.
+    """
+
+    def __init__(self, progress: Progress, survey: Survey) -> None:
+        self.counts: Counter[str] = Counter()
+        self.troubles: list[ClipOutcome] = []
+        stopped = progress.stopped.sentence.partition(":")[0] if progress.stopped else ""
+        about = json.dumps([survey.snapshot.snapshot_sha256, re.sub(r"[\d.]+", "", stopped)])
+        digest = hashlib.sha256(f"{about[:-1]}, [".encode())
+        between = ""
+        for stretch in survey.clips():
+            for _, outcome in stretch:
+                self.counts[str(outcome.status)] += 1
+                if outcome.status in TROUBLES and len(self.troubles) < MOST_CLIPS:
+                    self.troubles.append(outcome)
+                clip = [outcome.clip_id, outcome.status, outcome.attempts, outcome.error_kind]
+                digest.update(f"{between}{json.dumps(clip)}".encode())
+                between = ", "
+        digest.update(b"]]")
+        self.state = digest.hexdigest()
+        if invalid := sum(1 for _ in survey.invalid()):
+            self.counts[ClipStatus.INVALID] = invalid
 
 
 def send(message: Message, settings: Settings) -> None:

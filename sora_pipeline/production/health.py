@@ -79,13 +79,12 @@ def examine(ledger: Ledger, production: Production, *, every_hash: bool) -> list
     if rows is None:
         sentence = f"{store.uri_of(PARQUET)} is missing; materialize video_manifest, which writes it again"
         return [Verdict(ROWS, healthy=False, serious=True, sentence=sentence)]
-    expected = [clip.clip_id for clip in ledger.clips.of_production(production.production_id)]
-    snapshot = newest_snapshot(production)
-    expected += [reported_id for _, reported_id in invalid_ids(snapshot) if reported_id not in set(expected)]
+    expected = {clip.clip_id for clip in ledger.clips.of_production(production.production_id)}
+    expected.update(reported_id for _, reported_id in invalid_ids(newest_snapshot(production)))
     attempts = ledger.attempts.of_production(production.production_id)
     delivered = [row for row in rows if row["status"] == "delivered"]
     return [
-        _rows(rows, set(expected)),
+        _rows(rows, expected),
         _delivered(rows),
         _files(ledger, store, delivered, attempts, every_hash=every_hash),
         _as_asked(delivered),

@@ -1,75 +1,80 @@
-"""How each clip of a production stands, in the words of the output manifest."""
+"""How a clip ended, for the output manifest: from what the ledger knows of it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable
 from datetime import datetime
 
-from sora_pipeline.ledger import Attempt, ClipStanding
-from sora_pipeline.ledger.types import MICROS, Failure
+from sora_pipeline.clip import Clip
+from sora_pipeline.ledger.surveys import Made, SurveyedClip
+from sora_pipeline.ledger.types import MICROS, Failure, status_of_standing
 from sora_pipeline.outcome import ClipOutcome
 from sora_pipeline.status import ClipStatus
 
 
 def outcome_of(
-    standing: ClipStanding,
-    made: Sequence[Attempt],
+    surveyed: SurveyedClip,
     *,
-    status: ClipStatus,
-    hold: Failure | None,
+    output_uri: str,
+    max_attempts: int,
+    hold_of: Callable[[Clip], Failure | None],
 ) -> ClipOutcome:
     """One clip's outcome.
 
     Args:
-        standing: How far the clip is.
-        made: All its attempts, oldest first.
-        status: How it stands.
-        hold: What keeps a pending clip from being submitted, as people read it.
+        surveyed: The clip, and what was made of it.
+        output_uri: Where its production goes.
+        max_attempts: Attempts a clip may have by itself.
+        hold_of: What keeps a pending clip from being submitted, as people read it.
     """
-    clip, shown = standing.clip, standing.delivered or standing.latest
+    clip, fingerprint, standing, tries, made = surveyed
+    delivered = next((each for each in reversed(made) if each.delivers(fingerprint)), None)
+    # Of one that is made once more, the video that is there counts.
+    status = ClipStatus.DELIVERED if delivered else status_of_standing(standing, tries, max_attempts)
     pending = status is ClipStatus.PENDING
-    if shown is None or (pending and shown.fingerprint != clip.fingerprint):
+    hold = hold_of(clip) if pending and standing == ClipStatus.PENDING else None
+    shown = delivered or (made[-1] if made else None)
+    if shown is None or (pending and shown.fingerprint != fingerprint):
         return ClipOutcome(
             clip_id=clip.clip_id,
             status=ClipStatus.PENDING,
             attempts=len(made),
             cost_usd=_cost(made, clip.simulated),
-            fingerprint=clip.fingerprint,
+            fingerprint=fingerprint,
             error_kind=hold.kind if hold else None,
             error_message=hold.message if hold else None,
             retryable=hold.retryable if hold else None,
         )
-    video = shown.result.video
-    delivered = video if status is ClipStatus.DELIVERED else None
-    failure = hold if hold is not None and pending else shown.failure
+    failure, facts = hold or shown.failure, shown.facts
+    video = shown.file_name if delivered and facts else None
     return ClipOutcome(
         clip_id=clip.clip_id,
         status=status,
-        file_name=delivered.file_name if delivered else None,
-        video_path=f"{standing.output_uri.rstrip('/')}/{delivered.file_name}" if delivered else None,
-        account=shown.account.name,
-        provider=shown.account.provider,
-        model_returned=shown.submission.model_returned,
-        prediction_id=shown.submission.prediction_id,
-        provider_status=shown.polling.provider_status,
+        file_name=video,
+        video_path=f"{output_uri.rstrip('/')}/{video}" if video else None,
+        account=shown.account,
+        provider=shown.provider,
+        model_returned=shown.model_returned,
+        prediction_id=shown.prediction_id,
+        provider_status=shown.provider_status,
         attempts=len(made),
         error_kind=failure.kind if failure else None,
         error_message=failure.message if failure else None,
         retryable=failure.retryable if failure else None,
-        submitted_at=shown.submission.submitted_at,
-        completed_at=shown.result.completed_at,
-        stored_at=shown.result.stored_at,
-        queue_s=_seconds(shown.reserved_at, shown.submission.accepted_at),
-        render_s=_seconds(shown.submission.accepted_at, shown.result.completed_at),
+        submitted_at=shown.submitted_at,
+        completed_at=shown.completed_at,
+        stored_at=shown.stored_at,
+        queue_s=_seconds(shown.reserved_at, shown.accepted_at),
+        render_s=_seconds(shown.accepted_at, shown.completed_at),
         cost_usd=_cost(made, clip.simulated),
-        facts=video.facts if video else None,
-        poster_path=video.poster_path if video else None,
+        facts=facts,
+        poster_path=shown.poster_path if facts else None,
         fingerprint=shown.fingerprint,
         run_id=shown.run_id,
     )
 
 
-def _cost(made: Iterable[Attempt], simulated: bool) -> float | None:
+def _cost(made: Iterable[Made], simulated: bool) -> float | None:
     """US dollars that providers bill for a clip: every attempt that was accepted, or may have been, and is as real as it."""
-    billed = [a.cost_micros for a in made if a.billed and a.account.simulated == simulated]
+    billed = [each.cost_micros for each in made if each.billed and each.simulated == simulated]
     return sum(billed) / MICROS if billed else None
 
 

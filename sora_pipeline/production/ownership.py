@@ -9,7 +9,7 @@ import itertools
 import json
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Annotated
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
@@ -89,10 +89,10 @@ class Ownership:
         for number in itertools.count(1):
             tried = name if number == 1 else f"{path.stem}-{number}{path.suffix}"
             try:
-                content = store.read_bytes(tried)
+                sha256 = store.sha256(tried)
             except FileNotFoundError:
                 return tried
-            if _hash(content) in self.written.get(tried, ()):
+            if sha256 in self.written.get(tried, ()):
                 return tried
         raise AssertionError("there is always a further number")
 
@@ -237,10 +237,16 @@ def _ownership(ledger: Ledger, production: Plan | Production, previous: Ownershi
     )
 
 
-def note_written(store: OutputStore, ownership: Ownership, name: str, content: bytes) -> Ownership:
-    """Remember what is about to be written under a name that people edit, and what is still there until then."""
-    known = [_hash(content)]
-    if store.exists(name) and (present := _hash(store.read_bytes(name))) != known[0]:
+def note_written(store: OutputStore, ownership: Ownership, name: str, content: Path) -> Ownership:
+    """Remember what is about to be written under a name that people edit, and what is still there until then.
+
+    Raises:
+        OSError: the file of what is to be written cannot be read.
+        StoreError: the output cannot be read or written.
+    """
+    with content.open("rb") as file:
+        known = [hashlib.file_digest(file, "sha256").hexdigest()]
+    if store.exists(name) and (present := store.sha256(name)) != known[0]:
         known.insert(0, present)
     noted = replace(ownership, written={**ownership.written, name: known})
     if noted != ownership:
@@ -290,7 +296,3 @@ def _taken(store: OutputStore, owner: str, production_id: str) -> OutputOwnedErr
         "output_taken",
         owner=owner,
     )
-
-
-def _hash(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()

@@ -1,95 +1,66 @@
 """Publishes a production: the output manifest, its CSV twin, the failed rows and the gallery, newest state only."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from sora_pipeline.admission.holds import Admission
-from sora_pipeline.advice import explained
-from sora_pipeline.clip import Clip
-from sora_pipeline.ledger import Attempt, ClipStanding, Ledger, Production
-from sora_pipeline.ledger.types import Failure
-from sora_pipeline.manifest.output import invalid_ids, output_table, write_parquet
-from sora_pipeline.manifest.output_csv import failed_csv, write_csv
-from sora_pipeline.manifest.snapshot import Snapshot
+from sora_pipeline.ledger import Ledger, Production
+from sora_pipeline.manifest.output import OutputAbout, OutputRow, output_table, schema_of
+from sora_pipeline.manifest.output_csv import FailedCsv
+from sora_pipeline.manifest.output_files import write_output
+from sora_pipeline.manifest.rows_by_id import IdSample, RowsById
 from sora_pipeline.outcome import ClipOutcome
 from sora_pipeline.production.gallery import GALLERY as GALLERY
-from sora_pipeline.production.gallery import gallery_page, in_manifest_order
-from sora_pipeline.production.intake import newest_snapshot
-from sora_pipeline.production.outcomes import outcome_of
+from sora_pipeline.production.gallery import gallery_page
 from sora_pipeline.production.ownership import claim, note_published, note_written, read_ownership
-from sora_pipeline.provider.catalogue import load_catalogue
+from sora_pipeline.production.surveys import Survey, carried_columns, surveying
 from sora_pipeline.settings import Settings
 from sora_pipeline.status import ClipStatus
 from sora_pipeline.store import OutputStore, StoreError
 from sora_pipeline.video import StoredVideo
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 PARQUET, CSV, FAILED = "metadata.parquet", "manifest.csv", "failed.csv"
+MOST_OUTCOMES = 50
 
 
 @dataclass(frozen=True, slots=True)
-class Survey:
-    """How a production stands, clip by clip.
+class Published:
+    """What was published.
 
     Attributes:
-        snapshot: What it asks for at present: its newest reading, with the rows that were amended since.
-        outcomes: One a valid clip, in the manifest's order; invalid rows are in the snapshot.
-        standings: The same, as the ledger has them, by clip key.
+        counts: Rows by status, invalid ones included.
+        outcomes: How the first clips stand, in the manifest's order.
     """
 
-    snapshot: Snapshot
-    outcomes: list[ClipOutcome]
-    standings: dict[str, ClipStanding]
+    counts: Counter[str] = field(default_factory=Counter)
+    outcomes: list[ClipOutcome] = field(default_factory=list)
 
     @property
-    def counts(self) -> Counter[str]:
-        """Rows by status, invalid ones included."""
-        counts = Counter(str(outcome.status) for outcome in self.outcomes)
-        if self.snapshot.invalid:
-            counts[ClipStatus.INVALID] = len(self.snapshot.invalid)
-        return counts
+    def clips(self) -> int:
+        """How many rows are clips."""
+        return self.counts.total() - self.counts[ClipStatus.INVALID]
+
+    def note(self, rows: Sequence[OutputRow]) -> None:
+        """Take some more rows into account."""
+        outcomes = [standing for _, standing in rows if isinstance(standing, ClipOutcome)]
+        self.counts.update(str(outcome.status) for outcome in outcomes)
+        if len(outcomes) < len(rows):
+            self.counts[ClipStatus.INVALID] += len(rows) - len(outcomes)
+        self.outcomes.extend(outcomes[: MOST_OUTCOMES - len(self.outcomes)])
 
 
-def survey(ledger: Ledger, production: Production, settings: Settings) -> Survey:
-    """How every clip of a production stands.
-
-    Raises:
-        StoreError: the output cannot be read.
-    """
-    standings = ledger.clips.standings_of(production.production_id)
-    made: dict[str, list[Attempt]] = {}
-    for attempt in ledger.attempts.of_production(production.production_id):
-        made.setdefault(attempt.clip_key, []).append(attempt)
-    admission = Admission(ledger, production, settings, load_catalogue(settings.catalogue))
-    outcomes = []
-    for key, standing in standings.items():
-        status = standing.status(settings.max_attempts)
-        waits = status is ClipStatus.PENDING and not _is_live(standing)
-        hold = admission.of(standing.clip) if waits else None
-        why = None if hold is None else Failure(hold.kind, explained(hold.reason), retryable=True)
-        outcomes.append(outcome_of(standing, made.get(key, []), status=status, hold=why))
-    snapshot = _present(newest_snapshot(production), [standing.clip for standing in standings.values()])
-    return Survey(snapshot, outcomes, standings)
+class _ClaimLostError(Exception):
+    """Raised where this run was thought dead; whoever took over writes a newer state."""
 
 
-def _is_live(standing: ClipStanding) -> bool:
-    return standing.latest is not None and standing.latest.live
-
-
-def _present(snapshot: Snapshot, clips: list[Clip]) -> Snapshot:
-    """A snapshot with the clips as they are wanted now; an invalid row that was amended is invalid no more."""
-    wanted = {clip.clip_id for clip in clips}
-    carried = dict.fromkeys((*snapshot.carried_columns, *(name for clip in clips for name in clip.carried)))
-    return replace(
-        snapshot,
-        clips=tuple(clips),
-        invalid=tuple(row for row, reported_id in invalid_ids(snapshot) if reported_id not in wanted),
-        carried_columns=tuple(carried),
-    )
-
-
-def publish(ledger: Ledger, production_id: str, settings: Settings, owner: str) -> Survey | None:
+def publish(ledger: Ledger, production_id: str, settings: Settings, owner: str) -> Published | None:
     """Write a production's output manifest as it stands now; None: another run is writing it at this moment.
 
     Each file appears whole or not at all. One run publishes a production at a time, and reads the state only then, so
@@ -100,41 +71,99 @@ def publish(ledger: Ledger, production_id: str, settings: Settings, owner: str) 
         OutputOwnedError: the output belongs to another production.
     """
 
-    def still_ours() -> bool:
-        return ledger.productions.claim_publish(production_id, owner, settings.lease_s)
+    def require_ours() -> None:
+        if not ledger.productions.claim_publish(production_id, owner, settings.lease_s):
+            raise _ClaimLostError
 
-    if not still_ours():
+    try:
+        require_ours()
+        return ledger.database.patiently(
+            lambda: _publish(ledger, production_id, settings, owner, require_ours)
+        )
+    except _ClaimLostError:
         return None
+
+
+def _publish(
+    ledger: Ledger, production_id: str, settings: Settings, owner: str, require_ours: Callable[[], None]
+) -> Published:
     production = ledger.productions.get(production_id)
     store = OutputStore(production.output_uri)
     ownership = claim(store, ledger, production)
-    surveyed = survey(ledger, production, settings)
-    _bring_along(store, surveyed.standings.values())
-    table = output_table(surveyed.snapshot, surveyed.outcomes, production_id)
+    store.clear_staging()
     failed = ownership.name_for(store, FAILED)
-    files: dict[str, Callable[[], bytes]] = {
-        PARQUET: lambda: write_parquet(table),
-        CSV: lambda: write_csv(table),
-        failed: lambda: failed_csv(surveyed.snapshot, surveyed.outcomes, production_id),
-        GALLERY: lambda: gallery_page(
-            store,
-            production,
-            in_manifest_order(surveyed.snapshot, surveyed.outcomes),
-            surveyed.snapshot.carried_columns,
-            ledger.now(),
-        ),
-    }
-    for name, content in files.items():
-        made = content()
-        if not still_ours():  # this run was thought dead; whoever took over writes a newer state
-            return None
-        if name == failed:
-            # Noted before it is written: what is there afterwards and is not this was edited by a person.
-            ownership = note_written(store, ownership, name, made)
-        store.replace_bytes(name, made)
+    with ExitStack() as stack:
+        staged = {name: stack.enter_context(store.staged_file()) for name in (PARQUET, CSV, failed)}
+        with surveying(ledger, production, settings) as survey:
+            _bring_along(store, survey)
+            writing = _Writing(store, production, survey, require_ours)
+            page = writing.write(staged[PARQUET], staged[CSV], staged[failed], ledger.now())
+        for name, path in staged.items():
+            require_ours()
+            if name == failed:
+                # Noted before it is written: what is there afterwards and is not this was edited by a person.
+                ownership = note_written(store, ownership, name, path)
+            store.replace_file(path, name)
+    require_ours()
+    store.replace_bytes(GALLERY, page)
     note_published(store, ownership, ledger.now(), production.change_seq)
     ledger.productions.record_published(production_id, production.change_seq, owner)
-    return surveyed
+    return writing.published
+
+
+class _Writing:
+    """Writes everything from one pass over all rows, of which it holds a stretch at a time.
+
+    Args:
+        store: The output.
+        production: The production.
+        survey: How it stands.
+        require_ours: Keeps others from publishing it at the same time, or raises.
+    """
+
+    def __init__(
+        self, store: OutputStore, production: Production, survey: Survey, require_ours: Callable[[], None]
+    ) -> None:
+        self._store, self._production, self._survey = store, production, survey
+        self._require_ours = require_ours
+        self.published = Published()
+
+    def write(self, parquet: Path, csv: Path, failed: Path, now: datetime) -> bytes:
+        """Write the tables into these files, and the gallery's data into the output; the gallery's page.
+
+        Raises:
+            StoreError: something cannot be written.
+        """
+        with self._store.explaining():
+            sample = IdSample()
+            carried = carried_columns(self._survey, sample.add)
+            snapshot = self._survey.snapshot
+            about = OutputAbout(
+                self._production.production_id,
+                snapshot.manifest_uri,
+                snapshot.manifest_sha256,
+                carried.types(),
+            )
+            schema, folder = schema_of(about), self._store.staging_dir()
+            with RowsById(schema, sample.dividing(), folder) as by_id:
+                with FailedCsv(failed, about) as failed_csv:
+                    rows = self._passing_by(by_id, failed_csv, about)
+                    page = gallery_page(self._store, self._production, rows, carried.names, now)
+                write_output(schema, map(self._still_ours, by_id.tables()), parquet, csv)
+        return page
+
+    def _still_ours(self, table: "pa.Table") -> "pa.Table":
+        self._require_ours()
+        return table
+
+    def _passing_by(self, by_id: RowsById, failed_csv: FailedCsv, about: OutputAbout) -> Iterator[OutputRow]:
+        """All rows in the manifest's order, each of which was taken for the tables when it comes."""
+        for rows in self._survey.rows():
+            self._require_ours()
+            by_id.add(output_table(about, rows))
+            failed_csv.add(rows)
+            self.published.note(rows)
+            yield from rows
 
 
 def is_published(production: Production) -> bool:
@@ -152,12 +181,9 @@ def newest_failed(production: Production) -> str:
     return store.uri_of(FAILED if ownership is None else ownership.name_for(store, FAILED))
 
 
-def _bring_along(store: OutputStore, standings: Iterable[ClipStanding]) -> None:
+def _bring_along(store: OutputStore, survey: Survey) -> None:
     """A clip that was delivered into another output of its production is copied, not paid for again."""
-    for standing in standings:
-        video = standing.delivered.result.video if standing.delivered else None
-        if video is None or video.output_uri == store.uri:
-            continue
+    for video in survey.moment.delivered_elsewhere(store.uri):
         with suppress(
             StoreError
         ):  # one file that cannot be had hides no other; the check of the files names it

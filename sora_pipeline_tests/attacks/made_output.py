@@ -11,7 +11,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sora_pipeline.clip import Clip, Size
-from sora_pipeline.manifest.output import output_table, write_parquet
 from sora_pipeline.manifest.snapshot import Snapshot, content_hash
 from sora_pipeline.manifest.snapshot_parquet import snapshot_to_parquet
 from sora_pipeline.outcome import ClipOutcome
@@ -20,8 +19,10 @@ from sora_pipeline.production.ownership import OWNER
 from sora_pipeline.status import ClipStatus
 from sora_pipeline.uris import Uri
 from sora_pipeline.video import VideoFacts
+from sora_pipeline_tests.manifest.written import files_of
 
 PRODUCTION = "monday"
+
 PAID, UNPAID = ("a", "b"), "c"
 MADE_AT = datetime(2026, 1, 2, tzinfo=UTC)
 
@@ -56,7 +57,7 @@ class MadeOutput:
             carried_columns=("of",),
         )
         outcomes = [self._delivered(clip) for clip in clips[: len(PAID)]]
-        self._write("metadata.parquet", write_parquet(output_table(snapshot, outcomes, PRODUCTION)))
+        self._write("metadata.parquet", files_of(snapshot, outcomes, PRODUCTION)["metadata.parquet"])
         self._write(snapshot_path(snapshot.snapshot_sha256), snapshot_to_parquet(snapshot))
         owner = {
             "format": 1,

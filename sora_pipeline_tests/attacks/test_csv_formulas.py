@@ -12,10 +12,9 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from sora_pipeline.cli.app import app
+from sora_pipeline.manifest.csv_file import CsvFile
 from sora_pipeline.manifest.csv_format import parse_csv
-from sora_pipeline.manifest.formulas import escape, is_formula, unescape
-from sora_pipeline.manifest.output import output_table, write_parquet
-from sora_pipeline.manifest.output_csv import csv_text, failed_csv, write_csv
+from sora_pipeline.manifest.formulas import is_formula, unescape
 from sora_pipeline.outcome import ClipOutcome
 from sora_pipeline.production.collecting import collect_videos
 from sora_pipeline.production.context import RunContext
@@ -23,6 +22,7 @@ from sora_pipeline.production.submitting import ensure_predictions
 from sora_pipeline.status import ClipStatus
 from sora_pipeline_tests.conftest import Producer, keys
 from sora_pipeline_tests.manifest.conftest import WriteCsv, load, write_rows
+from sora_pipeline_tests.manifest.written import files_of
 
 FORMULAS = [
     "=1+1",
@@ -66,10 +66,16 @@ NAMES = st.lists(st.sampled_from(["prompt", "=x", "'=x", "''=x", "+y", "'y", "pr
     rows=st.lists(st.lists(TEXTS, min_size=9, max_size=9), min_size=1, max_size=4),
 )
 @example(names=["=x", "'=x", "prompt"], rows=[["=1", "'=1", "-1", "", "", "", "", "", ""]])
-def test_every_text_comes_back_as_it_was(names: list[str], rows: list[list[str]]) -> None:
+def test_every_text_comes_back_as_it_was(
+    tmp_path_factory: pytest.TempPathFactory, names: list[str], rows: list[list[str]]
+) -> None:
     header = ["production", *names, "error_message"]
     records = [["p", *row[: len(names)], "e"] for row in rows]
-    parsed = parse_csv("failed.csv", csv_text(escape(header, records)).encode())
+    path = tmp_path_factory.mktemp("csv") / "failed.csv"
+    with CsvFile(path, header) as file:
+        for record in records:
+            file.write([[cell] for cell in record])
+    parsed = parse_csv("failed.csv", path.read_bytes())
     assert not any(is_formula(cell) for row in parsed.rows for cell in row.cells)
     assert not any(is_formula(name) for name in parsed.names)
     table = unescape(parsed)
@@ -100,12 +106,7 @@ def written(manifest: WriteCsv, tmp_path: Path) -> dict[str, Path]:
         ClipOutcome(clip_id=clip.clip_id, status=ClipStatus.FAILED, error_message="=EVIL()")
         for clip in snapshot.clips
     ]
-    table = output_table(snapshot, outcomes, "prompts")
-    files = {
-        "failed.csv": failed_csv(snapshot, outcomes, "prompts"),
-        "manifest.csv": write_csv(table),
-        "metadata.parquet": write_parquet(table),
-    }
+    files = files_of(snapshot, outcomes, "prompts")
     for name, content in files.items():
         (tmp_path / name).write_bytes(content)
     return {"prompts.csv": path, **{name: tmp_path / name for name in files}}

@@ -18,12 +18,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sora_pipeline.manifest.output import output_table, write_parquet
-from sora_pipeline.manifest.output_csv import failed_csv, write_csv
 from sora_pipeline.manifest.problems import ManifestError
 from sora_pipeline.manifest.snapshot import Snapshot
 from sora_pipeline.manifest.snapshot_parquet import snapshot_from_parquet, snapshot_to_parquet
 from sora_pipeline_tests.manifest.conftest import load
+from sora_pipeline_tests.manifest.written import files_of
 
 MUTANTS = 250
 """Of each file; some 20 ms each."""
@@ -130,10 +129,7 @@ def require_usable(snapshot: Snapshot) -> None:
     """What was read can go all the way: into a snapshot, and into every file that is published."""
     assert snapshot.clips or snapshot.invalid
     assert snapshot_from_parquet(snapshot_to_parquet(snapshot)) == snapshot
-    table = output_table(snapshot, [], "prompts")
-    assert write_parquet(table)
-    assert write_csv(table)
-    assert failed_csv(snapshot, [], "prompts")
+    assert all(files_of(snapshot, [], "prompts", stretch=1000).values())
     for problem in snapshot.problems:
         assert len(problem.sentence("m")) < 1000
 

@@ -9,6 +9,7 @@ import urllib.request
 from collections.abc import Callable
 from datetime import timedelta
 from functools import wraps
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -89,17 +90,17 @@ def reserve(*arguments: Any, **named: Any) -> Any:
 
 Attempts.reserve = reserve  # type: ignore[method-assign]
 
-_replace_bytes = OutputStore.replace_bytes
+_replace_file = OutputStore.replace_file
 
 
-@wraps(_replace_bytes)
-def replace_bytes(store: OutputStore, relative: str, content: bytes) -> None:
+@wraps(_replace_file)
+def replace_file(store: OutputStore, local: Path, relative: str) -> None:
     if relative == CSV:  # the first after metadata.parquet
         reached("mid_publish")
-    _replace_bytes(store, relative, content)
+    _replace_file(store, local, relative)
 
 
-OutputStore.replace_bytes = replace_bytes  # type: ignore[method-assign]
+OutputStore.replace_file = replace_file  # type: ignore[method-assign]
 
 _write = Download._write
 

@@ -4,6 +4,7 @@ Two pipelines in one code location share the daemon and the ledger; each has a p
 """
 
 import contextlib
+import itertools
 import os
 import random
 import signal
@@ -27,8 +28,8 @@ from sora_pipeline.ledger import Ledger, Production
 from sora_pipeline.production.intake import open_production
 from sora_pipeline.production.naming import ProductionRequest
 from sora_pipeline.production.progress import Progress, progress_of
-from sora_pipeline.production.publishing import survey
 from sora_pipeline.production.retrying import Retried, retry_clips
+from sora_pipeline.production.surveys import surveying
 from sora_pipeline.provider.catalogue import load_catalogue
 from sora_pipeline.sandbox.embedded import SandboxEndpoint, running_sandbox
 from sora_pipeline.sandbox.settings import SandboxSettings
@@ -254,11 +255,12 @@ class Stage:
 
     def statuses(self) -> dict[str, str]:
         """Clips by how they stand, in the words of the output manifests."""
-        return {
-            clip_key(production.production_id, each.clip_id): str(each.status)
-            for production in self.ledger.productions.all()
-            for each in survey(self.ledger, production, self.settings[production.pipeline]).outcomes
-        }
+        statuses: dict[str, str] = {}
+        for production in self.ledger.productions.all():
+            with surveying(self.ledger, production, self.settings[production.pipeline]) as survey:
+                for _, outcome in itertools.chain.from_iterable(survey.clips()):
+                    statuses[clip_key(production.production_id, outcome.clip_id)] = str(outcome.status)
+        return statuses
 
     def ambiguous(self) -> list[str]:
         """Keys of the clips whose submit lost its answer."""

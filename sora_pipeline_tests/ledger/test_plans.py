@@ -36,6 +36,7 @@ OF_WHOLE_PRODUCTIONS = {
     "money.report",
     "productions.record_amendments",
     "restore.insert",
+    "surveys.at_one_moment",
 }
 """They are about all that a production, or everybody, ever did, and are asked for by people."""
 

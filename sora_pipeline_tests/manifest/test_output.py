@@ -12,16 +12,16 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pytest
 
-from sora_pipeline.manifest.carried import carried_array
+from sora_pipeline.manifest.carried import CarriedColumns, carried_array
 from sora_pipeline.manifest.columns import OUTPUT_COLUMNS
-from sora_pipeline.manifest.output import output_schema, output_table, write_parquet
-from sora_pipeline.manifest.output_csv import failed_csv, write_csv
+from sora_pipeline.manifest.output import output_schema
 from sora_pipeline.manifest.reading import read_manifest
 from sora_pipeline.manifest.snapshot import Snapshot
 from sora_pipeline.outcome import ClipOutcome
 from sora_pipeline.status import ClipStatus
 from sora_pipeline.video import VideoFacts
 from sora_pipeline_tests.manifest.conftest import WriteCsv, load
+from sora_pipeline_tests.manifest.written import CSV, FAILED, PARQUET, files_of, table_of
 
 MOMENT = datetime(2026, 5, 4, 12, 30, 1, 250000, tzinfo=timezone(timedelta(hours=2)))
 
@@ -90,7 +90,7 @@ def outcomes() -> list[ClipOutcome]:
 def test_the_columns_are_the_contract_then_what_was_carried(
     snapshot: Snapshot, outcomes: list[ClipOutcome]
 ) -> None:
-    table = output_table(snapshot, outcomes, "prompts")
+    table = table_of(snapshot, outcomes, "prompts")
     assert table.column_names == [*OUTPUT_COLUMNS, "project"]
     assert table.schema.field("submitted_at").type == pa.timestamp("us", tz="UTC")
     assert table.schema.field("cost_usd").type == pa.float64()
@@ -102,7 +102,7 @@ def test_the_columns_are_the_contract_then_what_was_carried(
 def test_there_is_one_row_per_clip_whatever_happened_sorted_by_id(
     snapshot: Snapshot, outcomes: list[ClipOutcome]
 ) -> None:
-    rows = output_table(snapshot, outcomes, "prompts").to_pylist()
+    rows = table_of(snapshot, outcomes, "prompts").to_pylist()
     assert [(row["clip_id"], row["status"]) for row in rows] == [
         ("ant", "failed"),
         ("bee", "ambiguous"),
@@ -120,7 +120,7 @@ def test_there_is_one_row_per_clip_whatever_happened_sorted_by_id(
 
 
 def test_an_invalid_row_says_what_is_wrong_with_it(snapshot: Snapshot) -> None:
-    row = output_table(snapshot, [], "prompts").to_pylist()[3]
+    row = table_of(snapshot, [], "prompts").to_pylist()[3]
     assert (row["row_number"], row["duration"], row["error_kind"], row["retryable"]) == (
         5,
         5,
@@ -134,19 +134,20 @@ def test_an_invalid_row_says_what_is_wrong_with_it(snapshot: Snapshot) -> None:
 
 def test_an_invalid_rows_stand_in_id_is_nobody_elses(manifest: WriteCsv) -> None:
     bad = {"clip_id": "a/b", "prompt": "b"}
-    (given,) = output_table(load(manifest(bad)), [], "prompts").column("clip_id").to_pylist()
+    (given,) = table_of(load(manifest(bad)), [], "prompts").column("clip_id").to_pylist()
     snapshot = load(manifest({"clip_id": given, "prompt": "a"}, bad, bad))
-    ids = output_table(snapshot, [], "prompts").column("clip_id").to_pylist()
+    ids = table_of(snapshot, [], "prompts").column("clip_id").to_pylist()
     assert ids == [given, f"{given}-2", f"{given}-3"]
 
 
 def test_parquet_is_typed_zstd_and_versioned(snapshot: Snapshot, outcomes: list[ClipOutcome]) -> None:
-    table = output_table(snapshot, outcomes, "prompts")
-    file = pq.ParquetFile(io.BytesIO(write_parquet(table)))
+    table = table_of(snapshot, outcomes, "prompts")
+    content = files_of(snapshot, outcomes, "prompts")[PARQUET]
+    file = pq.ParquetFile(io.BytesIO(content))
     assert file.read().equals(table, check_metadata=True)
     assert file.metadata.row_group(0).column(0).compression == "ZSTD"
     assert file.schema_arrow.metadata[b"sora_pipeline.schema_version"] == b"2"
-    frame = pd.read_parquet(io.BytesIO(write_parquet(table))).set_index("clip_id")
+    frame = pd.read_parquet(io.BytesIO(content)).set_index("clip_id")
     assert str(frame["submitted_at"].dtype) == "datetime64[us, UTC]"
     assert frame["cost_usd"].sum() == 0.3
     assert frame.loc["zebra", "bytes"] == 2**33
@@ -155,13 +156,13 @@ def test_parquet_is_typed_zstd_and_versioned(snapshot: Snapshot, outcomes: list[
 def test_the_folder_follows_the_rules_of_a_video_folder(
     snapshot: Snapshot, outcomes: list[ClipOutcome]
 ) -> None:
-    rows = output_table(snapshot, outcomes, "prompts").to_pylist()
+    rows = table_of(snapshot, outcomes, "prompts").to_pylist()
     assert [row["file_name"] for row in rows] == [None, None, None, None, "videos/zebra/1.mp4"]
     assert [name for name in rows[0] if name.endswith(("file_name", "file_names"))] == ["file_name"]
 
 
 def test_the_csv_twin_says_the_same(snapshot: Snapshot, outcomes: list[ClipOutcome]) -> None:
-    content = write_csv(output_table(snapshot, outcomes, "prompts"))
+    content = files_of(snapshot, outcomes, "prompts")[CSV]
     frame = pd.read_csv(io.BytesIO(content), keep_default_na=False, dtype=str).set_index("clip_id")
     names = [name for name in OUTPUT_COLUMNS if name != "clip_id"]
     assert list(frame.columns) == [*names, "project", "escaped_columns"]
@@ -183,7 +184,7 @@ def test_failed_csv_can_be_handed_in_again_from_another_folder(
     zebra_failed = ClipOutcome(clip_id="zebra", status=ClipStatus.FAILED, error_message="no luck")
     (tmp_path / "out").mkdir()
     path = tmp_path / "out" / "failed.csv"
-    path.write_bytes(failed_csv(snapshot, [*outcomes[1:], zebra_failed], "prompts"))
+    path.write_bytes(files_of(snapshot, [*outcomes[1:], zebra_failed], "prompts")[FAILED])
     again = load(path)
     before = {clip.clip_id: clip for clip in snapshot.clips}
     assert [clip.clip_id for clip in again.clips] == ["zebra", "ant"]
@@ -201,7 +202,7 @@ def test_failed_csv_can_be_handed_in_again_from_another_folder(
 def test_clips_that_may_have_been_paid_for_are_not_handed_in_again(
     snapshot: Snapshot, outcomes: list[ClipOutcome]
 ) -> None:
-    written = failed_csv(snapshot, outcomes, "prompts").decode("utf-8-sig")
+    written = files_of(snapshot, outcomes, "prompts")[FAILED].decode("utf-8-sig")
     assert [row["clip_id"] for row in csv.DictReader(io.StringIO(written))] == ["ant", NAMELESS]
 
 
@@ -209,7 +210,7 @@ def test_every_failed_row_names_the_production_that_it_amends(
     snapshot: Snapshot, outcomes: list[ClipOutcome], tmp_path: Path
 ) -> None:
     path = tmp_path / "failed.csv"
-    path.write_bytes(failed_csv(snapshot, outcomes, "prompts"))
+    path.write_bytes(files_of(snapshot, outcomes, "prompts")[FAILED])
     assert path.read_bytes().startswith(codecs.BOM_UTF8), "else Excel takes it for the local code page"
     assert read_manifest(str(path)).productions == {"prompts"}
     assert load(path).carried_columns == snapshot.carried_columns, "it is no column of the user's"
@@ -220,7 +221,7 @@ def test_one_failed_take_is_handed_in_under_its_own_id(manifest: WriteCsv, tmp_p
     second = snapshot.clips[1]
     path = tmp_path / "failed.csv"
     path.write_bytes(
-        failed_csv(snapshot, [ClipOutcome(clip_id=second.clip_id, status=ClipStatus.FAILED)], "prompts")
+        files_of(snapshot, [ClipOutcome(clip_id=second.clip_id, status=ClipStatus.FAILED)], "prompts")[FAILED]
     )
     [again] = load(path).clips
     assert (again.clip_id, again.fingerprint) == (second.clip_id, second.fingerprint)
@@ -229,9 +230,9 @@ def test_one_failed_take_is_handed_in_under_its_own_id(manifest: WriteCsv, tmp_p
 def test_the_output_manifest_itself_can_be_handed_in(
     snapshot: Snapshot, outcomes: list[ClipOutcome], tmp_path: Path
 ) -> None:
-    table = output_table(snapshot, outcomes, "prompts")
-    for name, content in [("manifest.csv", write_csv(table)), ("metadata.parquet", write_parquet(table))]:
-        (tmp_path / name).write_bytes(content)
+    files = files_of(snapshot, outcomes, "prompts")
+    for name in (CSV, PARQUET):
+        (tmp_path / name).write_bytes(files[name])
         again = load(tmp_path / name)
         assert {clip.clip_id: clip.fingerprint for clip in again.clips} == {
             clip.clip_id: clip.fingerprint for clip in snapshot.clips
@@ -245,7 +246,7 @@ def test_a_time_without_a_zone_is_refused() -> None:
 
 def test_times_are_utc(snapshot: Snapshot) -> None:
     outcome = ClipOutcome(clip_id="ant", status=ClipStatus.FAILED, stored_at=MOMENT)
-    stored = output_table(snapshot, [outcome], "prompts").to_pylist()[0]["stored_at"]
+    stored = table_of(snapshot, [outcome], "prompts").to_pylist()[0]["stored_at"]
     assert stored == datetime(2026, 5, 4, 10, 30, 1, 250000, tzinfo=UTC)
 
 
@@ -270,7 +271,10 @@ def test_times_are_utc(snapshot: Snapshot) -> None:
 def test_a_carried_column_gets_the_type_its_values_share(
     values: list[Any], kind: pa.DataType, stored: list[Any]
 ) -> None:
-    array = carried_array(values)
+    columns = CarriedColumns()
+    for value in values:
+        columns.add([{"column": value}])
+    array = carried_array(values, columns.types()["column"])
     assert array.type == kind
     assert array.to_pylist() == stored
 

@@ -491,16 +491,24 @@ async def test_a_publisher_that_dies_leaves_no_second_file(
     await make(run_context, "waiting", owner="run-2")
     production([*CAMPAIGN[:3], {**CAMPAIGN[3], "size": "4x4"}], file="monday.csv")
     written: list[str] = []
-    real = OutputStore.replace_bytes
+    replace_bytes, replace_file = OutputStore.replace_bytes, OutputStore.replace_file
 
-    def replace_bytes(store: OutputStore, relative: str, content: bytes) -> None:
+    def die_before(relative: str) -> None:
         if relative == dies_before and (written.count(OWNER) or relative != OWNER):
             raise KeyboardInterrupt
         written.append(relative)
-        real(store, relative, content)
+
+    def replacing_bytes(store: OutputStore, relative: str, content: bytes) -> None:
+        die_before(relative)
+        replace_bytes(store, relative, content)
+
+    def replacing_file(store: OutputStore, local: Path, relative: str) -> None:
+        die_before(relative)
+        replace_file(store, local, relative)
 
     with monkeypatch.context() as patched:
-        patched.setattr(OutputStore, "replace_bytes", replace_bytes)
+        patched.setattr(OutputStore, "replace_bytes", replacing_bytes)
+        patched.setattr(OutputStore, "replace_file", replacing_file)
         with pytest.raises(KeyboardInterrupt):
             publish(run_context.ledger, "monday", settings_of(), "publisher")
     publish_now(run_context.ledger, campaign)

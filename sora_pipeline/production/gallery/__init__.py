@@ -6,6 +6,5 @@ hands in every row once, in the manifest's order; nothing here holds them all.
 """
 
 from sora_pipeline.production.gallery.page import GALLERY, gallery_page
-from sora_pipeline.production.gallery.rows import GalleryRow, in_manifest_order
 
-__all__ = ["GALLERY", "GalleryRow", "gallery_page", "in_manifest_order"]
+__all__ = ["GALLERY", "gallery_page"]

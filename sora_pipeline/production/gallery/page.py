@@ -10,6 +10,7 @@ from importlib import resources
 from typing import Any
 
 from sora_pipeline.ledger import Production
+from sora_pipeline.manifest.output import OutputRow
 from sora_pipeline.production.gallery.chunks import Chunks, as_script
 from sora_pipeline.production.gallery.files import GalleryFiles
 from sora_pipeline.production.gallery.rows import (
@@ -17,7 +18,6 @@ from sora_pipeline.production.gallery.rows import (
     LISTED,
     MAX_CARRIED_CHARS,
     MAX_LISTED_CARRIED,
-    GalleryRow,
     cells_of,
     details_chars,
     listed_chars,
@@ -40,7 +40,7 @@ _NAMED_SET = re.compile(rb'data-set="(gallery/set-[0-9a-f]{20}\.js)"')
 def gallery_page(
     store: OutputStore,
     production: Production,
-    rows: Iterable[GalleryRow],
+    rows: Iterable[OutputRow],
     carried_columns: Sequence[str],
     now: datetime,
 ) -> bytes:

@@ -1,20 +1,16 @@
 """What the page is told of one row: what its card shows and is searched by, and what the large view shows besides."""
 
-import heapq
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from operator import attrgetter
 from typing import Any
 
 from sora_pipeline.clip import Clip
 from sora_pipeline.manifest.carried import as_text
-from sora_pipeline.manifest.output import INVALID_ROW, invalid_ids
-from sora_pipeline.manifest.snapshot import InvalidRow, Snapshot
+from sora_pipeline.manifest.output import INVALID_ROW, OutputRow, reasons_of
+from sora_pipeline.manifest.snapshot import InvalidRow
 from sora_pipeline.outcome import ClipOutcome
 from sora_pipeline.status import ClipStatus
-
-GalleryRow = tuple[Clip, ClipOutcome] | tuple[InvalidRow, str]
-"""A clip and how it stands, or a row that cannot be made and the id that it is reported by."""
 
 MAX_LISTED_CHARS = 300
 """Of a prompt or a reason, as cards show it; the rest is with the details."""
@@ -58,14 +54,7 @@ _NO_OUTCOME, _NO_VIDEO = (None,) * len(_OF_OUTCOME), (None,) * len(_OF_VIDEO)
 Cells = tuple[Any, ...]
 
 
-def in_manifest_order(snapshot: Snapshot, outcomes: Sequence[ClipOutcome]) -> Iterator[GalleryRow]:
-    """The rows of a snapshot whose clips are those of the outcomes, one by one and in the same order."""
-    clips: Iterator[GalleryRow] = zip(snapshot.clips, outcomes, strict=True)
-    invalid: Iterator[GalleryRow] = iter(invalid_ids(snapshot))
-    return heapq.merge(clips, invalid, key=lambda row: row[0].row_number)
-
-
-def cells_of(row: GalleryRow, carried_columns: Sequence[str]) -> tuple[Cells, Cells]:
+def cells_of(row: OutputRow, carried_columns: Sequence[str]) -> tuple[Cells, Cells]:
     """The cells of a row: ``LISTED`` and then carried columns, and ``DETAILS``."""
     subject, standing = row
     if isinstance(subject, InvalidRow):
@@ -129,7 +118,7 @@ def _invalid_cells(row: InvalidRow, clip_id: str, columns: Sequence[str]) -> tup
     size, seconds, model = _listed_carried(
         [_text(row.values.get(name)) or None for name in ("size", "duration", "model")]
     )
-    reason = " ".join(f"{problem.column}: {problem.message}." for problem in row.problems)
+    reason = reasons_of(row)
     carried = tuple([_text(row.values.get(name)) for name in columns])
     whole = _whole(prompt, reason, carried)
     listed = (
@@ -177,8 +166,8 @@ def _whole(
     cut = (
         len(prompt or "") > MAX_LISTED_CHARS
         or len(reason or "") > MAX_LISTED_CHARS
-        or any(text is not None and len(text) > MAX_CARRIED_CHARS for text in carried)
-        or any(text is not None for text in carried[MAX_LISTED_CARRIED:])
+        or bool([text for text in carried if text is not None and len(text) > MAX_CARRIED_CHARS])
+        or carried[MAX_LISTED_CARRIED:].count(None) < len(carried) - MAX_LISTED_CARRIED
     )
     return (prompt, reason, carried) if cut else None
 

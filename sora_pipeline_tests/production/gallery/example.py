@@ -10,10 +10,11 @@ from typing import Any
 
 from sora_pipeline.clip import Clip, Size
 from sora_pipeline.ledger import Production
+from sora_pipeline.manifest.output import OutputRow
 from sora_pipeline.manifest.problems import RowProblem
 from sora_pipeline.manifest.snapshot import InvalidRow
 from sora_pipeline.outcome import ClipOutcome
-from sora_pipeline.production.gallery import GALLERY, GalleryRow, gallery_page
+from sora_pipeline.production.gallery import GALLERY, gallery_page
 from sora_pipeline.sandbox.rendering.encode import render
 from sora_pipeline.sandbox.rendering.scene import Brief
 from sora_pipeline.status import ClipStatus
@@ -52,7 +53,7 @@ def production_of(output: Path | str, **changes: Any) -> Production:
 
 def clip_row(
     number: int, status: ClipStatus = ClipStatus.DELIVERED, size: Size = WIDE, **changes: Any
-) -> GalleryRow:
+) -> OutputRow:
     """One clip and how it stands; ``changes`` are to whichever of the two has the field."""
     animal, place = ANIMALS[number % len(ANIMALS)], PLACES[number % len(PLACES)]
     with_image = number % 5 == 0
@@ -123,14 +124,14 @@ def _standing(clip: Clip, number: int, status: ClipStatus) -> dict[str, Any]:
     }
 
 
-def invalid_row(number: int, **values: Any) -> GalleryRow:
+def invalid_row(number: int, **values: Any) -> OutputRow:
     """A row that cannot be made."""
     problem = RowProblem(number + 1, "duration", "5", "is not a duration of sora-2-pro", "4, 8 or 12")
     row = {"prompt": f"A bear, shot {number}", "duration": 5, "campaign": "winter", **values}
     return InvalidRow(number + 1, None, row, (problem,)), f"row-{number:08x}"
 
 
-def rows_of(count: int, *, tall: int = 5) -> Iterator[GalleryRow]:
+def rows_of(count: int, *, tall: int = 5) -> Iterator[OutputRow]:
     """That many rows of every kind; one in ``tall`` stands upright."""
     for number in range(count):
         size = TALL if number % tall == 0 else WIDE
@@ -148,7 +149,7 @@ def rows_of(count: int, *, tall: int = 5) -> Iterator[GalleryRow]:
 
 def publish_gallery(
     folder: Path,
-    rows: Iterable[GalleryRow],
+    rows: Iterable[OutputRow],
     *,
     now: datetime = NOON,
     columns: tuple[str, ...] = CARRIED,
@@ -161,7 +162,7 @@ def publish_gallery(
     return page
 
 
-def add_media(folder: Path, rows: Iterable[GalleryRow]) -> None:
+def add_media(folder: Path, rows: Iterable[OutputRow]) -> None:
     """Real posters, each its own, and real videos, one of each format, for the rows that are delivered."""
     from PIL import Image, ImageDraw, ImageFont
 

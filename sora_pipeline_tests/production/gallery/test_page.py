@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from sora_pipeline.production.gallery import GALLERY, GalleryRow, gallery_page
+from sora_pipeline.manifest.output import OutputRow
+from sora_pipeline.production.gallery import GALLERY, gallery_page
 from sora_pipeline.production.gallery.files import FOLDER, GRACE, RETIRED
 from sora_pipeline.production.gallery.page import LISTED_ROWS
 from sora_pipeline.status import ClipStatus
@@ -38,7 +39,7 @@ def named_in(folder: Path) -> set[str]:
     return {named, *(name for name, *_ in (*about["lists"], *about["details"]))}
 
 
-def with_one_failed(count: int, failed: int) -> Iterator[GalleryRow]:
+def with_one_failed(count: int, failed: int) -> Iterator[OutputRow]:
     for number in range(count):
         yield clip_row(number, ClipStatus.FAILED if number == failed else ClipStatus.DELIVERED)
 

@@ -2,9 +2,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from sora_pipeline.clip import Clip
-from sora_pipeline.manifest.snapshot import InvalidRow, Snapshot
+from sora_pipeline.manifest.output import OutputRow
 from sora_pipeline.outcome import ClipOutcome
-from sora_pipeline.production.gallery import GalleryRow, in_manifest_order
 from sora_pipeline.production.gallery.rows import MAX_CARRIED_CHARS, MAX_LISTED_CARRIED, MAX_LISTED_CHARS
 from sora_pipeline.status import ClipStatus
 from sora_pipeline.uris import Uri
@@ -13,19 +12,7 @@ from sora_pipeline_tests.production.gallery.example import (
     clip_row,
     invalid_row,
     publish_gallery,
-    rows_of,
 )
-
-
-def test_rows_stand_as_in_the_manifest_bad_ones_among_the_good() -> None:
-    rows = list(rows_of(120))
-    clips = tuple(row[0] for row in rows if isinstance(row[0], Clip))
-    outcomes = [row[1] for row in rows if isinstance(row[1], ClipOutcome)]
-    invalid = tuple(row[0] for row in rows if isinstance(row[0], InvalidRow))
-    snapshot = Snapshot(Uri("/srv/spring.csv"), "", "", clips, invalid)
-    ordered = list(in_manifest_order(snapshot, outcomes))
-    assert [row[0].row_number for row in ordered] == list(range(1, 121))
-    assert [row[1] for row in ordered if isinstance(row[1], ClipOutcome)] == outcomes
 
 
 def test_card_shows_what_the_outcome_says(tmp_path: Path) -> None:
@@ -74,7 +61,7 @@ def test_carried_columns_beyond_the_first_are_in_the_details(tmp_path: Path) -> 
 
 
 def test_files_of_unusual_names_are_named_whole(tmp_path: Path) -> None:
-    usual: GalleryRow = clip_row(0)
+    usual: OutputRow = clip_row(0)
     assert isinstance(usual[0], Clip)
     assert isinstance(usual[1], ClipOutcome)
     moved = replace(usual[1], file_name="videos/a/b.mp4", poster_path=None)
