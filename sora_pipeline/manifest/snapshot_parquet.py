@@ -15,6 +15,7 @@ from sora_pipeline.manifest.ids import is_safe_id
 from sora_pipeline.manifest.parquet_format import WRITTEN_TIMES, parse_parquet
 from sora_pipeline.manifest.problems import RowProblem
 from sora_pipeline.manifest.snapshot import InvalidRow, Snapshot
+from sora_pipeline.spool import Spool
 from sora_pipeline.uris import Uri
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def _read(content: bytes) -> Snapshot:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    table = parse_parquet("snapshot", content, times=WRITTEN_TIMES)
+    table = parse_parquet("snapshot", Spool.of(content), times=WRITTEN_TIMES)
     metadata = pq.ParquetFile(pa.BufferReader(content)).schema_arrow.metadata or {}
     version = metadata.get(_VERSION_KEY, b"none").decode()
     if version not in (SNAPSHOT_SCHEMA_VERSION, _WITH_PROVIDERS):

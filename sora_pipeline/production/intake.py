@@ -106,7 +106,7 @@ def _with_whole_images(file: ManifestFile, ledger: Ledger, decided: Decided) -> 
             return row
         return replace(row, values={**row.values, "image": image.reveal()})
 
-    return replace(file, rows=[whole(row) for row in file.rows]) if known else file
+    return replace(file, rows=file.rows.mapped(whole)) if known else file
 
 
 def read_snapshot(

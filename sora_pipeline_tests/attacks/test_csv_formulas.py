@@ -20,6 +20,7 @@ from sora_pipeline.outcome import ClipOutcome
 from sora_pipeline.production.collecting import collect_videos
 from sora_pipeline.production.context import RunContext
 from sora_pipeline.production.submitting import ensure_predictions
+from sora_pipeline.spool import Spool
 from sora_pipeline.status import ClipStatus
 from sora_pipeline_tests.conftest import Producer, keys
 from sora_pipeline_tests.manifest.conftest import WriteCsv, load, write_rows
@@ -69,7 +70,7 @@ NAMES = st.lists(st.sampled_from(["prompt", "=x", "'=x", "''=x", "+y", "'y", "pr
 def test_every_text_comes_back_as_it_was(names: list[str], rows: list[list[str]]) -> None:
     header = ["production", *names, "error_message"]
     records = [["p", *row[: len(names)], "e"] for row in rows]
-    parsed = parse_csv("failed.csv", csv_text(escape(header, records)).encode())
+    parsed = parse_csv("failed.csv", Spool.of(csv_text(escape(header, records)).encode()))
     assert not any(is_formula(cell) for row in parsed.rows for cell in row.cells)
     assert not any(is_formula(name) for name in parsed.names)
     table = unescape(parsed)

@@ -1,0 +1,73 @@
+"""Sequences that are made anew each time they are gone through, so that no more of them is in memory than a stretch."""
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Generic, TypeVar, overload
+
+Item = TypeVar("Item")
+Other = TypeVar("Other")
+
+STRETCH = 4096
+"""How many items are held at a time."""
+
+
+class Streamed(Sequence[Item], Generic[Item]):
+    """A sequence whose items come from somewhere else, in order, whenever somebody asks for them.
+
+    One item, and a slice, cost as much as going through all that stands before them.
+
+    Args:
+        length: How many items there are.
+        iterate: Begins at the first.
+    """
+
+    def __init__(self, length: int, iterate: Callable[[], Iterator[Item]]) -> None:
+        self._length = length
+        self._iterate = iterate
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __iter__(self) -> Iterator[Item]:
+        return self._iterate()
+
+    @overload
+    def __getitem__(self, index: int) -> Item: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Item, ...]: ...
+    def __getitem__(self, index: int | slice) -> Item | tuple[Item, ...]:
+        if isinstance(index, int):
+            return next(itertools.islice(self, range(self._length)[index], None))
+        places = range(self._length)[index]
+        if places.step < 0:
+            return self[places[-1] : places[0] + 1 : -places.step][::-1] if places else ()
+        return tuple(itertools.islice(self, places.start, places.stop, places.step))
+
+    def __eq__(self, other: object) -> bool:
+        """Whether the other sequence, of whichever kind, has the same items."""
+        if not isinstance(other, Sequence) or isinstance(other, str | bytes):
+            return NotImplemented
+        return len(self) == len(other) and all(one == its for one, its in zip(self, other, strict=True))
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"<{self._length:,} streamed items>"
+
+    def mapped(self, change: Callable[[Item], Other]) -> "Streamed[Other]":
+        """The same sequence with each item changed when it is asked for."""
+        return Streamed(self._length, lambda: map(change, self))
+
+
+def stretches(items: Iterable[Item], most: int = STRETCH) -> Iterator[list[Item]]:
+    """The items in lists of ``most``, the last one shorter."""
+    iterator = iter(items)
+    while stretch := list(itertools.islice(iterator, most)):
+        yield stretch
+
+
+def in_stretches(change: Callable[[list[Item]], Iterable[Any]], items: Sequence[Item]) -> Streamed[Any]:
+    """A sequence of which whole stretches are changed at a time, each item into one."""
+    return Streamed(
+        len(items), lambda: itertools.chain.from_iterable(change(stretch) for stretch in stretches(items))
+    )
