@@ -2,13 +2,15 @@
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Generic, TypeVar, overload
+from typing import Generic, TypeVar, overload
 
 Item = TypeVar("Item")
 Other = TypeVar("Other")
 
 STRETCH = 4096
 """How many items are held at a time."""
+HEAVIEST = 16 * 2**20
+"""How many characters or bytes, where single items may have very many."""
 
 
 class Streamed(Sequence[Item], Generic[Item]):
@@ -59,15 +61,37 @@ class Streamed(Sequence[Item], Generic[Item]):
         return Streamed(self._length, lambda: map(change, self))
 
 
-def stretches(items: Iterable[Item], most: int = STRETCH) -> Iterator[list[Item]]:
-    """The items in lists of ``most``, the last one shorter."""
+def stretches(
+    items: Iterable[Item],
+    most: int = STRETCH,
+    *,
+    weigh: Callable[[Item], int] | None = None,
+    heaviest: int = HEAVIEST,
+) -> Iterator[list[Item]]:
+    """The items in lists of ``most``, or of fewer where these weigh enough together.
+
+    Args:
+        items: In order.
+        most: How many a list has.
+        weigh: How many characters or bytes an item holds, where single ones may hold very many.
+        heaviest: How many of them a list has, give or take the last item.
+    """
     iterator = iter(items)
-    while stretch := list(itertools.islice(iterator, most)):
+    if weigh is None:
+        while stretch := list(itertools.islice(iterator, most)):
+            yield stretch
+        return
+    stretch, weight = [], 0
+    for item in iterator:
+        stretch.append(item)
+        weight += weigh(item)
+        if len(stretch) == most or weight >= heaviest:
+            yield stretch
+            stretch, weight = [], 0
+    if stretch:
         yield stretch
 
 
-def in_stretches(change: Callable[[list[Item]], Iterable[Any]], items: Sequence[Item]) -> Streamed[Any]:
-    """A sequence of which whole stretches are changed at a time, each item into one."""
-    return Streamed(
-        len(items), lambda: itertools.chain.from_iterable(change(stretch) for stretch in stretches(items))
-    )
+def in_stretches(change: Callable[[list[Item]], Iterable[Other]], items: Sequence[Item]) -> Streamed[Other]:
+    """A sequence of which a whole stretch is changed at a time, each item into one."""
+    return Streamed(len(items), lambda: itertools.chain.from_iterable(map(change, stretches(items))))

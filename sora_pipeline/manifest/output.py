@@ -3,7 +3,6 @@
 Its columns are a contract (``OUTPUT_COLUMNS``); scripts and data set loaders rely on names, order and types.
 """
 
-import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from operator import attrgetter
@@ -15,6 +14,7 @@ from sora_pipeline.manifest.arrow_arrays import arrow_array
 from sora_pipeline.manifest.carried import as_text, carried_array
 from sora_pipeline.manifest.cells import CellFault
 from sora_pipeline.manifest.columns import OUTPUT_COLUMNS
+from sora_pipeline.manifest.reported import invalid_ids as invalid_ids
 from sora_pipeline.manifest.snapshot import InvalidRow, Snapshot
 from sora_pipeline.manifest.table import is_blank
 from sora_pipeline.manifest.uris import beside
@@ -97,27 +97,6 @@ def write_parquet(table: "pa.Table") -> bytes:
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
     return sink.getvalue().to_pybytes()
-
-
-def invalid_ids(snapshot: Snapshot) -> list[tuple[InvalidRow, str]]:
-    """The invalid rows with the ids they are reported under: their own, or one derived from the row's content.
-
-    Not from where it stands: rows that are inserted above do not make it another row, whose mended one would be paid again.
-    """
-    taken = {clip.clip_id.lower() for clip in snapshot.clips}
-    taken.update(bad.clip_id.lower() for bad in snapshot.invalid if bad.clip_id)
-    named = []
-    for bad in snapshot.invalid:
-        name = bad.clip_id
-        if name is None:
-            derived = f"row-{bad.row_hash[:8]}"
-            numbered = (f"{derived}-{number}" for number in itertools.count(2))
-            name = next(
-                candidate for candidate in itertools.chain([derived], numbered) if candidate not in taken
-            )
-            taken.add(name)
-        named.append((bad, name))
-    return named
 
 
 def _clip_row(clip: Clip, outcome: ClipOutcome | None, snapshot: Snapshot, production: str) -> _Row:

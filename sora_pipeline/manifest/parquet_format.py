@@ -53,14 +53,14 @@ def parse_parquet(uri: str, content: Spool, unneeded: Collection[str] = (), *, t
         ManifestError: the bytes are not Parquet, are damaged, or hold more than is allowed.
     """
     with _explaining(uri):
-        names = [name.strip() for name in _open(uri, content, times).schema_arrow.names]
+        names = [name.strip() for name in open_parquet(uri, content, times).schema_arrow.names]
     kept = [index for index, name in enumerate(names) if not _PANDAS_INDEX.fullmatch(name)]
     needed = [index for index in kept if names[index] not in unneeded]
     place = {index: number for number, index in enumerate(needed)}
 
     def records() -> Iterator[Record]:
         with _explaining(uri):
-            rows = _rows(uri, _open(uri, content, times), needed, times)
+            rows = parquet_rows(uri, open_parquet(uri, content, times), needed, times)
             for number, cells in enumerate(rows, start=1):
                 if not all(map(is_blank, cells)):
                     yield Record(
@@ -82,8 +82,13 @@ def _explaining(uri: str) -> Iterator[None]:
         raise ManifestError(uri, reason) from error
 
 
-def _open(uri: str, content: Spool, times: int) -> "pq.ParquetFile":
-    """The file, once what it says of itself is known to be within bounds."""
+def open_parquet(uri: str, content: Spool, times: int) -> "pq.ParquetFile":
+    """The file, once what it says of itself is known to be within bounds.
+
+    Raises:
+        ManifestError: it is no Parquet file, or says that it holds more than is allowed.
+        Exception: it is damaged.
+    """
     import pyarrow.parquet as pq
 
     if content.read(0, len(MAGIC)) != MAGIC:
@@ -116,7 +121,27 @@ def _require_small(uri: str, footer: Footer, times: int) -> None:
     require_bytes(uri, footer.unpacked_bytes, "its content unpacks to", times)
 
 
-def _rows(uri: str, file: "pq.ParquetFile", needed: list[int], times: int) -> Iterator[tuple[Any, ...]]:
+def parquet_rows(
+    uri: str,
+    file: "pq.ParquetFile",
+    needed: list[int],
+    times: int,
+    *,
+    only: tuple[int, bool] | None = None,
+) -> Iterator[tuple[Any, ...]]:
+    """The rows, as they are decoded.
+
+    Args:
+        uri: What it is.
+        file: The file.
+        needed: The columns wanted.
+        times: How many times the cells and bytes of a manifest it may hold.
+        only: Leave out where no row of some thousand has this truth in this one of the columns.
+
+    Raises:
+        ManifestError: it holds more than it says, and than is allowed.
+        Exception: it is damaged.
+    """
     names = file.schema_arrow.names
     distinct = len(set(names)) == len(names)
     columns = [names[index] for index in needed] if distinct else None
@@ -128,6 +153,8 @@ def _rows(uri: str, file: "pq.ParquetFile", needed: list[int], times: int) -> It
         cells += sum(map(_cells_of, arrays))
         require_bytes(uri, unpacked, "its content unpacks to", times)
         require_at_most(uri, times * MAX_CELLS, cells, "cells")
+        if only is not None and not any(bool(it) is only[1] for it in arrays[only[0]].to_pylist()):
+            continue
         values = [_values(array) for array in arrays]
         yield from zip(*values, strict=True) if values else (() for _ in range(batch.num_rows))
 

@@ -1,14 +1,16 @@
 """The canonical snapshot: everything a manifest asks for at one moment, checked, with defaults filled in."""
 
 import hashlib
+import itertools
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from sora_pipeline.clip import Clip
 from sora_pipeline.manifest.earlier import StandingImage
 from sora_pipeline.manifest.problems import RowProblem
+from sora_pipeline.streams import Streamed
 from sora_pipeline.uris import Uri
 
 
@@ -37,7 +39,7 @@ class InvalidRow:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What a manifest asked for when it was read.
+    """What a manifest asked for when it was read; its rows may be too many to be held, and are then read from a file each time.
 
     Attributes:
         manifest_uri: Absolute path or URI of the file.
@@ -54,34 +56,47 @@ class Snapshot:
     manifest_uri: Uri
     manifest_sha256: str
     snapshot_sha256: str
-    clips: tuple[Clip, ...]
-    invalid: tuple[InvalidRow, ...] = ()
+    clips: Sequence[Clip]
+    invalid: Sequence[InvalidRow] = ()
     carried_columns: tuple[str, ...] = ()
     ignored_columns: tuple[str, ...] = ()
-    standing_images: tuple[StandingImage, ...] = field(default=(), compare=False)
+    standing_images: Sequence[StandingImage] = field(default=(), compare=False)
 
     @property
-    def problems(self) -> tuple[RowProblem, ...]:
+    def problems(self) -> Sequence[RowProblem]:
         """Every problem of every row, in the file's order."""
-        return tuple(problem for row in self.invalid for problem in row.problems)
+        length = sum(len(row.problems) for row in self.invalid)
+        return Streamed(length, lambda: (problem for row in self.invalid for problem in row.problems))
 
 
 def content_hash(clips: Iterable[Clip], invalid: Iterable[InvalidRow], carried_columns: Iterable[str]) -> str:
     """Hash what the rows ask for, images by their bytes."""
-    rows: list[list[Any]] = [[*carried_columns]]
-    for clip in clips:
-        row = [
-            clip.clip_id,
-            clip.row_number,
-            clip.prompt,
-            clip.image,
-            clip.image_sha256,
-            clip.model,
-            clip.simulated,
-        ]
-        rows.append([*row, clip.duration, str(clip.size), clip.take, clip.carried])
-    for bad in invalid:
-        sentences = [problem.message for problem in bad.problems]
-        rows.append([bad.row_number, bad.clip_id, bad.values, sentences])
-    canonical = json.dumps(rows, ensure_ascii=False, sort_keys=True, separators=(",", ":"), default=dict)
-    return hashlib.sha256(canonical.encode()).hexdigest()
+    digest = hashlib.sha256(f"[{_canonical([*carried_columns])}".encode())
+    rows = itertools.chain(map(_clip_values, clips), map(_invalid_values, invalid))
+    for row in rows:
+        digest.update(f",{_canonical(row)}".encode())
+    digest.update(b"]")
+    return digest.hexdigest()
+
+
+_canonical = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), default=dict).encode
+
+
+def _clip_values(clip: Clip) -> tuple[Any, ...]:
+    return (
+        clip.clip_id,
+        clip.row_number,
+        clip.prompt,
+        clip.image,
+        clip.image_sha256,
+        clip.model,
+        clip.simulated,
+        clip.duration,
+        str(clip.size),
+        clip.take,
+        clip.carried,
+    )
+
+
+def _invalid_values(bad: InvalidRow) -> tuple[Any, ...]:
+    return bad.row_number, bad.clip_id, bad.values, [problem.message for problem in bad.problems]
