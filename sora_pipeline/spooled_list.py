@@ -6,8 +6,9 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar
 
+from sora_pipeline import streams
 from sora_pipeline.spool import Spool
-from sora_pipeline.streams import STRETCH, Streamed
+from sora_pipeline.streams import Streamed
 
 Item = TypeVar("Item")
 
@@ -47,7 +48,7 @@ class SpooledList(Generic[Item]):
         self._block.append(written)
         self._block_chars += len(written)
         self._length += 1
-        if len(self._block) >= STRETCH or self._block_chars >= _BLOCK_CHARS:
+        if len(self._block) >= streams.STRETCH or self._block_chars >= _BLOCK_CHARS:
             self._end_block()
 
     def _end_block(self) -> None:

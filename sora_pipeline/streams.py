@@ -63,20 +63,20 @@ class Streamed(Sequence[Item], Generic[Item]):
 
 def stretches(
     items: Iterable[Item],
-    most: int = STRETCH,
+    most: int | None = None,
     *,
     weigh: Callable[[Item], int] | None = None,
     heaviest: int = HEAVIEST,
 ) -> Iterator[list[Item]]:
-    """The items in lists of ``most``, or of fewer where these weigh enough together.
+    """The items in lists of some thousand, or of fewer where these weigh enough together.
 
     Args:
         items: In order.
-        most: How many a list has.
+        most: How many a list has; None: the usual number.
         weigh: How many characters or bytes an item holds, where single ones may hold very many.
         heaviest: How many of them a list has, give or take the last item.
     """
-    iterator = iter(items)
+    iterator, most = iter(items), STRETCH if most is None else most
     if weigh is None:
         while stretch := list(itertools.islice(iterator, most)):
             yield stretch

@@ -14,7 +14,7 @@ from sora_pipeline.manifest.problems import RowProblem, shown
 from sora_pipeline.manifest.reading import ManifestFile
 from sora_pipeline.manifest.row_model import IMAGE_RULE, ParsedRow
 from sora_pipeline.manifest.rows import CheckedRow, check_row
-from sora_pipeline.manifest.snapshot import InvalidRow, Snapshot, content_hash
+from sora_pipeline.manifest.snapshot import ContentHash, InvalidRow, Snapshot
 from sora_pipeline.manifest.uris import beside
 from sora_pipeline.uris import Uri, without_secrets
 
@@ -84,6 +84,7 @@ class _Drafting:
         self._simulated = simulated
         self._earlier = earlier
         self._draft = Draft(file.uri)
+        self._hash = ContentHash(self._carried_columns)
 
     def add(self, row: CheckedRow, images: Images | None = None) -> None:
         """Add a row; the images of all of them, where one has any."""
@@ -102,6 +103,7 @@ class _Drafting:
         else:
             for clip in _clips(row, row.parsed, self._simulated, image, finding, self._carried_columns):
                 self._draft.add_clip(clip)
+                self._hash.add_clip(clip)
 
     def snapshot(self) -> Snapshot:
         """What all rows ask for."""
@@ -109,7 +111,7 @@ class _Drafting:
         return Snapshot(
             manifest_uri=self._file.uri,
             manifest_sha256=self._file.sha256,
-            snapshot_sha256=content_hash(clips, invalid, self._carried_columns),
+            snapshot_sha256=self._hash.hexdigest(invalid),
             clips=clips,
             invalid=invalid,
             carried_columns=self._carried_columns,

@@ -20,7 +20,8 @@ _HASH_CHARS = (
     12  # 48 bits: one chance in 50,000 that any two of 100,000 rows with the same first words collide
 )
 _NAMED_CLASHES = 5
-_PART = 200_000
+_PARTS = 64
+"""Parts of the hashes that are looked at one after the other."""
 
 _Entry = tuple[int, str, bool]  # row number, id, whether the row gave it
 
@@ -68,23 +69,20 @@ class IdHashes:
     """Hashes of all ids of a manifest, 8 bytes each: which of them may be there twice."""
 
     def __init__(self) -> None:
-        self._hashes = array("q")
+        self._parts = [array("q") for _ in range(_PARTS)]
 
     def add(self, clip_ids: Iterable[str]) -> None:
         """Note ids."""
-        self._hashes.extend([hash(clip_id.lower()) for clip_id in clip_ids])
+        for clip_id in clip_ids:
+            hashed = hash(clip_id.lower())
+            self._parts[hashed % _PARTS].append(hashed)
 
     def repeated(self) -> frozenset[int]:
         """Hashes that were noted more than once."""
-        parts = len(self._hashes) // _PART + 1
         found: set[int] = set()
-        for part in range(parts):  # so that the set of those that are looked at stays small
+        for part in self._parts:
             seen: set[int] = set()
-            for each in self._hashes:
-                if each % parts == part:
-                    if each in seen:
-                        found.add(each)
-                    seen.add(each)
+            found.update(hashed for hashed in part if hashed in seen or seen.add(hashed))  # type: ignore[func-returns-value]
         return frozenset(found)
 
 

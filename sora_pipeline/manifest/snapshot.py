@@ -1,7 +1,6 @@
 """The canonical snapshot: everything a manifest asks for at one moment, checked, with defaults filled in."""
 
 import hashlib
-import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -69,14 +68,29 @@ class Snapshot:
         return Streamed(length, lambda: (problem for row in self.invalid for problem in row.problems))
 
 
-def content_hash(clips: Iterable[Clip], invalid: Iterable[InvalidRow], carried_columns: Iterable[str]) -> str:
-    """Hash what the rows ask for, images by their bytes."""
-    digest = hashlib.sha256(f"[{_canonical([*carried_columns])}".encode())
-    rows = itertools.chain(map(_clip_values, clips), map(_invalid_values, invalid))
-    for row in rows:
-        digest.update(f",{_canonical(row)}".encode())
-    digest.update(b"]")
-    return digest.hexdigest()
+class ContentHash:
+    """Hash of what rows ask for, images by their bytes; clips first, and then the invalid rows.
+
+    Args:
+        carried_columns: Names of the columns carried through.
+    """
+
+    def __init__(self, carried_columns: Iterable[str]) -> None:
+        self._digest = hashlib.sha256(f"[{_canonical([*carried_columns])}".encode())
+
+    def add_clip(self, clip: Clip) -> None:
+        """Add the next clip."""
+        self._add(_clip_values(clip))
+
+    def hexdigest(self, invalid: Iterable[InvalidRow]) -> str:
+        """The hash, once all clips were added."""
+        for row in invalid:
+            self._add(_invalid_values(row))
+        self._digest.update(b"]")
+        return self._digest.hexdigest()
+
+    def _add(self, values: tuple[Any, ...]) -> None:
+        self._digest.update(f",{_canonical(values)}".encode())
 
 
 _canonical = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), default=dict).encode

@@ -6,7 +6,7 @@ It lies in the output, which others may read: images and the manifest are named 
 import io
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from types import NoneType
 from typing import IO, TYPE_CHECKING, Any
@@ -28,12 +28,16 @@ if TYPE_CHECKING:
 SNAPSHOT_SCHEMA_VERSION = "2"
 _WITH_PROVIDERS = "1"
 """The version before: the wire format stood where now stands whether it is simulated."""
-_GROUP_ROWS = 16_384
+_GROUP_STRETCHES = 8
+"""In a row group: larger ones are packed better."""
 _VALID = 1
 """The place of that column."""
 _VERSION_KEY = b"sora_pipeline.snapshot_version"
 _ABOUT_KEY = b"sora_pipeline.snapshot"
 _ABOUT = ("manifest_uri", "manifest_sha256", "snapshot_sha256", "carried_columns", "ignored_columns")
+
+
+_json = json.JSONEncoder().encode
 
 
 def _schema(about: dict[str, Any]) -> "pa.Schema":
@@ -70,14 +74,19 @@ def write_snapshot(snapshot: Snapshot, stream: IO[bytes]) -> None:
 
     schema = _schema({name: getattr(snapshot, name) for name in _ABOUT})
     rows = itertools.chain(map(_clip_cells, snapshot.clips), map(_invalid_cells, snapshot.invalid))
+    tables = (_table(stretch, schema) for stretch in stretches(rows, weigh=_chars))
     # Without the longest and shortest text of each row group the footer stays small.
     with pq.ParquetWriter(stream, schema, compression="zstd", write_statistics=False) as writer:
-        for stretch in stretches(rows, _GROUP_ROWS, weigh=_chars):
-            arrays = [
-                arrow_array(cells, field.type)
-                for cells, field in zip(zip(*stretch, strict=True), schema, strict=True)
-            ]
-            writer.write_table(pa.Table.from_arrays(arrays, schema=schema), row_group_size=_GROUP_ROWS)
+        for group in stretches(tables, _GROUP_STRETCHES, weigh=lambda table: table.nbytes):
+            writer.write_table(pa.concat_tables(group))
+
+
+def _table(rows: Sequence[tuple[Any, ...]], schema: "pa.Schema") -> "pa.Table":
+    import pyarrow as pa
+
+    columns = zip(*rows, strict=True)
+    arrays = [arrow_array(cells, field.type) for cells, field in zip(columns, schema, strict=True)]
+    return pa.Table.from_arrays(arrays, schema=schema)
 
 
 def _chars(cells: tuple[Any, ...]) -> int:
@@ -201,7 +210,7 @@ def _clip_cells(clip: Clip) -> tuple[Any, ...]:
         clip.size.width,
         clip.size.height,
         clip.take,
-        json.dumps(dict(clip.carried)) if clip.carried else None,
+        _json(dict(clip.carried)) if clip.carried else None,
         None,
         None,
     )
