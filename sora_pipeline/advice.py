@@ -15,6 +15,7 @@ _WHEN_MADE = "Name the folder that --output (or SORA_OUTPUT) named when the vide
 _GO_ON = "then `sora-pipeline resume`; a daemon tries one clip by itself after {probe_at} UTC."
 _PAY_FOR_ANOTHER = "`sora-pipeline retry --production {production} --clip {clip}` pays for another"
 ADVICE = {
+    "no_temporary_files": "Free some space there, or name another folder with TMPDIR; then run it again.",
     "store_full": f"Free some space, {_ANOTHER_PLACE}; then run it again.",
     "store_denied": f"Give this user the right to write there, {_ANOTHER_PLACE}.",
     "store_read_only": "Name a place that can be written to (--output for one production, SORA_OUTPUT for all).",

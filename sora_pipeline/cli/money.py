@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sora_pipeline.ledger import Ledger
-    from sora_pipeline.production.intake import Estimate
+    from sora_pipeline.production.estimates import Estimate
     from sora_pipeline.production.naming import Decided
     from sora_pipeline.settings import Settings
 

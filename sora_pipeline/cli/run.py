@@ -143,9 +143,9 @@ def _plan(
 ) -> "tuple[Plan, Sequence[Clip] | None]":
     """Read and check the manifest, and say what it comes to; also all clips that it asks for, unless it only amends some."""
     from sora_pipeline.production.earlier_readings import EarlierReadings
+    from sora_pipeline.production.estimates import estimate
     from sora_pipeline.production.intake import (
         amendable,
-        estimate,
         open_production,
         read_snapshot,
         require_affordable,

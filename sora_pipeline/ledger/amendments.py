@@ -3,17 +3,20 @@
 All within the caller's transaction: what is wanted must never be half amended.
 """
 
-from collections.abc import Mapping, Sequence
+import heapq
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, select, update
+from sqlalchemy import Connection, Row, delete, func, select, update
 
 from sora_pipeline.clip import Clip, clip_key
-from sora_pipeline.ledger.clips import write_clips
+from sora_pipeline.ledger.database import chunks
 from sora_pipeline.ledger.rows import clip_of, spec_of
 from sora_pipeline.ledger.schema import amendments, clips, productions
+from sora_pipeline.ledger.wanting import write_clips
+from sora_pipeline.streams import Streamed
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,33 +39,51 @@ def amendments_of(connection: Connection, production_id: str) -> dict[str, Amend
     return {row.clip_id: Amendment(clip_of(row.clip_id, row.spec), row.row_hash) for row in rows}
 
 
-def amended(
-    known: Mapping[str, Amendment], wanted: Sequence[Clip], invalid: Mapping[str, str]
-) -> tuple[list[Clip], set[str]]:
-    """What a manifest asks for with the rows that were amended in the place of its own, and the ids of those rows.
+@dataclass(frozen=True, slots=True)
+class Amended:
+    """What a manifest asks for with the rows that were amended in the place of its own.
+
+    Attributes:
+        clips: In the manifest's order.
+        standing: The ids of amended rows that still stand, and what the campaign's own rows say: a hash.
+    """
+
+    clips: Sequence[Clip]
+    standing: Mapping[str, str]
+
+
+def amended(known: Mapping[str, Amendment], wanted: Sequence[Clip], invalid: Mapping[str, str]) -> Amended:
+    """What a manifest asks for with the rows that were amended in the place of its own.
 
     An amendment stands until the campaign's own row changes, or is there no more.
 
     Args:
         known: A production's amendments.
-        wanted: The manifest's clips.
+        wanted: The manifest's clips, by row.
         invalid: Rows that cannot be used: the id they are reported under, and a hash of the row.
     """
-    hashes = {clip.clip_id: _own_hash(clip) for clip in wanted} | dict(invalid)
+    if not known:
+        return Amended(wanted, {})
+    own = {clip.clip_id: _own_hash(clip) for clip in wanted if clip.clip_id in known}
+    hashes = own | {clip_id: row_hash for clip_id, row_hash in invalid.items() if clip_id in known}
     standing = {
-        clip_id: amendment.clip
+        clip_id: hashes[clip_id]
         for clip_id, amendment in known.items()
         if clip_id in hashes and amendment.row_hash in (None, hashes[clip_id])
     }
-    own = {clip.clip_id for clip in wanted}
-    kept = [
-        _in_place_of(clip, replace(standing[clip.clip_id], simulated=clip.simulated))
-        if clip.clip_id in standing
-        else clip
-        for clip in wanted
-    ]
-    kept += [clip for clip_id, clip in standing.items() if clip_id not in own]
-    return sorted(kept, key=lambda clip: clip.row_number), set(standing)
+    added = sorted(
+        (known[clip_id].clip for clip_id in standing if clip_id not in own), key=lambda clip: clip.row_number
+    )
+
+    def kept(clip: Clip) -> Clip:
+        if clip.clip_id not in standing:
+            return clip
+        return _in_place_of(clip, replace(known[clip.clip_id].clip, simulated=clip.simulated))
+
+    def clips() -> Iterator[Clip]:
+        return heapq.merge(map(kept, wanted), added, key=lambda clip: clip.row_number)
+
+    return Amended(Streamed(len(wanted) + len(added), clips), standing)
 
 
 def standing_amendments(
@@ -72,26 +93,31 @@ def standing_amendments(
     invalid: Mapping[str, str],
     *,
     simulated: bool,
-) -> list[Clip]:
+) -> Sequence[Clip]:
     """What a manifest asks for, with the amended rows that still stand; the others are dropped.
 
     Args:
         connection: Of the caller's transaction.
         production_id: The production.
-        wanted: The manifest's clips.
+        wanted: The manifest's clips, by row.
         invalid: Rows that cannot be used: the id they are reported under, and a hash of the row.
         simulated: Whether an emulator makes the production now.
     """
     known = amendments_of(connection, production_id)
-    kept, standing = amended(known, wanted, invalid)
-    hashes = {clip.clip_id: _own_hash(clip) for clip in wanted} | dict(invalid)
+    with_amended = amended(known, wanted, invalid)
     for clip_id in known:
         this_clip = amendments.c.clip_key == clip_key(production_id, clip_id)
-        if clip_id in standing:
-            connection.execute(update(amendments).where(this_clip).values(row_hash=hashes[clip_id]))
+        own_row = with_amended.standing.get(clip_id)
+        if own_row is not None:
+            connection.execute(update(amendments).where(this_clip).values(row_hash=own_row))
         else:
             connection.execute(delete(amendments).where(this_clip))
-    return [replace(clip, simulated=simulated) for clip in kept]
+
+    def made_now(clip: Clip) -> Clip:
+        return clip if clip.simulated == simulated else replace(clip, simulated=simulated)
+
+    clips_now = with_amended.clips
+    return Streamed(len(clips_now), lambda: map(made_now, clips_now))
 
 
 def amend(
@@ -117,13 +143,11 @@ def amend(
     simulated = connection.scalar(
         select(productions.c.simulated).where(productions.c.production_id == production_id)
     )
-    rows = {row.clip_id: row for row in connection.execute(select(clips).where(of_production)).all()}
-    earlier = select(amendments.c.clip_key, amendments.c.row_hash)
-    noted = connection.execute(earlier.where(amendments.c.production_id == production_id))
-    hashes = {row.clip_key: row.row_hash for row in noted}
+    rows, hashes = _present(connection, [clip_key(production_id, clip.clip_id) for clip in mended])
     last = connection.scalar(select(func.max(clips.c.position)).where(of_production)) or 0
     for number, given in enumerate(mended, start=1):
-        row, key = rows.get(given.clip_id), clip_key(production_id, given.clip_id)
+        key = clip_key(production_id, given.clip_id)
+        row = rows.get(key)
         present = clip_of(row.clip_id, row.spec) if row is not None and row.active else None
         clip = replace(given, simulated=bool(simulated))
         clip = clip if present is None else _in_place_of(present, clip)
@@ -145,6 +169,19 @@ def amend(
                 spec=spec_of(clip),
             )
         )
+
+
+def _present(connection: Connection, keys: list[str]) -> tuple[dict[str, Row[Any]], dict[str, str | None]]:
+    """The rows of these clips, and what the campaign's own rows were of those among them that were amended before."""
+    rows: dict[str, Row[Any]] = {}
+    hashes: dict[str, str | None] = {}
+    earlier = select(amendments.c.clip_key, amendments.c.row_hash)
+    for chunk in chunks(keys):
+        found = connection.execute(select(clips).where(clips.c.clip_key.in_(chunk))).all()
+        rows |= {row.clip_key: row for row in found}
+        noted = connection.execute(earlier.where(amendments.c.clip_key.in_(chunk)))
+        hashes |= {row.clip_key: row.row_hash for row in noted}
+    return rows, hashes
 
 
 def _own_hash(clip: Clip) -> str:

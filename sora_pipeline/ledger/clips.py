@@ -1,8 +1,7 @@
 """Clips: what the manifests ask for, and which of it still wants an attempt."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -11,20 +10,16 @@ from sqlalchemy import (
     Connection,
     Select,
     and_,
-    case,
     func,
-    literal_column,
     or_,
     select,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 
 from sora_pipeline.clip import Clip, Size, clip_key, split_clip_key
-from sora_pipeline.ledger.counters import count_clips, count_production, lock_productions
-from sora_pipeline.ledger.database import Database, chunks, patient
-from sora_pipeline.ledger.migrations.earlier_fingerprints import fingerprint_0002
-from sora_pipeline.ledger.rows import attempt_of, clip_of, spec_of
+from sora_pipeline.ledger.counters import BILLED, count_clips, lock_productions
+from sora_pipeline.ledger.database import CHUNK, IN_STRETCHES, Database, chunks, patient
+from sora_pipeline.ledger.rows import attempt_of, clip_of
 from sora_pipeline.ledger.schema import DELIVERED, LIVE, WAITING, attempts, clip_counts, clips, productions
 from sora_pipeline.ledger.types import (
     GIVEN_UP,
@@ -36,6 +31,7 @@ from sora_pipeline.ledger.types import (
     PendingKind,
 )
 from sora_pipeline.status import ClipStatus
+from sora_pipeline.streams import stretches
 
 _ENDED = (ClipStatus.DELIVERED, ClipStatus.PENDING, ClipStatus.FAILED)
 """How clips stand that have no live attempt."""
@@ -77,11 +73,17 @@ class Clips:
             return [clip_of(row.clip_id, row.spec) for row in rows]
 
     @patient
-    def ever_wanted(self, production_id: str) -> list[Clip]:
-        """What a production wants, and what it wanted last under ids that its manifest no longer names."""
+    def ever_wanted(self, production_id: str, take: Callable[[Clip], object]) -> None:
+        """Hand over what a production wants, and what it wanted last under ids that its manifest no longer names.
+
+        Args:
+            production_id: The production.
+            take: Takes each of them, some twice where the database went away in between.
+        """
         query = select(clips.c.clip_id, clips.c.spec).where(clips.c.production_id == production_id)
         with self._database.read() as connection:
-            return [clip_of(row.clip_id, row.spec) for row in connection.execute(query)]
+            for row in connection.execute(query, execution_options=IN_STRETCHES):
+                take(clip_of(row.clip_id, row.spec))
 
     @patient
     def named(self, clip_id: str, pipeline: str | None = None) -> list[str]:
@@ -167,24 +169,90 @@ class Clips:
 
         An open attempt counts as well: it is, or may be, paid for.
         """
-        fingerprints = {clip.clip_id: clip.fingerprint for clip in wanted}
         paid_by: Counter[str] = Counter()
         paid = or_(DELIVERED, LIVE)
+        others = productions_of(pipeline).where(productions.c.production_id != production_id)
         with self._database.read() as connection:
-            for chunk in chunks(list(fingerprints)):
+            if connection.execute(others.limit(1)).first() is None:
+                return {}
+            for chunk in stretches(wanted, CHUNK):
+                by_id = {clip.clip_id: clip for clip in chunk}
                 query = (
                     select(clips.c.clip_id, clips.c.production_id, attempts.c.fingerprint)
                     .join(attempts, attempts.c.clip_key == clips.c.clip_key)
-                    .where(clips.c.clip_id.in_(chunk), clips.c.production_id != production_id, paid)
+                    .where(clips.c.clip_id.in_(list(by_id)), clips.c.production_id != production_id, paid)
                     .where(clips.c.production_id.in_(productions_of(pipeline)))
                     .distinct()
                 )
                 paid_by.update(
                     row.production_id
                     for row in connection.execute(query)
-                    if fingerprints[row.clip_id] == row.fingerprint
+                    if by_id[row.clip_id].fingerprint == row.fingerprint
                 )
         return dict(paid_by)
+
+    @patient
+    def begun_as_asked(self, production_id: str, wanted: Sequence[Clip]) -> set[str]:
+        """Ids of those among these clips for which, as they are here, something is delivered or under way."""
+        latest: dict[str, Any] = {}
+        delivered: set[str] = set()
+        columns = (
+            clips.c.clip_id,
+            clips.c.fingerprint.label("wanted"),
+            attempts.c.fingerprint,
+            attempts.c.state,
+        )
+        with self._database.read() as connection:
+            for chunk in chunks([clip_key(production_id, clip.clip_id) for clip in wanted]):
+                query = select(*columns).join(attempts, attempts.c.clip_key == clips.c.clip_key)
+                query = query.where(clips.c.clip_key.in_(chunk)).order_by(attempts.c.number)
+                for row in connection.execute(query):
+                    latest[row.clip_id] = row
+                    if row.state == AttemptState.COLLECTED and row.fingerprint == row.wanted:
+                        delivered.add(row.clip_id)
+        as_asked: set[str] = set()
+        for clip in wanted:
+            last = latest.get(clip.clip_id)
+            if last is None:
+                continue
+            fingerprint = clip.fingerprint
+            is_delivered = clip.clip_id in delivered and last.wanted == fingerprint
+            if is_delivered or (last.fingerprint == fingerprint and last.state != AttemptState.FAILED):
+                as_asked.add(clip.clip_id)
+        return as_asked
+
+    @patient
+    def has_attempts(self, production_id: str) -> bool:
+        """Whether anything was ever begun for a production."""
+        query = select(attempts.c.attempt_id).where(attempts.c.production_id == production_id).limit(1)
+        with self._database.read() as connection:
+            return connection.execute(query).first() is not None
+
+    @patient
+    def paid_or_under_way(self, keys: Iterable[str]) -> bool:
+        """Whether any of these clips is being made, or may have been billed."""
+        with self._database.read() as connection:
+            return any(
+                connection.execute(
+                    select(attempts.c.attempt_id)
+                    .where(attempts.c.clip_key.in_(chunk), or_(LIVE, BILLED))
+                    .limit(1)
+                ).first()
+                for chunk in chunks(list(keys))
+            )
+
+    @patient
+    def wanted_among(self, production_id: str, clip_ids: Iterable[str]) -> dict[str, Clip]:
+        """Those of these clips that a production wants at present, by id."""
+        found: dict[str, Clip] = {}
+        keys = [clip_key(production_id, clip_id) for clip_id in clip_ids]
+        with self._database.read() as connection:
+            for chunk in chunks(keys):
+                query = select(clips.c.clip_id, clips.c.spec).where(
+                    clips.c.clip_key.in_(chunk), clips.c.active
+                )
+                found |= {row.clip_id: clip_of(row.clip_id, row.spec) for row in connection.execute(query)}
+        return found
 
     @patient
     def pending_kinds(self, production_id: str, max_attempts: int) -> list[PendingKind]:
@@ -247,77 +315,6 @@ class Clips:
                 count_clips(connection, chunk)
 
 
-def register(connection: Connection, production_id: str, wanted: Sequence[Clip]) -> None:
-    """Make these, in this order, the clips that a production wants, within the caller's transaction.
-
-    A clip whose fingerprint changed begins a new round: its attempts count anew. Clips that the manifest no longer
-    names stay known, with their attempts, but are not submitted any more.
-    """
-    connection.execute(update(clips).where(clips.c.production_id == production_id).values(active=False))
-    write_clips(connection, production_id, list(enumerate(wanted)))
-    count_production(connection, production_id)
-
-
-def stop_others(connection: Connection, production_id: str, wanted: Sequence[Clip]) -> None:
-    """Let nothing be submitted of a production but these clips, as they are here, within the caller's transaction.
-
-    The next reading wants the others again where its manifest does.
-    """
-    fingerprints = {clip.clip_id: clip.fingerprint for clip in wanted}
-    query = select(clips.c.clip_key, clips.c.clip_id, clips.c.fingerprint).where(_wanted_by(production_id))
-    others = [
-        row.clip_key for row in connection.execute(query) if fingerprints.get(row.clip_id) != row.fingerprint
-    ]
-    for chunk in chunks(others):
-        connection.execute(update(clips).where(clips.c.clip_key.in_(chunk)).values(active=False))
-    if others:
-        count_production(connection, production_id)
-
-
-def write_clips(connection: Connection, production_id: str, wanted: Sequence[tuple[int, Clip]]) -> None:
-    """Want these clips, each at its position in the manifest, within the caller's transaction."""
-    rows = [
-        {
-            "clip_key": clip_key(production_id, clip.clip_id),
-            "production_id": production_id,
-            "clip_id": clip.clip_id,
-            "active": True,
-            "position": position,
-            "round": 1,
-            "fingerprint": clip.fingerprint,
-            "spec": spec_of(clip),
-        }
-        for position, clip in wanted
-    ]
-    if rows:
-        _recognise(connection, {clip_key(production_id, clip.clip_id): clip for _, clip in wanted})
-        connection.execute(_upsert(connection), rows)
-
-
-def _recognise(connection: Connection, wanted: Mapping[str, Clip]) -> None:
-    """Give attempts that know one of these clips by its fingerprint of an earlier version the one of this version.
-
-    The migration could do so only for rows that it knew: not for those of a production that another had taken them from,
-    nor for rows that were changed, and are now changed back.
-    """
-    columns = (attempts.c.clip_key, attempts.c.fingerprint, attempts.c.provider, attempts.c.simulated)
-    for chunk in chunks(list(wanted)):
-        query = select(*columns).where(attempts.c.clip_key.in_(chunk)).distinct()
-        for row in connection.execute(query).all():
-            clip = wanted[row.clip_key]
-            if row.fingerprint == clip.fingerprint or row.fingerprint != fingerprint_0002(
-                spec_of(clip), row.provider
-            ):
-                continue
-            present = replace(clip, simulated=row.simulated).fingerprint
-            for table in (attempts, clips):
-                connection.execute(
-                    update(table)
-                    .where(table.c.clip_key == row.clip_key, table.c.fingerprint == row.fingerprint)
-                    .values(fingerprint=present)
-                )
-
-
 def productions_of(pipeline: str, account: str | None = None) -> Select[tuple[str]]:
     """Ids of the productions that a pipeline serves, or of those among them that an account submits for."""
     query = select(productions.c.production_id).where(productions.c.pipeline == pipeline)
@@ -351,29 +348,6 @@ def _of(
     if pipeline is not None:
         query = query.where(clips.c.production_id.in_(productions_of(pipeline, account)))
     return query
-
-
-def _upsert(connection: Connection) -> Any:
-    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    statement = insert(clips)
-    new = statement.excluded
-    statement = statement.on_conflict_do_update(
-        index_elements=[clips.c.clip_key],
-        set_={
-            "active": new.active,
-            "position": new.position,
-            # Literals, since a statement of many rows can hold no parameter outside them.
-            "round": clips.c.round
-            + case((clips.c.fingerprint != new.fingerprint, literal_column("1")), else_=literal_column("0")),
-            "refusals": case(
-                (clips.c.fingerprint != new.fingerprint, literal_column("0")), else_=clips.c.refusals
-            ),
-            "fingerprint": new.fingerprint,
-            "spec": new.spec,
-        },
-    )
-    # psycopg2 sends many rows in one statement only where something is returned.
-    return statement.returning(clips.c.clip_key) if connection.dialect.name == "postgresql" else statement
 
 
 def _standings(connection: Connection, wanted: Any) -> dict[str, ClipStanding]:

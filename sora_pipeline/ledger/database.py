@@ -17,9 +17,13 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, Operationa
 from sora_pipeline.errors import SoraPipelineError
 from sora_pipeline.ledger.schema import VERSION_TABLE
 from sora_pipeline.private_files import close_to_others, make_private_file
+from sora_pipeline.streams import STRETCH
 
 SCHEMA_VERSION = "0007"
-_CHUNK = 500  # parameters of one IN list; every database takes that many
+CHUNK = 500
+"""Parameters of one IN list; every database takes that many."""
+IN_STRETCHES: dict[str, Any] = {"yield_per": STRETCH}
+"""How a statement is executed whose rows are too many to be held."""
 BUSY_S = 60.0
 """How long an SQLite writer waits for the others."""
 OUTAGE_S = 120.0
@@ -246,8 +250,8 @@ def _read_json(text: str) -> Any:
 
 def chunks(items: list[Item]) -> Iterator[list[Item]]:
     """Slices short enough for one IN list."""
-    for start in range(0, len(items), _CHUNK):
-        yield items[start : start + _CHUNK]
+    for start in range(0, len(items), CHUNK):
+        yield items[start : start + CHUNK]
 
 
 def _away(error: DBAPIError) -> bool:

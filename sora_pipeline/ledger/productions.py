@@ -10,13 +10,13 @@ from sqlalchemy import ColumnElement, Connection, case, or_, select, update
 
 from sora_pipeline.clip import Clip
 from sora_pipeline.ledger.amendments import Amendment, amend, amendments_of, standing_amendments
-from sora_pipeline.ledger.clips import register, stop_others
 from sora_pipeline.ledger.clocks import over
 from sora_pipeline.ledger.counters import count_production
 from sora_pipeline.ledger.database import Database, LedgerError, patient
 from sora_pipeline.ledger.rows import production_of
 from sora_pipeline.ledger.schema import productions
 from sora_pipeline.ledger.types import MICROS, Account, Production
+from sora_pipeline.ledger.wanting import register, stop_others
 
 _MOMENT = timedelta(milliseconds=1)
 
@@ -52,8 +52,9 @@ class Reading:
         snapshot_path: Its canonical form, relative to the output.
         manifest_sha256: Hash of the file.
         snapshot_sha256: Hash of what it asks for.
-        wanted: Its clips, in its order.
-        invalid: Rows that ask for what cannot be made: the id they are reported under, and a hash of the row.
+        wanted: Its clips, in its order; gone through more than once, some thousand at a time.
+        invalid: Rows that ask for what cannot be made and were amended, or all of them: the id they are reported under, and a hash
+            of the row.
         began_at: When reading began: what was asked for later is still to be read.
     """
 

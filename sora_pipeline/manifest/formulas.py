@@ -43,8 +43,8 @@ def unescape(table: Table) -> Table:
         return table
     marks = table.names.index(ESCAPED)
     places = {name: i for i, name in enumerate(table.names)}
-    rows = [_unescaped(row, marks, places) for row in table.rows]
-    return Table(tuple(name[1:] if _is_escaped_name(name) else name for name in table.names), rows)
+    names = tuple(name[1:] if _is_escaped_name(name) else name for name in table.names)
+    return Table(names, table.rows.mapped(lambda row: _unescaped(row, marks, places)))
 
 
 def _is_escaped_name(name: str) -> bool:

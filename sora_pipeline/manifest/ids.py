@@ -3,10 +3,12 @@
 import hashlib
 import re
 import unicodedata
-from collections.abc import Iterable
+from array import array
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from sora_pipeline.manifest.problems import ManifestError
+from sora_pipeline.scratch import Scratch
 
 MAX_ID_CHARS = 100
 ID_RULE = f"up to {MAX_ID_CHARS} of A-Z a-z 0-9 _ - and single dots, beginning with a letter or digit, not ending in a dot"
@@ -18,6 +20,8 @@ _HASH_CHARS = (
     12  # 48 bits: one chance in 50,000 that any two of 100,000 rows with the same first words collide
 )
 _NAMED_CLASHES = 5
+_PARTS = 64
+"""Parts of the hashes that are looked at one after the other."""
 
 _Entry = tuple[int, str, bool]  # row number, id, whether the row gave it
 
@@ -61,7 +65,28 @@ def row_id(clip_id: str, take: int) -> str:
     return clip_id if take == 1 else clip_id.removesuffix(f"-t{take}")
 
 
-def require_distinct(uri: str, ids: Iterable[_Entry]) -> None:
+class IdHashes:
+    """Hashes of all ids of a manifest, 8 bytes each: which of them may be there twice."""
+
+    def __init__(self) -> None:
+        self._parts = [array("q") for _ in range(_PARTS)]
+
+    def add(self, clip_ids: Iterable[str]) -> None:
+        """Note ids."""
+        for clip_id in clip_ids:
+            hashed = hash(clip_id.lower())
+            self._parts[hashed % _PARTS].append(hashed)
+
+    def repeated(self) -> frozenset[int]:
+        """Hashes that were noted more than once."""
+        found: set[int] = set()
+        for part in self._parts:
+            seen: set[int] = set()
+            found.update(hashed for hashed in part if hashed in seen or seen.add(hashed))  # type: ignore[func-returns-value]
+        return frozenset(found)
+
+
+def require_distinct(uri: str, ids: Iterable[_Entry], repeated: Collection[int]) -> None:
     """Refuse a manifest in which two clips would share an id.
 
     Ids that differ only in case count as one, because they would share a folder on many file systems.
@@ -69,24 +94,40 @@ def require_distinct(uri: str, ids: Iterable[_Entry]) -> None:
     Args:
         uri: The manifest.
         ids: Row number, id, and whether the row gave the id itself; of every clip, takes expanded, valid or not.
+        repeated: What ``IdHashes`` found; ids of other hashes are not looked at. Two ids may share a hash, and are told apart here.
 
     Raises:
         ManifestError: naming the rows and what to do.
     """
-    first: dict[str, _Entry] = {}
-    by_rows: dict[
-        tuple[int, int], tuple[_Entry, _Entry]
-    ] = {}  # the first take that clashes stands for all of its row
+    if not repeated:
+        return
+    first = Scratch(
+        "CREATE TABLE first (id TEXT PRIMARY KEY, row INTEGER, written TEXT, given INTEGER) WITHOUT ROWID;"
+    )
+    named: list[str] = []
+    clashes, of_row = 0, -1
+    others: set[int] = set()  # rows that this one clashes with: its first take that does stands for all of it
     for entry in ids:
-        other = first.setdefault(entry[1].lower(), entry)
-        if other is not entry:
-            by_rows.setdefault((other[0], entry[0]), (other, entry))
-    clashes = [*by_rows.values()]
+        number, clip_id, given = entry
+        if hash(clip_id.lower()) not in repeated:
+            continue
+        if number != of_row:
+            of_row, others = number, set()
+        noted = (clip_id.lower(), number, clip_id, given)
+        if first.execute("INSERT OR IGNORE INTO first VALUES (?, ?, ?, ?)", noted).rowcount:
+            continue
+        row, written, other_given = first.execute(
+            "SELECT row, written, given FROM first WHERE id = ?", noted[:1]
+        ).fetchone()
+        if row not in others:
+            others.add(row)
+            clashes += 1
+            if clashes <= _NAMED_CLASHES:
+                named.append(_clash((row, written, bool(other_given)), entry))
     if clashes:
-        named = "; ".join(_clash(*pair) for pair in clashes[:_NAMED_CLASHES])
-        more = f"; and {len(clashes) - _NAMED_CLASHES} more" if len(clashes) > _NAMED_CLASHES else ""
+        more = f"; and {clashes - _NAMED_CLASHES} more" if clashes > _NAMED_CLASHES else ""
         reason = (
-            f"{named}{more}. Every clip needs an id of its own, upper and lower case counting as the same. Where several "
+            f"{'; '.join(named)}{more}. Every clip needs an id of its own, upper and lower case counting as the same. Where several "
             f"videos of one row are wanted, write the row once with takes=2 (or more); otherwise give each row a clip_id "
             f"of its own, or remove one."
         )

@@ -1,9 +1,10 @@
-"""Parquet bytes to a table of typed cells. Knows nothing of what the columns mean.
+"""A Parquet file to a table of typed cells. Knows nothing of what the columns mean.
 
 Parquet packs well: 10 kB can hold 100 million rows of one value. What it says of itself is bounded before anything is decoded,
 and what comes out is counted batch by batch, since what a file says need not be so.
 """
 
+import contextlib
 import re
 from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,8 @@ from sora_pipeline.manifest.bounds import (
 from sora_pipeline.manifest.parquet_footer import MAX_FOOTER_BYTES, Footer, footer_bytes, read_footer
 from sora_pipeline.manifest.problems import ManifestError, brief
 from sora_pipeline.manifest.table import Record, Table, is_blank
+from sora_pipeline.spool import CHUNK_BYTES, Spool
+from sora_pipeline.streams import Streamed
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -34,8 +37,11 @@ WRITTEN_TIMES = 4
 """Snapshots and output manifests have more columns than the manifests that they are about, but no more rows."""
 
 
-def parse_parquet(uri: str, content: bytes, unneeded: Collection[str] = (), *, times: int = 1) -> Table:
+def parse_parquet(uri: str, content: Spool, unneeded: Collection[str] = (), *, times: int = 1) -> Table:
     """Read the columns.
+
+    The file is gone through once here, so that whatever is wrong with it is said now, and once more each time the table's
+    rows are.
 
     Args:
         uri: The file.
@@ -46,46 +52,60 @@ def parse_parquet(uri: str, content: bytes, unneeded: Collection[str] = (), *, t
     Raises:
         ManifestError: the bytes are not Parquet, are damaged, or hold more than is allowed.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    with _explaining(uri):
+        names = [name.strip() for name in open_parquet(uri, content, times).schema_arrow.names]
+    kept = [index for index, name in enumerate(names) if not _PANDAS_INDEX.fullmatch(name)]
+    needed = [index for index in kept if names[index] not in unneeded]
+    place = {index: number for number, index in enumerate(needed)}
 
-    if not content.startswith(MAGIC):
-        raise ManifestError(
-            uri, "this is not a Parquet file. Only CSV in UTF-8, Parquet and .xlsx files can be read."
-        )
-    if content.endswith(MAGIC) and footer_bytes(content) > MAX_FOOTER_BYTES:
-        raise ManifestError(uri, "its footer is too large. Write it with fewer columns and row groups.")
+    def records() -> Iterator[Record]:
+        with _explaining(uri):
+            rows = parquet_rows(uri, open_parquet(uri, content, times), needed, times)
+            for number, cells in enumerate(rows, start=1):
+                if not all(map(is_blank, cells)):
+                    yield Record(
+                        number, tuple([cells[place[index]] if index in place else None for index in kept])
+                    )
+
+    count = sum(1 for _ in records())
+    return Table(tuple(names[index] for index in kept), Streamed(count, records))
+
+
+@contextlib.contextmanager
+def _explaining(uri: str) -> Iterator[None]:
     try:
-        _require_small(uri, read_footer(content), times)
-        file = pq.ParquetFile(pa.BufferReader(content), read_dictionary=_texts(content))
-        names = [name.strip() for name in file.schema_arrow.names]
-        needed = [
-            index
-            for index, name in enumerate(names)
-            if not _PANDAS_INDEX.fullmatch(name) and name not in unneeded
-        ]
-        rows = list(_rows(uri, file, needed, times))
+        yield
     except ManifestError:
         raise
     except Exception as error:  # damaged files raise whatever the decoder stumbles over
         reason = f"the Parquet file cannot be read ({brief(error)}). It may be damaged; write it again."
         raise ManifestError(uri, reason) from error
-    kept = [index for index, name in enumerate(names) if not _PANDAS_INDEX.fullmatch(name)]
-    place = {index: number for number, index in enumerate(needed)}
-    records = (
-        Record(number, tuple(cells[place[index]] if index in place else None for index in kept))
-        for number, cells in enumerate(rows, start=1)
-        if not all(map(is_blank, cells))
-    )
-    return Table(tuple(names[index] for index in kept), list(records))
 
 
-def _texts(content: bytes) -> list[str]:
-    """Columns of texts and bytes: as dictionaries, a value that all rows share is one value."""
-    import pyarrow as pa
+def open_parquet(uri: str, content: Spool, times: int) -> "pq.ParquetFile":
+    """The file, once what it says of itself is known to be within bounds.
+
+    Raises:
+        ManifestError: it is no Parquet file, or says that it holds more than is allowed.
+        Exception: it is damaged.
+    """
     import pyarrow.parquet as pq
 
-    schema = pq.ParquetFile(pa.BufferReader(content)).schema
+    if content.read(0, len(MAGIC)) != MAGIC:
+        raise ManifestError(
+            uri, "this is not a Parquet file. Only CSV in UTF-8, Parquet and .xlsx files can be read."
+        )
+    tail = content.read(max(0, content.size - MAX_FOOTER_BYTES))
+    if tail.endswith(MAGIC) and footer_bytes(tail) > MAX_FOOTER_BYTES:
+        raise ManifestError(uri, "its footer is too large. Write it with fewer columns and row groups.")
+    _require_small(uri, read_footer(tail), times)
+    texts = _texts(pq.ParquetFile(content.open()).schema)
+    # Read as it is decoded, and not a column of a row group at once.
+    return pq.ParquetFile(content.open(), read_dictionary=texts, buffer_size=CHUNK_BYTES, pre_buffer=False)
+
+
+def _texts(schema: "pq.ParquetSchema") -> list[str]:
+    """Columns of texts and bytes: as dictionaries, a value that all rows share is one value."""
     columns = (schema.column(index) for index in range(len(schema)))
     return [column.path for column in columns if column.physical_type == "BYTE_ARRAY"]
 
@@ -101,7 +121,27 @@ def _require_small(uri: str, footer: Footer, times: int) -> None:
     require_bytes(uri, footer.unpacked_bytes, "its content unpacks to", times)
 
 
-def _rows(uri: str, file: "pq.ParquetFile", needed: list[int], times: int) -> Iterator[tuple[Any, ...]]:
+def parquet_rows(
+    uri: str,
+    file: "pq.ParquetFile",
+    needed: list[int],
+    times: int,
+    *,
+    only: tuple[int, bool] | None = None,
+) -> Iterator[tuple[Any, ...]]:
+    """The rows, as they are decoded.
+
+    Args:
+        uri: What it is.
+        file: The file.
+        needed: The columns wanted.
+        times: How many times the cells and bytes of a manifest it may hold.
+        only: Leave out where no row of some thousand has this truth in this one of the columns.
+
+    Raises:
+        ManifestError: it holds more than it says, and than is allowed.
+        Exception: it is damaged.
+    """
     names = file.schema_arrow.names
     distinct = len(set(names)) == len(names)
     columns = [names[index] for index in needed] if distinct else None
@@ -113,6 +153,8 @@ def _rows(uri: str, file: "pq.ParquetFile", needed: list[int], times: int) -> It
         cells += sum(map(_cells_of, arrays))
         require_bytes(uri, unpacked, "its content unpacks to", times)
         require_at_most(uri, times * MAX_CELLS, cells, "cells")
+        if only is not None and not any(bool(it) is only[1] for it in arrays[only[0]].to_pylist()):
+            continue
         values = [_values(array) for array in arrays]
         yield from zip(*values, strict=True) if values else (() for _ in range(batch.num_rows))
 

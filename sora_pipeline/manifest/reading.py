@@ -1,7 +1,6 @@
 """A manifest file to raw rows: format, column names, nothing blank. Knows nothing of what a value may be."""
 
 import difflib
-import hashlib
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,7 +22,9 @@ from sora_pipeline.manifest.json_values import json_value, kind_of
 from sora_pipeline.manifest.parquet_format import MAGIC, parse_parquet
 from sora_pipeline.manifest.problems import ManifestError, either, shown
 from sora_pipeline.manifest.table import NotText, Record, Table, is_blank
-from sora_pipeline.manifest.uris import extension, read_bytes, split_sheet
+from sora_pipeline.manifest.uris import extension, read_to_spool, split_sheet
+from sora_pipeline.spool import CHUNK_BYTES, Spool
+from sora_pipeline.streams import Streamed
 from sora_pipeline.uris import Uri, absolute_uri, is_incomplete
 
 # Hugging Face's VideoFolder takes columns that end so for the names of files to load, and keeps the videos themselves in
@@ -57,7 +58,7 @@ class ManifestFile:
     Attributes:
         uri: Absolute path or URI.
         sha256: Hash of the file's bytes.
-        rows: At least one; rows that are wholly blank are left out.
+        rows: At least one; rows that are wholly blank are left out. Read anew, from a copy of the file, each time they are gone through.
         columns: Input and carried columns, in the file's order.
         ignored_columns: Columns of an output manifest, left out.
         productions: The productions that the rows say they belong to, as a ``failed.csv`` does.
@@ -65,7 +66,7 @@ class ManifestFile:
 
     uri: Uri
     sha256: str
-    rows: list[RawRow]
+    rows: Streamed[RawRow]
     columns: tuple[str, ...]
     ignored_columns: tuple[str, ...] = ()
     productions: frozenset[str] = frozenset()
@@ -98,8 +99,8 @@ def read_manifest(uri: str) -> ManifestFile:
     if is_incomplete(file):
         reason = "this is an address as it is shown, without its query or fragment. Give the whole address."
         raise ManifestError(uri, reason)
-    content = read_bytes(file, MAX_BYTES)
-    if not content.strip():
+    content, sha256 = read_to_spool(file, MAX_BYTES)
+    if _is_blank(content):
         raise ManifestError(uri, "the file is empty. It needs a header line with a prompt column, and rows.")
     table = unescape(_parse(uri, extension(file), sheet, content))
     require_at_most(uri, MAX_COLUMNS, len(table.names), "columns")
@@ -108,7 +109,7 @@ def read_manifest(uri: str) -> ManifestFile:
     kept = [(i, name) for i, name in enumerate(table.names) if name and name not in REPORT_COLUMNS]
     return ManifestFile(
         uri=uri,
-        sha256=hashlib.sha256(content).hexdigest(),
+        sha256=sha256,
         rows=_raw_rows(uri, table, kept),
         columns=tuple(name for _, name in kept),
         ignored_columns=tuple(name for name in table.names if name in REPORT_COLUMNS - {ESCAPED}),
@@ -124,18 +125,26 @@ def _productions(table: Table) -> frozenset[str]:
     return frozenset(str(name).strip() for name in named if not is_blank(name))
 
 
-def _parse(uri: str, kind: str, sheet: str | None, content: bytes) -> Table:
+def _is_blank(content: Spool) -> bool:
+    with content.open() as stream:
+        while chunk := stream.read(CHUNK_BYTES):
+            if not chunk.isspace():
+                return False
+    return True
+
+
+def _parse(uri: str, kind: str, sheet: str | None, content: Spool) -> Table:
     if kind == ".xlsx":
-        return parse_excel(uri, content, sheet)
-    if content.startswith(MAGIC) or kind in (".parquet", ".pq"):
+        return parse_excel(uri, content.read(), sheet)
+    if content.read(0, len(MAGIC)) == MAGIC or kind in (".parquet", ".pq"):
         return parse_parquet(uri, content, REPORT_COLUMNS - {"production", ESCAPED})
     return parse_csv(uri, content)
 
 
-def _raw_rows(uri: str, table: Table, kept: list[tuple[int, str]]) -> list[RawRow]:
+def _raw_rows(uri: str, table: Table, kept: list[tuple[int, str]]) -> Streamed[RawRow]:
     if not table.rows:
         raise ManifestError(uri, "the file has columns but no rows. Write one row for each clip.")
-    return [_raw_row(row, kept) for row in table.rows]
+    return table.rows.mapped(lambda row: _raw_row(row, kept))
 
 
 def _raw_row(row: Record, kept: list[tuple[int, str]]) -> RawRow:

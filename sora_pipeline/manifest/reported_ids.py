@@ -34,6 +34,9 @@ class InvalidIds:
             )
             self._taken.update(filter(self._may_be_derived, (clip_id.lower() for clip_id in own)))
 
+    def __len__(self) -> int:
+        return len(self._invalid)
+
     def __iter__(self) -> Iterator[tuple[InvalidRow, str]]:
         last: dict[str, int] = {}
         for bad in self._invalid:

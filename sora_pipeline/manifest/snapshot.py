@@ -2,13 +2,14 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from sora_pipeline.clip import Clip
 from sora_pipeline.manifest.earlier import StandingImage
 from sora_pipeline.manifest.problems import RowProblem
+from sora_pipeline.streams import Streamed
 from sora_pipeline.uris import Uri
 
 
@@ -37,7 +38,7 @@ class InvalidRow:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What a manifest asked for when it was read.
+    """What a manifest asked for when it was read; its rows may be too many to be held, and are then read from a file each time.
 
     Attributes:
         manifest_uri: Absolute path or URI of the file.
@@ -54,34 +55,62 @@ class Snapshot:
     manifest_uri: Uri
     manifest_sha256: str
     snapshot_sha256: str
-    clips: tuple[Clip, ...]
-    invalid: tuple[InvalidRow, ...] = ()
+    clips: Sequence[Clip]
+    invalid: Sequence[InvalidRow] = ()
     carried_columns: tuple[str, ...] = ()
     ignored_columns: tuple[str, ...] = ()
-    standing_images: tuple[StandingImage, ...] = field(default=(), compare=False)
+    standing_images: Sequence[StandingImage] = field(default=(), compare=False)
 
     @property
-    def problems(self) -> tuple[RowProblem, ...]:
+    def problems(self) -> Sequence[RowProblem]:
         """Every problem of every row, in the file's order."""
-        return tuple(problem for row in self.invalid for problem in row.problems)
+        length = sum(len(row.problems) for row in self.invalid)
+        return Streamed(length, lambda: (problem for row in self.invalid for problem in row.problems))
 
 
-def content_hash(clips: Iterable[Clip], invalid: Iterable[InvalidRow], carried_columns: Iterable[str]) -> str:
-    """Hash what the rows ask for, images by their bytes."""
-    rows: list[list[Any]] = [[*carried_columns]]
-    for clip in clips:
-        row = [
-            clip.clip_id,
-            clip.row_number,
-            clip.prompt,
-            clip.image,
-            clip.image_sha256,
-            clip.model,
-            clip.simulated,
-        ]
-        rows.append([*row, clip.duration, str(clip.size), clip.take, clip.carried])
-    for bad in invalid:
-        sentences = [problem.message for problem in bad.problems]
-        rows.append([bad.row_number, bad.clip_id, bad.values, sentences])
-    canonical = json.dumps(rows, ensure_ascii=False, sort_keys=True, separators=(",", ":"), default=dict)
-    return hashlib.sha256(canonical.encode()).hexdigest()
+class ContentHash:
+    """Hash of what rows ask for, images by their bytes; clips first, and then the invalid rows.
+
+    Args:
+        carried_columns: Names of the columns carried through.
+    """
+
+    def __init__(self, carried_columns: Iterable[str]) -> None:
+        self._digest = hashlib.sha256(f"[{_canonical([*carried_columns])}".encode())
+
+    def add_clip(self, clip: Clip) -> None:
+        """Add the next clip."""
+        self._add(_clip_values(clip))
+
+    def hexdigest(self, invalid: Iterable[InvalidRow]) -> str:
+        """The hash, once all clips were added."""
+        for row in invalid:
+            self._add(_invalid_values(row))
+        self._digest.update(b"]")
+        return self._digest.hexdigest()
+
+    def _add(self, values: tuple[Any, ...]) -> None:
+        self._digest.update(f",{_canonical(values)}".encode())
+
+
+_canonical = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), default=dict).encode
+
+
+def _clip_values(clip: Clip) -> tuple[Any, ...]:
+    return (
+        clip.clip_id,
+        clip.row_number,
+        clip.prompt,
+        clip.image,
+        clip.image_sha256,
+        clip.model,
+        clip.simulated,
+        clip.duration,
+        str(clip.size),
+        clip.take,
+        clip.carried,
+    )
+
+
+def _invalid_values(bad: InvalidRow) -> tuple[Any, ...]:
+    return bad.row_number, bad.clip_id, bad.values, [problem.message for problem in bad.problems]

@@ -3,18 +3,23 @@
 It lies in the output, which others may read: images and the manifest are named without passwords and signatures.
 """
 
+import io
+import itertools
 import json
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from types import NoneType
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from sora_pipeline.clip import Clip, Size
 from sora_pipeline.foreign_json import read_json
 from sora_pipeline.manifest.arrow_arrays import arrow_array
-from sora_pipeline.manifest.ids import is_safe_id
-from sora_pipeline.manifest.parquet_format import WRITTEN_TIMES, parse_parquet
-from sora_pipeline.manifest.problems import RowProblem
+from sora_pipeline.manifest.ids import IdHashes, is_safe_id, require_distinct
+from sora_pipeline.manifest.parquet_format import WRITTEN_TIMES, open_parquet, parquet_rows
+from sora_pipeline.manifest.problems import ManifestError, RowProblem
 from sora_pipeline.manifest.snapshot import InvalidRow, Snapshot
+from sora_pipeline.spool import Spool, SpoolError
+from sora_pipeline.streams import Streamed, stretches
 from sora_pipeline.uris import Uri
 
 if TYPE_CHECKING:
@@ -23,9 +28,16 @@ if TYPE_CHECKING:
 SNAPSHOT_SCHEMA_VERSION = "2"
 _WITH_PROVIDERS = "1"
 """The version before: the wire format stood where now stands whether it is simulated."""
+_GROUP_STRETCHES = 8
+"""In a row group: larger ones are packed better."""
+_VALID = 1
+"""The place of that column."""
 _VERSION_KEY = b"sora_pipeline.snapshot_version"
 _ABOUT_KEY = b"sora_pipeline.snapshot"
 _ABOUT = ("manifest_uri", "manifest_sha256", "snapshot_sha256", "carried_columns", "ignored_columns")
+
+
+_json = json.JSONEncoder().encode
 
 
 def _schema(about: dict[str, Any]) -> "pa.Schema":
@@ -55,18 +67,37 @@ def _schema(about: dict[str, Any]) -> "pa.Schema":
     return pa.schema(fields, metadata=metadata)
 
 
-def snapshot_to_parquet(snapshot: Snapshot) -> bytes:
-    """Write valid and invalid rows, zstd-compressed."""
+def write_snapshot(snapshot: Snapshot, stream: IO[bytes]) -> None:
+    """Write valid and invalid rows, zstd-compressed, some thousand at a time."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     schema = _schema({name: getattr(snapshot, name) for name in _ABOUT})
-    rows = [_clip_cells(clip) for clip in snapshot.clips] + [_invalid_cells(row) for row in snapshot.invalid]
-    columns = zip(*rows, strict=True) if rows else ([] for _ in schema)
+    rows = itertools.chain(map(_clip_cells, snapshot.clips), map(_invalid_cells, snapshot.invalid))
+    tables = (_table(stretch, schema) for stretch in stretches(rows, weigh=_chars))
+    # Without the longest and shortest text of each row group the footer stays small.
+    with pq.ParquetWriter(stream, schema, compression="zstd", write_statistics=False) as writer:
+        for group in stretches(tables, _GROUP_STRETCHES, weigh=lambda table: table.nbytes):
+            writer.write_table(pa.concat_tables(group))
+
+
+def _table(rows: Sequence[tuple[Any, ...]], schema: "pa.Schema") -> "pa.Table":
+    import pyarrow as pa
+
+    columns = zip(*rows, strict=True)
     arrays = [arrow_array(cells, field.type) for cells, field in zip(columns, schema, strict=True)]
-    sink = pa.BufferOutputStream()
-    pq.write_table(pa.Table.from_arrays(arrays, schema=schema), sink, compression="zstd")
-    return sink.getvalue().to_pybytes()
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def _chars(cells: tuple[Any, ...]) -> int:
+    return sum(len(cell) for cell in cells if isinstance(cell, str))
+
+
+def snapshot_to_parquet(snapshot: Snapshot) -> bytes:
+    """What ``write_snapshot`` writes."""
+    stream = io.BytesIO()
+    write_snapshot(snapshot, stream)
+    return stream.getvalue()
 
 
 def snapshot_from_parquet(content: bytes) -> Snapshot:
@@ -75,40 +106,88 @@ def snapshot_from_parquet(content: bytes) -> Snapshot:
     Raises:
         ValueError: written by another version of the program, by hand or by anybody else, or no snapshot at all.
     """
+    return read_snapshot_file(Spool.of(content))
+
+
+def read_snapshot_file(content: Spool) -> Snapshot:
+    """Read what ``write_snapshot`` wrote; its rows are read anew each time they are gone through.
+
+    Raises:
+        ValueError: written by another version of the program, by hand or by anybody else, or no snapshot at all.
+    """
     try:
         return _read(content)
-    except ValueError:
+    except (ValueError, SpoolError):
         raise
     except Exception as error:  # what others wrote makes decoders raise nearly anything
         raise ValueError(f"this is no snapshot ({type(error).__name__})") from error
 
 
-def _read(content: bytes) -> Snapshot:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    table = parse_parquet("snapshot", content, times=WRITTEN_TIMES)
-    metadata = pq.ParquetFile(pa.BufferReader(content)).schema_arrow.metadata or {}
+def _read(content: Spool) -> Snapshot:
+    file = open_parquet("snapshot", content, WRITTEN_TIMES)
+    metadata = file.schema_arrow.metadata or {}
     version = metadata.get(_VERSION_KEY, b"none").decode()
     if version not in (SNAPSHOT_SCHEMA_VERSION, _WITH_PROVIDERS):
         raise ValueError(
             f"snapshot version {version} cannot be read, only {SNAPSHOT_SCHEMA_VERSION}; read the manifest again"
         )
     about = read_json(metadata[_ABOUT_KEY])
-    rows = [row.cells for row in table.rows]
-    sizes: dict[tuple[int, int], Size] = {}
-    clips = tuple(_clip(row, sizes) for row in rows if row[1])
-    if len({clip.clip_id.lower() for clip in clips}) < len(clips):
-        raise ValueError("two clips of a snapshot have one id")
+    rows = _Rows(content, len(file.schema_arrow.names))
+    clips, invalid = rows.count()
     return Snapshot(
         manifest_uri=Uri(_text(about["manifest_uri"])),
         manifest_sha256=_text(about["manifest_sha256"]),
         snapshot_sha256=_text(about["snapshot_sha256"]),
-        clips=clips,
-        invalid=tuple(_invalid(row) for row in rows if not row[1]),
+        clips=Streamed(clips, rows.clips),
+        invalid=Streamed(invalid, rows.invalid) if invalid else (),
         carried_columns=tuple(map(_text, about["carried_columns"])),
         ignored_columns=tuple(map(_text, about["ignored_columns"])),
     )
+
+
+class _Rows:
+    """The rows of a snapshot's file, parsed each time they are gone through: anybody may have written them."""
+
+    def __init__(self, content: Spool, columns: int) -> None:
+        self._content = content
+        self._columns = columns
+
+    def count(self) -> tuple[int, int]:
+        """How many clips and invalid rows there are.
+
+        Raises:
+            ValueError: a row is none that was ever written, or two clips have one id.
+        """
+        hashes, clips, invalid = IdHashes(), 0, 0
+        for stretch in stretches(self.clips()):
+            clips += len(stretch)
+            hashes.add(clip.clip_id for clip in stretch)
+        for _ in self.invalid():
+            invalid += 1
+        ids = ((clip.row_number, clip.clip_id, True) for clip in self.clips())
+        try:
+            require_distinct("snapshot", ids, hashes.repeated())
+        except ManifestError as error:
+            raise ValueError("two clips of a snapshot have one id") from error
+        return clips, invalid
+
+    def clips(self) -> Iterator[Clip]:
+        """The valid rows."""
+        sizes: dict[tuple[int, int], Size] = {}
+        return (_clip(cells, sizes) for cells in self._cells(valid=True))
+
+    def invalid(self) -> Iterator[InvalidRow]:
+        """The others."""
+        return map(_invalid, self._cells(valid=False))
+
+    def _cells(self, *, valid: bool) -> Iterator[tuple[Any, ...]]:
+        file = open_parquet("snapshot", self._content, WRITTEN_TIMES)
+        columns = list(range(self._columns))
+        return (
+            cells
+            for cells in parquet_rows("snapshot", file, columns, WRITTEN_TIMES, only=(_VALID, valid))
+            if bool(cells[_VALID]) is valid
+        )
 
 
 def _text(value: Any) -> str:
@@ -131,7 +210,7 @@ def _clip_cells(clip: Clip) -> tuple[Any, ...]:
         clip.size.width,
         clip.size.height,
         clip.take,
-        json.dumps(dict(clip.carried)) if clip.carried else None,
+        _json(dict(clip.carried)) if clip.carried else None,
         None,
         None,
     )

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from sora_pipeline.streams import Streamed
+
 
 @dataclass(frozen=True, slots=True)
 class NotText:
@@ -30,10 +32,10 @@ class Record(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Column names, stripped, and the rows that are not wholly blank."""
+    """Column names, stripped, and the rows that are not wholly blank, read anew each time they are gone through."""
 
     names: tuple[str, ...]
-    rows: list[Record]
+    rows: Streamed[Record]
 
 
 def is_blank(value: Any) -> bool:

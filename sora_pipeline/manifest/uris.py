@@ -1,12 +1,15 @@
 """Where things are: reading bytes from a path or URI, and resolving what a manifest names beside itself."""
 
+import hashlib
 import os
 import posixpath
+from collections.abc import Iterator
 from urllib.parse import urljoin, urlsplit
 
 from sora_pipeline.manifest.bounds import require_bytes
 from sora_pipeline.manifest.problems import ManifestError
 from sora_pipeline.schemes import open_uri, why_refused
+from sora_pipeline.spool import CHUNK_BYTES, Spool
 from sora_pipeline.uris import absolute_uri, is_http, is_uri
 
 
@@ -41,28 +44,38 @@ def extension(uri: str) -> str:
     return posixpath.splitext(file_name(uri))[1].lower()
 
 
-def read_bytes(uri: str, most: int) -> bytes:
-    """Read a whole file from a path or a URI of one of the schemes of ``schemes``.
+def read_to_spool(uri: str, most: int) -> tuple[Spool, str]:
+    """Copy a whole file from a path or a URI of one of the schemes of ``schemes``: what is read twice must not change between.
 
     Args:
         uri: The file.
         most: How many bytes it may have; no more is read.
 
+    Returns:
+        The copy, and the hex SHA-256 of its bytes.
+
     Raises:
         ManifestError: it is larger, or cannot be read, whatever the reason.
+        SpoolError: there is no space for the copy.
     """
     refused = why_refused(uri)
     if refused is not None:
         raise ManifestError(uri, f"it is not read: {refused}.")
-    content = _read_bytes(uri, most + 1)
-    require_bytes(uri, len(content), "it has")
-    return content
+    spool, digest = Spool(), hashlib.sha256()
+    for chunk in _chunks(uri):
+        spool.write(chunk)
+        digest.update(chunk)
+        if spool.size > most:
+            break
+    require_bytes(uri, min(spool.size, most + 1), "it has")
+    return spool, digest.hexdigest()
 
 
-def _read_bytes(uri: str, most: int) -> bytes:
+def _chunks(uri: str) -> Iterator[bytes]:
     try:
         with open_uri(uri) as stream:
-            return bytes(stream.read(most))
+            while chunk := stream.read(CHUNK_BYTES):
+                yield chunk
     except FileNotFoundError:
         raise ManifestError(uri, "there is no such file. Check the path or URI of the manifest.") from None
     except IsADirectoryError:

@@ -1,13 +1,18 @@
 """What a production's earlier readings found, asked for only where an image cannot be used now."""
 
+import json
 from collections.abc import Collection, Sequence
 from functools import cached_property
 
-from sora_pipeline.clip import Clip, Size
+from sora_pipeline.clip import Clip, Size, clip_key
 from sora_pipeline.ledger import Ledger
+from sora_pipeline.ledger.rows import clip_of, spec_of
 from sora_pipeline.production.intake import newest_snapshot
 from sora_pipeline.production.naming import Decided
+from sora_pipeline.scratch import Scratch
 from sora_pipeline.uris import Uri
+
+_OWN, _LEDGER = "own", "ledger"
 
 
 class EarlierReadings:
@@ -28,35 +33,48 @@ class EarlierReadings:
 
     def versions(self, clip_id: str) -> Sequence[Clip]:
         """What was asked for under an id: by the file's own rows first."""
-        return [clips[clip_id] for clips in self._sources if clip_id in clips]
+        found = self._known.execute("SELECT source, spec FROM clips WHERE clip_id = ?", (clip_id,))
+        clips = {source: clip_of(clip_id, json.loads(spec)) for source, spec in found}
+        return [clips[source] for source in self._sources if source in clips]
 
     def image_sha256(self, image: Uri, size: Size) -> str | None:
         """Hash of an image as it was read last for a video of this size."""
-        return self._images.get((image.shown, size))
+        statement = "SELECT sha256 FROM images WHERE source = ? AND image = ? AND size = ?"
+        found = (
+            self._known.execute(statement, (source, image.shown, str(size))).fetchone()
+            for source in self._sources
+        )
+        return next((row[0] for row in found if row is not None), None)
 
     def paid(self, clip_ids: Collection[str]) -> bool:
         """Whether any of these clips is being made, or may have been billed."""
-        return not self._paid.isdisjoint(clip_ids)
+        return self._ledger.clips.paid_or_under_way(
+            clip_key(self._production_id, clip_id) for clip_id in clip_ids
+        )
+
+    @property
+    def _sources(self) -> tuple[str, str]:
+        """What counts first, and what else."""
+        return (_LEDGER, _OWN) if self._decided.amends else (_OWN, _LEDGER)
 
     @cached_property
-    def _sources(self) -> list[dict[str, Clip]]:
-        known = self._decided.known
-        if known is None:
-            return []
-        ledger = {clip.clip_id: clip for clip in self._ledger.clips.ever_wanted(self._production_id)}
-        own = {clip.clip_id: clip for clip in newest_snapshot(known).clips}
-        return [ledger, own] if self._decided.amends else [own, ledger]
+    def _known(self) -> Scratch:
+        """Everything that was ever asked for, outside of memory: it may be a million clips, twice."""
+        scratch = Scratch(
+            "CREATE TABLE clips (clip_id TEXT, source TEXT, spec TEXT, PRIMARY KEY (clip_id, source)) WITHOUT ROWID;"
+            "CREATE TABLE images (source TEXT, image TEXT, size TEXT, sha256 TEXT, PRIMARY KEY (source, image, size))"
+            " WITHOUT ROWID;"
+        )
 
-    @cached_property
-    def _images(self) -> dict[tuple[str, Size], str]:
-        found: dict[tuple[str, Size], str] = {}
-        for clips in self._sources:
-            for clip in clips.values():
-                if clip.image is not None and clip.image_sha256 is not None:
-                    found.setdefault((clip.image.shown, clip.size), clip.image_sha256)
-        return found
+        def note(source: str, clip: Clip) -> None:
+            spec = json.dumps(spec_of(clip))
+            scratch.execute("INSERT OR REPLACE INTO clips VALUES (?, ?, ?)", (clip.clip_id, source, spec))
+            if clip.image is not None and clip.image_sha256 is not None:
+                image = (source, clip.image.shown, str(clip.size), clip.image_sha256)
+                scratch.execute("INSERT OR IGNORE INTO images VALUES (?, ?, ?, ?)", image)
 
-    @cached_property
-    def _paid(self) -> set[str]:
-        attempts = self._ledger.attempts.of_production(self._production_id)
-        return {attempt.clip_id for attempt in attempts if attempt.billed or attempt.live}
+        if self._decided.known is not None:
+            self._ledger.clips.ever_wanted(self._production_id, lambda clip: note(_LEDGER, clip))
+            for clip in newest_snapshot(self._decided.known).clips:
+                note(_OWN, clip)
+        return scratch

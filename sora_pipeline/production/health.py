@@ -9,7 +9,7 @@ from typing import Any
 from sora_pipeline.clip import Size
 from sora_pipeline.ledger import Attempt, AttemptState, Ledger, Production
 from sora_pipeline.ledger.types import MICROS
-from sora_pipeline.manifest.output import invalid_ids
+from sora_pipeline.manifest.reported_ids import invalid_ids
 from sora_pipeline.media.probe import DURATION_TOLERANCE_S
 from sora_pipeline.production.intake import newest_snapshot
 from sora_pipeline.production.publishing import PARQUET

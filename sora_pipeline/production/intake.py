@@ -1,13 +1,13 @@
 """Takes a manifest in: reads and checks it, keeps its canonical snapshot, and tells the ledger what is wanted."""
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from decimal import Decimal
+from functools import partial
 
-from sora_pipeline.admission.costs import cost_usd
 from sora_pipeline.admission.limits import account_of
-from sora_pipeline.clip import Clip, Size, clip_key
+from sora_pipeline.clip import Clip, Size
 from sora_pipeline.errors import Explain
 from sora_pipeline.ledger import Ledger, Production, Reading
 from sora_pipeline.ledger.amendments import amended
@@ -15,10 +15,10 @@ from sora_pipeline.manifest.canonical import load_snapshot
 from sora_pipeline.manifest.earlier import Earlier
 from sora_pipeline.manifest.ids import row_id
 from sora_pipeline.manifest.images import ImageFinding
-from sora_pipeline.manifest.output import invalid_ids
 from sora_pipeline.manifest.reading import ManifestFile, RawRow, read_manifest
+from sora_pipeline.manifest.reported_ids import InvalidIds, invalid_ids
 from sora_pipeline.manifest.snapshot import InvalidRow, Snapshot
-from sora_pipeline.manifest.snapshot_parquet import snapshot_from_parquet, snapshot_to_parquet
+from sora_pipeline.manifest.snapshot_parquet import read_snapshot_file, write_snapshot
 from sora_pipeline.media.fit import ImageFit
 from sora_pipeline.media.images import ImageError
 from sora_pipeline.production.context import image_cache
@@ -27,6 +27,7 @@ from sora_pipeline.production.ownership import claim, require_free
 from sora_pipeline.provider.catalogue import Catalogue
 from sora_pipeline.settings import Settings, SettingsError
 from sora_pipeline.store import OutputStore
+from sora_pipeline.streams import Streamed, in_stretches, stretches
 from sora_pipeline.uris import Uri
 
 SNAPSHOTS = ".snapshots"
@@ -43,38 +44,6 @@ class Intake:
 
     decided: Decided
     file: ManifestFile
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """What a manifest's clips would cost, by the catalogue.
-
-    Attributes:
-        total_usd: All valid clips.
-        costs_to_pay: What each costs that is not delivered or in flight already, in US dollars, in the manifest's order.
-    """
-
-    total_usd: Decimal
-    costs_to_pay: Sequence[Decimal]
-
-    @property
-    def to_pay_usd(self) -> Decimal:
-        """What is still to be paid."""
-        return sum(self.costs_to_pay, Decimal(0))
-
-    @property
-    def clips_to_pay(self) -> int:
-        """How many clips are still to be paid."""
-        return len(self.costs_to_pay)
-
-    def fitting(self, *left: Decimal | None) -> int:
-        """How many of the clips to pay fit amounts of US dollars that are left; None: no limit."""
-        limits = [amount for amount in left if amount is not None]
-        fits, taken = 0, Decimal(0)
-        for cost in self.costs_to_pay:
-            if all(taken + cost <= amount for amount in limits):
-                fits, taken = fits + 1, taken + cost
-        return fits
 
 
 def open_production(ledger: Ledger, settings: Settings, pipeline: str, request: ProductionRequest) -> Intake:
@@ -94,19 +63,21 @@ def open_production(ledger: Ledger, settings: Settings, pipeline: str, request: 
 
 def _with_whole_images(file: ManifestFile, ledger: Ledger, decided: Decided) -> ManifestFile:
     """Mended rows whose images are named as outputs show them, with the whole addresses that the ledger has."""
-    known = {
-        clip.clip_id: clip.image
-        for clip in ledger.clips.of_production(decided.plan.production_id)
-        if clip.image is not None and clip.image.has_secret
-    }
 
-    def whole(row: RawRow) -> RawRow:
-        image = known.get(str(row.values.get("clip_id")))
-        if image is None or row.values.get("image") != image.shown:
-            return row
-        return replace(row, values={**row.values, "image": image.reveal()})
+    def whole(rows: list[RawRow]) -> list[RawRow]:
+        named = {str(row.values.get("clip_id")) for row in rows if row.values.get("image")}
+        known = ledger.clips.wanted_among(decided.plan.production_id, named)
+        return [_with_whole_image(row, known) for row in rows]
 
-    return replace(file, rows=[whole(row) for row in file.rows]) if known else file
+    return replace(file, rows=in_stretches(whole, file.rows))
+
+
+def _with_whole_image(row: RawRow, known: Mapping[str, Clip]) -> RawRow:
+    clip = known.get(str(row.values.get("clip_id")))
+    image = clip.image if clip else None
+    if image is None or not image.has_secret or row.values.get("image") != image.shown:
+        return row
+    return replace(row, values={**row.values, "image": image.reveal()})
 
 
 def read_snapshot(
@@ -159,11 +130,13 @@ def with_amendments(ledger: Ledger, decided: Decided, snapshot: Snapshot) -> Sna
     known = {} if decided.amends else ledger.productions.amendments(decided.plan.production_id)
     if not known:
         return snapshot
-    rows = _invalid_rows(snapshot)
-    hashes = _row_hashes(rows, (amendment.clip for amendment in known.values()))
-    clips, standing = amended(known, snapshot.clips, hashes)
-    invalid = tuple(row for reported_id, row in rows.items() if reported_id not in standing)
-    return replace(snapshot, clips=tuple(clips), invalid=invalid)
+    amended_clips = [amendment.clip for amendment in known.values()]
+    reported = invalid_ids(snapshot)
+    hashes = _hashes(_rows_of(reported, amended_clips), amended_clips)
+    with_amended = amended(known, snapshot.clips, hashes)
+    left = [reported_id not in with_amended.standing for _, reported_id in reported]
+    invalid = Streamed(sum(left), lambda: itertools.compress((row for row, _ in reported), left))
+    return replace(snapshot, clips=with_amended.clips, invalid=invalid)
 
 
 def require_affordable(ledger: Ledger, decided: Decided, snapshot: Snapshot) -> None:
@@ -172,27 +145,11 @@ def require_affordable(ledger: Ledger, decided: Decided, snapshot: Snapshot) -> 
     Raises:
         ProductionNameError: it would.
     """
+    if decided.known is not None or decided.named:
+        return
     plan = decided.plan
     made = ledger.clips.made_elsewhere(plan.production_id, plan.pipeline, snapshot.clips)
     refuse_paid_elsewhere(ledger, decided, made)
-
-
-def estimate(clips: tuple[Clip, ...], ledger: Ledger, production_id: str, catalogue: Catalogue) -> Estimate:
-    """What a production's clips cost, and how much of that is still to be paid."""
-    standings = ledger.clips.standings(clip_key(production_id, clip.clip_id) for clip in clips)
-    total = Decimal(0)
-    to_pay: list[Decimal] = []
-    for clip in clips:
-        cost = cost_usd(clip, catalogue)
-        total += cost
-        standing = standings.get(clip_key(production_id, clip.clip_id))
-        paid = standing is not None and any(
-            attempt is not None and attempt.fingerprint == clip.fingerprint and attempt.state != "failed"
-            for attempt in (standing.delivered, standing.latest)
-        )
-        if not paid:
-            to_pay.append(cost)
-    return Estimate(total, to_pay)
 
 
 def snapshot_path(snapshot_sha256: str) -> str:
@@ -217,15 +174,16 @@ def register(snapshot: Snapshot, decided: Decided, ledger: Ledger, began_at: dat
         return _amend(snapshot, decided, ledger, began_at)
     plan, path = decided.plan, snapshot_path(snapshot.snapshot_sha256)
     known = ledger.productions.amendments(plan.production_id)
+    amended_clips = [amendment.clip for amendment in known.values()]
     store = OutputStore(plan.output_uri)
     claim(store, ledger, plan)
-    store.replace_bytes(path, snapshot_to_parquet(snapshot))
+    store.replace_written(path, partial(write_snapshot, snapshot))
     reading = Reading(
         snapshot_path=path,
         manifest_sha256=snapshot.manifest_sha256,
         snapshot_sha256=snapshot.snapshot_sha256,
         wanted=snapshot.clips,
-        invalid=_row_hashes(_invalid_rows(snapshot), (amendment.clip for amendment in known.values())),
+        invalid=_hashes(_rows_of(invalid_ids(snapshot), amended_clips), amended_clips),
         began_at=began_at,
     )
     return ledger.productions.record_snapshot(plan, reading)
@@ -233,47 +191,62 @@ def register(snapshot: Snapshot, decided: Decided, ledger: Ledger, began_at: dat
 
 def amendable(snapshot: Snapshot, decided: Decided, ledger: Ledger) -> tuple[list[Clip], list[str]]:
     """The clips of a mended file that its production has, and the ids of those that it has not."""
-    known = {clip.clip_id for clip in ledger.clips.of_production(decided.plan.production_id)}
-    known |= _row_hashes(_own_invalid_rows(decided), snapshot.clips).keys()
-    mended = [clip for clip in snapshot.clips if clip.clip_id in known]
-    return mended, [clip.clip_id for clip in snapshot.clips if clip.clip_id not in known]
+    mended: list[Clip] = []
+    strangers: list[str] = []
+    invalid = _own_invalid_rows(decided, snapshot.clips)
+    for stretch in stretches(snapshot.clips):
+        known = ledger.clips.wanted_among(decided.plan.production_id, (clip.clip_id for clip in stretch))
+        for clip in stretch:
+            if clip.clip_id in known or _row_of(clip, invalid) is not None or clip.clip_id in invalid:
+                mended.append(clip)
+            else:
+                strangers.append(clip.clip_id)
+    return mended, strangers
 
 
 def _amend(snapshot: Snapshot, decided: Decided, ledger: Ledger, began_at: datetime) -> Production:
     mended, _ = amendable(snapshot, decided, ledger)
-    rows = _own_invalid_rows(decided)
+    rows = _own_invalid_rows(decided, mended)
     store = OutputStore(decided.plan.output_uri)
     claim(store, ledger, decided.plan)
     # Beside the campaign's own: a ledger that is lost is put together from them.
-    store.replace_bytes(snapshot_path(snapshot.snapshot_sha256), snapshot_to_parquet(snapshot))
+    store.replace_written(snapshot_path(snapshot.snapshot_sha256), partial(write_snapshot, snapshot))
     return ledger.productions.record_amendments(
         decided.plan,
         snapshot.manifest_uri,
         sorted((_in_its_row(clip, rows) for clip in mended), key=lambda clip: clip.row_number),
-        invalid=_row_hashes(rows, mended),
+        invalid=_hashes(rows, mended),
         began_at=began_at,
     )
 
 
-def _own_invalid_rows(decided: Decided) -> dict[str, InvalidRow]:
-    """Rows of the campaign's newest reading that could not be used, by the id they are reported under."""
-    return {} if decided.known is None else _invalid_rows(newest_snapshot(decided.known))
+def _own_invalid_rows(decided: Decided, mended: Sequence[Clip]) -> dict[str, InvalidRow]:
+    """Rows of the campaign's newest reading that could not be used, as far as they were mended, by the id they are reported under."""
+    return {} if decided.known is None else _rows_of(invalid_ids(newest_snapshot(decided.known)), mended)
 
 
-def _invalid_rows(snapshot: Snapshot) -> dict[str, InvalidRow]:
-    return {reported_id: row for row, reported_id in invalid_ids(snapshot)}
+def _rows_of(reported: InvalidIds, mended: Sequence[Clip]) -> dict[str, InvalidRow]:
+    """Those invalid rows that these clips are takes of, or are named like, by the id they are reported under."""
+    if not reported:
+        return {}
+    names = {name for clip in mended for name in (clip.clip_id, row_id(clip.clip_id, clip.take))}
+    return {reported_id: row for row, reported_id in reported if reported_id in names}
 
 
-def _row_hashes(invalid: Mapping[str, InvalidRow], mended: Iterable[Clip]) -> dict[str, str]:
+def _row_of(clip: Clip, invalid: Mapping[str, InvalidRow]) -> InvalidRow | None:
+    return invalid.get(row_id(clip.clip_id, clip.take))
+
+
+def _hashes(invalid: Mapping[str, InvalidRow], mended: Iterable[Clip]) -> dict[str, str]:
     """Hashes of rows that cannot be used, by the id they are reported under, and by those of the takes they were mended to."""
     hashes = {reported_id: row.row_hash for reported_id, row in invalid.items()}
-    takes = {clip.clip_id: invalid.get(row_id(clip.clip_id, clip.take)) for clip in mended}
+    takes = {clip.clip_id: _row_of(clip, invalid) for clip in mended}
     return hashes | {clip_id: row.row_hash for clip_id, row in takes.items() if row is not None}
 
 
 def _in_its_row(clip: Clip, invalid: Mapping[str, InvalidRow]) -> Clip:
     """A mended clip with the number of the campaign's row, not with that of the file that was mended."""
-    row = invalid.get(row_id(clip.clip_id, clip.take))
+    row = _row_of(clip, invalid)
     return clip if row is None else replace(clip, row_number=row.row_number)
 
 
@@ -281,8 +254,8 @@ def newest_snapshot(production: Production) -> Snapshot:
     """What was read last; where that is not in the output, as little as the ledger knows of it."""
     if production.snapshot_path is not None:
         try:
-            content = OutputStore(production.output_uri).read_bytes(production.snapshot_path)
-            return snapshot_from_parquet(content)
+            content = OutputStore(production.output_uri).read_to_spool(production.snapshot_path)
+            return read_snapshot_file(content)
         except (FileNotFoundError, ValueError):
             pass  # moved away, or written by another version: the ledger knows the clips
     return Snapshot(

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from sora_pipeline.clip import Clip, Size
-from sora_pipeline.manifest.output import invalid_ids
+from sora_pipeline.manifest.reported_ids import invalid_ids
 from sora_pipeline.manifest.snapshot import Snapshot
 from sora_pipeline.recovery.evidence import Evidence, ManifestReading
 from sora_pipeline.recovery.fingerprints import present_fingerprints

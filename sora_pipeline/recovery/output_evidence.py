@@ -24,6 +24,7 @@ from sora_pipeline.production.storing import SIDECARS
 from sora_pipeline.recovery.evidence import LONG_AGO, Evidence, EvidenceKind, account_in
 from sora_pipeline.recovery.fingerprints import present_fingerprints
 from sora_pipeline.recovery.output_records import ROW_COLUMNS, why_no_row, why_no_sidecar
+from sora_pipeline.spool import Spool
 from sora_pipeline.status import ClipStatus
 from sora_pipeline.store import OutputStore, StoreError
 from sora_pipeline.uris import Uri
@@ -70,7 +71,7 @@ class OutputEvidence:
         except FileNotFoundError:
             return []
         try:
-            table = parse_parquet(self.store.uri_of(PARQUET), content, times=WRITTEN_TIMES)
+            table = parse_parquet(self.store.uri_of(PARQUET), Spool.of(content), times=WRITTEN_TIMES)
         except ManifestError as error:
             raise StoreError(f"{error} Or move it away: the snapshots and sidecars tell most of it") from None
         rows = [dict(zip(table.names, row.cells, strict=True)) for row in table.rows]

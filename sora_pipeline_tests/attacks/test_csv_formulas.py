@@ -19,6 +19,7 @@ from sora_pipeline.outcome import ClipOutcome
 from sora_pipeline.production.collecting import collect_videos
 from sora_pipeline.production.context import RunContext
 from sora_pipeline.production.submitting import ensure_predictions
+from sora_pipeline.spool import Spool
 from sora_pipeline.status import ClipStatus
 from sora_pipeline_tests.conftest import Producer, keys
 from sora_pipeline_tests.manifest.conftest import WriteCsv, load, write_rows
@@ -75,7 +76,7 @@ def test_every_text_comes_back_as_it_was(
     with CsvFile(path, header) as file:
         for record in records:
             file.write([[cell] for cell in record])
-    parsed = parse_csv("failed.csv", path.read_bytes())
+    parsed = parse_csv("failed.csv", Spool.of(path.read_bytes()))
     assert not any(is_formula(cell) for row in parsed.rows for cell in row.cells)
     assert not any(is_formula(name) for name in parsed.names)
     table = unescape(parsed)

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from sora_pipeline.cli.app import app
 from sora_pipeline.clip import Size
 from sora_pipeline.ledger import Ledger, Production
-from sora_pipeline.manifest.images import FAILURES_IN_A_ROW, ImageFinding, check_images
+from sora_pipeline.manifest.images import FAILURES_IN_A_ROW, ImageCheck, ImageFinding, Images, Wanted
 from sora_pipeline.media.fitted_images import FittedImages
 from sora_pipeline.production.collecting import collect_videos
 from sora_pipeline.production.context import RunContext
@@ -303,6 +303,17 @@ def test_a_manifest_host_that_fails_changes_nothing(
 # ---- one owner of repetitions, bounded in all
 
 TALL = Size(720, 1280)
+
+
+def check_images(
+    wanted: Sequence[Wanted], check: ImageCheck, workers: int, waits_s: Sequence[float] | None = None
+) -> dict[Wanted, ImageFinding]:
+    """What is found out about images."""
+    images = Images()
+    for each in wanted:
+        images.want(each)
+    images.check(check, workers, waits_s)
+    return {each: images.finding(each) for each in wanted}
 
 
 def test_a_dead_host_with_ten_thousand_images_is_asked_a_few_times() -> None:

@@ -260,7 +260,13 @@ class Calls:
             "clips.named": lambda: ledger.clips.named("clip-1", ""),
             "clips.made_elsewhere": lambda: ledger.clips.made_elsewhere("new", "", wanted),
             "clips.unsettled": lambda: ledger.clips.unsettled(self.production),
-            "clips.ever_wanted": lambda: ledger.clips.ever_wanted(self.production),
+            "clips.ever_wanted": lambda: ledger.clips.ever_wanted(self.production, lambda _: None),
+            "clips.begun_as_asked": lambda: ledger.clips.begun_as_asked(self.production, wanted),
+            "clips.has_attempts": lambda: ledger.clips.has_attempts(self.production),
+            "clips.paid_or_under_way": lambda: ledger.clips.paid_or_under_way(old),
+            "clips.wanted_among": lambda: ledger.clips.wanted_among(
+                self.production, [each.clip_id for each in wanted]
+            ),
             "clips.of_production": lambda: ledger.clips.of_production(self.production),
             "clips.pending of a production": lambda: ledger.clips.pending(3, self.production),
             "clips.counts": lambda: ledger.clips.counts(self.production, 3),

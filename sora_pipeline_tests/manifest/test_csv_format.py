@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from sora_pipeline.manifest.csv_format import parse_csv
 from sora_pipeline.manifest.problems import ManifestError
+from sora_pipeline.spool import Spool
 
 PIECES = st.sampled_from(
     ['"', '""', ",", "\n", "\r", "\r\n", " ", "a", "b", "NA", "1.0", "#", "'", "\\", "\0", "é"]
@@ -53,13 +54,13 @@ def read_by_pandas(text: str) -> list[tuple[int, tuple[str, ...]]] | None:
 def test_what_pandas_reads_is_read_alike(text: str) -> None:
     expected = read_by_pandas(HEADER + text)
     if expected is not None:
-        table = parse_csv("m.csv", (HEADER + text).encode())
+        table = parse_csv("m.csv", Spool.of((HEADER + text).encode()))
         assert [(row.number, row.cells) for row in table.rows] == expected
         assert not any(row.surplus for row in table.rows)
 
 
 def test_a_row_with_surplus_cells_keeps_its_number_and_them() -> None:
-    rows = parse_csv("m.csv", b"prompt,x\na,1\n\nb,2, c, \n").rows
+    rows = parse_csv("m.csv", Spool.of(b"prompt,x\na,1\n\nb,2, c, \n")).rows
     assert [(row.number, row.cells, row.surplus) for row in rows] == [
         (1, ("a", "1"), ()),
         (3, ("b", "2"), (" c",)),
@@ -69,4 +70,4 @@ def test_a_row_with_surplus_cells_keeps_its_number_and_them() -> None:
 @pytest.mark.parametrize("cell", ['"x"y', '""x""', '"x" ', '"x""'])
 def test_text_after_a_closing_quotation_mark_is_refused(cell: str) -> None:
     with pytest.raises(ManifestError, match="the row that begins on line 3"):
-        parse_csv("m.csv", f"prompt,x\na,1\n{cell},2\n".encode())
+        parse_csv("m.csv", Spool.of(f"prompt,x\na,1\n{cell},2\n".encode()))

@@ -6,7 +6,7 @@ from sora_pipeline.advice import explained
 from sora_pipeline.ledger import Ledger
 from sora_pipeline.production.collecting import collect_videos
 from sora_pipeline.production.context import RunContext
-from sora_pipeline.production.intake import estimate
+from sora_pipeline.production.estimates import estimate
 from sora_pipeline.production.progress import Progress, progress_of
 from sora_pipeline.production.retrying import retry_clips
 from sora_pipeline.production.submitting import ensure_predictions

@@ -10,7 +10,7 @@ from sora_pipeline.clip import Clip, Size
 from sora_pipeline.ledger import Account, Ledger
 from sora_pipeline.ledger.migrations.earlier_fingerprints import fingerprint_0002
 from sora_pipeline.ledger.rows import spec_of
-from sora_pipeline.manifest.snapshot import Snapshot, content_hash
+from sora_pipeline.manifest.snapshot import ContentHash, Snapshot
 from sora_pipeline.manifest.snapshot_parquet import snapshot_to_parquet
 from sora_pipeline.production.intake import snapshot_path
 from sora_pipeline.production.ownership import Ownership, read_ownership, write_ownership
@@ -37,7 +37,10 @@ def reading(
     manifest: Path, output: Path, minute: int, *clips: Clip, name: str | None = None
 ) -> ManifestReading:
     """A manifest that was read some minutes ago; its snapshot is in the output."""
-    sha256 = content_hash(clips, (), ())
+    digest = ContentHash(())
+    for each in clips:
+        digest.add_clip(each)
+    sha256 = digest.hexdigest(())
     snapshot = Snapshot(str(manifest), sha256, sha256, clips)
     OutputStore(str(output)).replace_bytes(snapshot_path(sha256), snapshot_to_parquet(snapshot))
     return ManifestReading(
