@@ -10,11 +10,11 @@ from pathlib import Path
 
 from sora_pipeline.clip import Clip, Size
 from sora_pipeline.ledger import Account, Attempt, AttemptState, Ledger, Plan, Reading
-from sora_pipeline.ledger.clips import write_clips
 from sora_pipeline.ledger.counters import count_production
 from sora_pipeline.ledger.rows import row_of
 from sora_pipeline.ledger.schema import attempts
 from sora_pipeline.ledger.types import Failure, Polling, Result, Submission
+from sora_pipeline.ledger.wanting import write_clips
 from sora_pipeline.manifest.problems import RowProblem
 from sora_pipeline.manifest.snapshot import InvalidRow, Snapshot
 from sora_pipeline.manifest.snapshot_parquet import snapshot_to_parquet

@@ -9,6 +9,7 @@ from sora_pipeline.cli.output import (
     BUILT_IN,
     OK,
     console,
+    new_ledger_note,
     note,
     print_json,
     reading_notes,
@@ -40,7 +41,8 @@ def check(
 
     settings = Settings.from_env()
     catalogue = load_catalogue(settings.catalogue)
-    ledger = Ledger(ledger_url(settings, prepare_home()))
+    home = prepare_home()
+    ledger = Ledger(ledger_url(settings, home))
     request = ProductionRequest(manifest=Uri(absolute_uri(manifest)), name=name, output=output)
     intake = open_production(ledger, settings, BUILT_IN, request)
     read = read_snapshot(intake.file, settings, catalogue, explained, EarlierReadings(ledger, intake.decided))
@@ -80,7 +82,10 @@ def check(
         )
         raise typer.Exit(code)
     row_problems(snapshot)
-    for sentence in reading_notes(snapshot, decided):
+    for sentence in (
+        *reading_notes(snapshot, decided),
+        *new_ledger_note(ledger, home, simulated=decided.plan.account.simulated),
+    ):
         note(sentence)
     console.print(f"production {decided.plan.production_id}, into {decided.plan.output_uri}")
     verdict = f"{len(snapshot.clips)} clips are fine"

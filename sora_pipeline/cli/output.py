@@ -12,9 +12,12 @@ from sora_pipeline.errors import SoraPipelineError
 from sora_pipeline.status import ClipStatus
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.table import Table
 
     from sora_pipeline.clip import Clip
+    from sora_pipeline.ledger import Ledger
     from sora_pipeline.manifest.snapshot import InvalidRow, Snapshot
     from sora_pipeline.outcome import ClipOutcome
     from sora_pipeline.production.naming import Decided
@@ -88,6 +91,8 @@ def reading_notes(snapshot: "Snapshot", decided: "Decided") -> list[str]:
         notes.append(
             f"{snapshot.manifest_uri} mends rows of the production {decided.plan.production_id}; its other rows stay as they are"
         )
+    if snapshot.carried_columns and not decided.amends:
+        notes.append(f"carried through to the output as they are: {', '.join(snapshot.carried_columns)}")
     ignored = [name for name in snapshot.ignored_columns if not (decided.amends and name != "account")]
     if ignored:
         notes.append(
@@ -95,6 +100,16 @@ def reading_notes(snapshot: "Snapshot", decided: "Decided") -> list[str]:
         )
     notes += [image.sentence for image in snapshot.standing_images]
     return notes
+
+
+def new_ledger_note(ledger: "Ledger", home: "Path", *, simulated: bool) -> list[str]:
+    """What is worth knowing before the first clip of a ledger is paid for: others may know of clips that this one does not."""
+    if simulated or ledger.productions.all():
+        return []
+    return [
+        f"the ledger in {home} is new: what was made with another one is not known here, and would be paid for again. Home and outputs "
+        "are in the folder that a command is called from, where DAGSTER_HOME and SORA_OUTPUT name no other"
+    ]
 
 
 def outcome_rows(survey: "Survey") -> list[dict[str, Any]]:

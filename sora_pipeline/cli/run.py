@@ -21,6 +21,7 @@ from sora_pipeline.cli.output import (
     Summary,
     console,
     in_words,
+    new_ledger_note,
     note,
     outcome_rows,
     print_json,
@@ -108,6 +109,8 @@ def _run(manifest: str, name: str, output: str, budget: str, timeout: float, *, 
             )
             # Before any daemon starts: what is wrong with the file is said at once, and costs nothing.
             plan, wanted = _plan(ledger, settings, catalogue, request, quiet=as_json)
+            for sentence in new_ledger_note(ledger, home, simulated=plan.account.simulated):
+                note(sentence)
             # A daemon would only log why it cannot load the code location, and everybody would wait for ever.
             import sora_pipeline.definitions  # noqa: F401
         # A person who runs it again has dealt with what stopped it.
@@ -332,8 +335,21 @@ def _finish(
     if ended.stopped is not None:
         problem(ended.stopped)
     elif code == SOME_FAILED:
-        note(
-            f"failed rows are in {newest_failed(production)}: mend and run that file, "
-            "or `sora-pipeline retry` to try the same once more"
-        )
+        for sentence in _what_next(counts, production, newest_failed(production)):
+            note(sentence)
     return code
+
+
+def _what_next(counts: "Counter[str]", production: "Production", failed: str) -> list[str]:
+    """What can be done about clips that have no video."""
+    sentences = []
+    if counts["failed"] or counts["invalid"]:
+        sentences.append(
+            f"failed rows are in {failed}: mend and run that file, or `sora-pipeline retry` to try the same once more"
+        )
+    if counts["ambiguous"]:
+        sentences.append(
+            f"{counts['ambiguous']} may have been billed although no answer came: look at the provider's dashboard, then "
+            f"`sora-pipeline retry --production {production.production_id} --clip ID` has one submitted again"
+        )
+    return sentences

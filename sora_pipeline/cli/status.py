@@ -7,6 +7,7 @@ import typer
 from sora_pipeline.advice import explained
 from sora_pipeline.cli.money import dollars
 from sora_pipeline.cli.output import (
+    BUILT_IN,
     OK,
     Summary,
     console,
@@ -122,15 +123,18 @@ def _print_json(
 
 
 def _facts(look: "Progress", to_pay: "Decimal") -> dict[str, Any]:
+    ours = (
+        look.production.pipeline == BUILT_IN
+    )  # what another pipeline waits for depends on settings that only it knows
     return {
         **production_facts(look),
         "committed_usd": float(look.spending.committed_usd),
         "still_to_pay_usd": float(to_pay),
         "budget_usd": dollars(look.production.budget_usd),
         "published": look.published,
-        "stopped": None if look.stopped is None else explained(look.stopped),
+        "stopped": None if look.stopped is None or not ours else explained(look.stopped),
         "error": look.production.error,
-        "open_elsewhere": {account.name: count for account, count in look.elsewhere.items()},
+        "open_elsewhere": {account.name: count for account, count in look.elsewhere.items()} if ours else {},
     }
 
 
@@ -181,6 +185,11 @@ def _print_production(look: "Progress", to_pay: "Decimal") -> None:
     console.print(f"  {counts or 'not read yet'}; {', '.join(money)}")
     if production.error:
         problem(production.error)
+    if production.pipeline != BUILT_IN:
+        console.print(
+            f"  of the pipeline {production.pipeline}, whose settings no command knows: the Dagster UI says what its sensors wait for"
+        )
+        return
     if look.stopped is not None:
         problem(explained(look.stopped))
     for elsewhere, count in look.elsewhere.items():

@@ -51,7 +51,7 @@ class RowProblem:
         subject = "the value" if self.value is None else f'"{self.value}"'
         if self.passing:
             return f"{subject} cannot be checked now: {self.fault.rstrip('. ')}; read the manifest again when that has passed"
-        return f"{subject} {self.fault}; allowed: {self.allowed}"
+        return f"{subject} {self.fault.rstrip('. ')}; allowed: {self.allowed}"
 
     def sentence(self, file: str) -> str:
         """The whole sentence: file, row, column, value, and what is allowed."""

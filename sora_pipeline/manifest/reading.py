@@ -1,6 +1,7 @@
 """A manifest file to raw rows: format, column names, nothing blank. Knows nothing of what a value may be."""
 
 import difflib
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -187,12 +188,27 @@ def _check_names(uri: str, names: tuple[str, ...]) -> None:
                 f'name is allowed; write "{meant}", or rename the column if it is something else.'
             )
             raise ManifestError(uri, reason)
+        if (asked := _meant_by(meant)) and asked not in names:
+            reason = (
+                f'the column "{name}" is so close to "{asked}" that it is likely a slip: carried through as it is, each clip would be '
+                f'made, and paid, without it. Write "{asked}", or rename the column if it is something else.'
+            )
+            raise ManifestError(uri, reason)
         if name in _LOADED_NAMES or meant.endswith(_LOADED_ENDINGS):
             reason = (
                 f'the column "{name}" cannot be carried through: data set loaders give that name a meaning of their own. '
                 f'Any name is allowed but "video", "file_names" and names that end in "_file_name" or "_file_names"; rename it.'
             )
             raise ManifestError(uri, reason)
+
+
+def _meant_by(name: str) -> str | None:
+    """The input column that a name is the plural of, or nearly; None: none, or it is that column's own name."""
+    if name in (*INPUT_COLUMNS, *OUTPUT_COLUMNS):
+        return None
+    bare = re.sub(r"[\s_-]", "", name)
+    asked = {column.replace("_", ""): column for column in INPUT_COLUMNS}
+    return asked.get(bare) or asked.get(bare.removesuffix("s"))
 
 
 def _no_prompt(names: tuple[str, ...]) -> str:

@@ -343,7 +343,7 @@ class _Collector:
         if problem is None:
             await asyncio.to_thread(attempts.collect, attempt.attempt_id, video, run_id=run_id)
             return
-        message = f"{problem.message}; the file is kept as {video.file_name}"
+        message = f"{problem.message.rstrip('. ')}; the file is kept as {video.file_name}"
         await asyncio.to_thread(
             attempts.keep_rejected,
             attempt.attempt_id,

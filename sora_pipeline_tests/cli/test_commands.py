@@ -2,6 +2,7 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,9 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from sora_pipeline.cli.app import app
-from sora_pipeline.ledger import Account, Ledger, Limits
+from sora_pipeline.cli.run import _what_next
+from sora_pipeline.clip import Clip, Size
+from sora_pipeline.ledger import Account, Ledger, Limits, Plan, Reading
 from sora_pipeline_tests.conftest import Producer, Sandbox, keys, rows_of, write_manifest
 from sora_pipeline_tests.production.parts import SANDBOX
 
@@ -75,6 +78,23 @@ def test_check_as_json_is_one_object_and_nothing_else(home: Path, bad: Path) -> 
     assert all(each["allowed"] for each in said["problems"])
 
 
+def test_check_says_what_is_only_carried_through(home: Path, tmp_path: Path) -> None:
+    manifest = write_manifest(tmp_path / "notes.csv", [{"prompt": "a fox", "lenght": "8", "note": "n"}])
+    assert "carried through to the output as they are: lenght, note" in invoke("check", str(manifest)).stderr
+
+
+def test_a_new_ledger_is_told_of_before_a_clip_is_paid_for(
+    home: Path, good: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "is new" not in invoke("check", str(good)).stderr, "the sandbox's dollars are not real"
+    monkeypatch.setenv("SORA_PROVIDER", "gptproto")
+    monkeypatch.setenv("SORA_API_KEY", KEY)
+    monkeypatch.delenv("SORA_BASE_URL", raising=False)
+    said = invoke("check", str(good)).stderr
+    assert f"the ledger in {home} is new" in said
+    assert "DAGSTER_HOME" in said
+
+
 def test_check_pays_nothing_and_needs_no_provider(
     home: Path, good: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -129,6 +149,37 @@ def test_status_shows_every_clip(home: Path, ledger: Ledger, production: Produce
     assert said["productions"][0]["counts"] == {"pending": 2}
     assert said["breakers"][0]["kind"] == "no_balance"
     assert [row["clip_id"] for row in said["clips"]] == ["a", "b"]
+
+
+def test_status_says_nothing_of_what_another_pipelines_settings_decide(home: Path, ledger: Ledger) -> None:
+    account = Account("acme", "gptproto", simulated=False)
+    plan = Plan("autumn", "acme", "/autumn.csv", str(home / "autumn"), account)
+    ledger.productions.request(plan)
+    clip = Clip("a", 1, "a fox", None, None, "sora-2-pro", False, 4, Size(720, 1280), 1, {})
+    reading = Reading("s", "m", "h", [clip], {}, ledger.now())
+    ledger.productions.record_snapshot(plan, reading)
+    result = invoke("status", "--no-clips")
+    assert "of the pipeline acme" in result.stdout
+    assert result.stderr == ""
+    (shown,) = json.loads(invoke("status", "--json").stdout)["productions"]
+    assert shown["stopped"] is None
+
+
+@pytest.mark.parametrize(
+    ("counts", "words"),
+    [
+        ({"delivered": 1, "failed": 1}, ["out/failed.csv"]),
+        ({"invalid": 1}, ["out/failed.csv"]),
+        ({"ambiguous": 2}, ["2 may have been billed"]),
+        ({"failed": 1, "ambiguous": 1}, ["out/failed.csv", "--production prompts --clip ID"]),
+    ],
+)
+def test_the_end_of_a_run_says_what_can_be_done(
+    production: Producer, counts: dict[str, int], words: list[str]
+) -> None:
+    sentences = _what_next(Counter(counts), production(rows_of(a="a fox")), "out/failed.csv")
+    assert len(sentences) == len(words)
+    assert all(word in sentence for word, sentence in zip(words, sentences, strict=True))
 
 
 def test_status_reads_the_clips_of_a_large_production_only_where_they_are_asked_for(

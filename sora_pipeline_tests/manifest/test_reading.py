@@ -73,6 +73,9 @@ def test_rows_keep_their_numbers_when_blank_rows_are_left_out(csv_file: Path) ->
         (b"prompt;duration\na;4\n", ["semicolons", "commas"]),
         (b"prompt\tduration\na\t4\n", ["tabs"]),
         (b"prompt,Duration\na,8\n", ['"Duration"', '"duration"']),
+        (b"prompt,durations\na,8\n", ['"durations"', '"duration"', "paid"]),
+        (b"prompt,image s,Clip ID\na,b,c\n", ['"image s"', '"image"']),
+        (b"prompt,clip id\na,b\n", ['"clip id"', '"clip_id"']),
         (b"prompt,Status\na,8\n", ['"Status"', "rename"]),
         (b"prompt,prompt\na,b\n", ["more than one", '"prompt"']),
         (b"prompt,x, x\na,b,c\n", ["more than one", '"x"']),
@@ -112,6 +115,11 @@ def test_columns_of_an_output_manifest_are_dropped_and_named(csv_file: Path) -> 
     assert file.columns == ("prompt", "project")
     assert file.carried_columns == ("project",)
     assert file.ignored_columns == ("status", "file_name", "cost_usd")
+
+
+def test_a_column_that_is_like_one_that_is_there_is_carried_through(csv_file: Path) -> None:
+    csv_file.write_bytes(b"prompt,prompts,image,images,mode\na,b,,d,e\n")
+    assert read_manifest(str(csv_file)).carried_columns == ("prompts", "images", "mode")
 
 
 def test_a_manifest_is_read_from_a_uri_and_images_are_relative_to_it() -> None:
