@@ -16,6 +16,7 @@ from typing import Any
 
 import dagster as dg
 import httpx
+import hypothesis
 import pytest
 from sqlalchemy import create_engine, text
 
@@ -46,6 +47,12 @@ from sora_pipeline.sandbox.settings import SandboxSettings
 from sora_pipeline.settings import Settings, ledger_url
 from sora_pipeline_tests.databases import POSTGRES_URL, Server, dagster_yaml, prepare
 from sora_pipeline_tests.webhook import Webhook, running_webhook
+
+# No test asserts how long anything takes: the machine may be busy.
+hypothesis.settings.register_profile(
+    "busy", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("busy")
 
 QUICK = {"render_s": 0.4, "late_file_s": 0.6, "slow_answer_s": 0.6, "fps": 6}
 USD = Decimal("1.20")  # four seconds of 720p, sora-2-pro

@@ -1,4 +1,3 @@
-import time
 from pathlib import Path
 
 import pyarrow as pa
@@ -8,7 +7,7 @@ import pytest
 from sora_pipeline.clip import Size
 from sora_pipeline.manifest.images import ImageFinding
 from sora_pipeline.manifest.snapshot_parquet import snapshot_from_parquet, snapshot_to_parquet
-from sora_pipeline_tests.manifest.conftest import WriteCsv, load, write_rows
+from sora_pipeline_tests.manifest.conftest import WriteCsv, load
 
 
 def test_a_snapshot_survives_parquet(tmp_path: Path) -> None:
@@ -63,16 +62,3 @@ def test_an_image_check_that_breaks_is_not_hidden(manifest: WriteCsv) -> None:
 
     with pytest.raises(RuntimeError, match="a bug"):
         load(manifest({"prompt": "a", "image": "a.png"}), image_check=broken)
-
-
-def test_ten_thousand_rows_take_no_time_to_speak_of(tmp_path: Path) -> None:
-    rows = [
-        {"prompt": f"a cat number {n}", "duration": "8", "image": f"{n % 50}.png", "p": n}
-        for n in range(10_000)
-    ]
-    path = write_rows(tmp_path / "m.csv", rows)
-    began = time.perf_counter()
-    assert len(load(path).clips) == 10_000
-    assert (
-        time.perf_counter() - began < 10
-    )  # under a second when nothing else runs; this is for what grows with the square
