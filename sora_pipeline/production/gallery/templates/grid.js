@@ -181,8 +181,11 @@ function goToCard(place) {
     scrollTo({ top: top + Math.floor(inSection / grid.columns) * grid.rowHeight - innerHeight / 3, behavior: "instant" });
     draw();
   }
-  const button = shownCards.get(inSection)?.querySelector("button");
-  if (button) button.focus(); else byId("clips").focus({ preventScroll: true });
+  const card = shownCards.get(inSection);
+  const button = card?.querySelector("button");
+  if (!button) { byId("clips").focus({ preventScroll: true }); return; }
+  button.focus();
+  card.scrollIntoView({ block: "nearest", behavior: "instant" }); // its name as well, which is below the picture
 }
 
 /** Arrow keys go from card to card. */
