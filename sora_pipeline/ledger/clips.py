@@ -20,7 +20,16 @@ from sora_pipeline.clip import Clip, Size, clip_key, split_clip_key
 from sora_pipeline.ledger.counters import BILLED, count_clips, lock_productions
 from sora_pipeline.ledger.database import CHUNK, IN_STRETCHES, Database, chunks, patient
 from sora_pipeline.ledger.rows import attempt_of, clip_of
-from sora_pipeline.ledger.schema import DELIVERED, LIVE, WAITING, attempts, clip_counts, clips, productions
+from sora_pipeline.ledger.schema import (
+    DELIVERED,
+    LIVE,
+    WAITING,
+    attempts,
+    charges,
+    clip_counts,
+    clips,
+    productions,
+)
 from sora_pipeline.ledger.types import (
     GIVEN_UP,
     Attempt,
@@ -224,7 +233,7 @@ class Clips:
     @patient
     def has_attempts(self, production_id: str) -> bool:
         """Whether anything was ever begun for a production."""
-        query = select(attempts.c.attempt_id).where(attempts.c.production_id == production_id).limit(1)
+        query = select(charges.c.day).where(charges.c.production_id == production_id).limit(1)
         with self._database.read() as connection:
             return connection.execute(query).first() is not None
 
