@@ -125,6 +125,8 @@ def _scaled(frame: "VideoFrame", width: int, height: int) -> "Image":
     """The frame in RGB, scaled while it is converted: a fifth of the time of doing one after the other."""
     from av.video.reformatter import Interpolation
 
+    if not hasattr(Interpolation, "ACCURATE_RND"):  # an older PyAV knows no such flags
+        return cast("Image", frame.to_image()).resize((width, height))  # type: ignore[no-untyped-call]
     # Without the other three, libswscale takes every other column of the colours and rounds coarsely.
     best = (
         Interpolation.BICUBIC

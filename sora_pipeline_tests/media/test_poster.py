@@ -100,26 +100,29 @@ def test_a_poster_forgets_the_copy_that_was_damaged(video: Path, tmp_path: Path)
     assert made.jpeg == poster_frame(video)
 
 
+FLAGS = hasattr(Interpolation, "ACCURATE_RND")
+"""Whether this PyAV can be asked for exactness; an older one has the frame scaled by Pillow."""
+
+
+@pytest.mark.skipif(not FLAGS, reason="this PyAV scales frames in no better way")
 def test_a_poster_is_nearer_to_the_frame_than_one_that_is_scaled_after_its_colours_were_converted(
     tmp_path: Path,
 ):
     path = write_video(tmp_path / "clip.mp4", width=720, height=1280, seconds=0.5)
     with av.open(str(path)) as container:
         frame = next(container.decode(video=0))
-    exact = frame.to_ndarray(format="rgb24", interpolation=_EXACT)
+    interpolation = (
+        Interpolation.BICUBIC
+        | Interpolation.ACCURATE_RND
+        | Interpolation.FULL_CHR_H_INT
+        | Interpolation.FULL_CHR_H_INP
+    )
+    exact = frame.to_ndarray(format="rgb24", interpolation=interpolation)
     small = (320, 569)
     wanted = Image.fromarray(exact).resize(small, Image.Resampling.LANCZOS)
 
     scaled_after = frame.to_image().resize(small)
     assert _distance(poster._scaled(frame, *small), wanted) < 0.5 * _distance(scaled_after, wanted)
-
-
-_EXACT = (
-    Interpolation.BICUBIC
-    | Interpolation.ACCURATE_RND
-    | Interpolation.FULL_CHR_H_INT
-    | Interpolation.FULL_CHR_H_INP
-)
 
 
 def _distance(one: Image.Image, other: Image.Image) -> float:
