@@ -14,7 +14,6 @@ from sora_pipeline.manifest.arrow_arrays import arrow_array
 from sora_pipeline.manifest.carried import as_text, carried_array
 from sora_pipeline.manifest.cells import CellFault
 from sora_pipeline.manifest.columns import OUTPUT_COLUMNS
-from sora_pipeline.manifest.reported_ids import invalid_ids as invalid_ids
 from sora_pipeline.manifest.snapshot import InvalidRow
 from sora_pipeline.manifest.table import is_blank
 from sora_pipeline.manifest.uris import beside

@@ -9,9 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sora_pipeline.manifest.carried import CarriedColumns
-from sora_pipeline.manifest.output import OutputAbout, OutputRow, invalid_ids, output_table, schema_of
+from sora_pipeline.manifest.output import OutputAbout, OutputRow, output_table, schema_of
 from sora_pipeline.manifest.output_csv import FailedCsv
 from sora_pipeline.manifest.output_files import write_output
+from sora_pipeline.manifest.reported_ids import invalid_ids
 from sora_pipeline.manifest.rows_by_id import RowsById
 from sora_pipeline.manifest.snapshot import Snapshot
 from sora_pipeline.outcome import ClipOutcome
