@@ -20,6 +20,7 @@ from benchmarks.provider_client import SUBMIT_PATH
 from benchmarks.trial import write_manifest
 from sora_pipeline.clip import clip_key, split_clip_key
 from sora_pipeline.ledger import AttemptState, Ledger, Limits
+from sora_pipeline.ledger.productions import mark_changed
 from sora_pipeline.ledger.schema import attempts, batches, clips
 from sora_pipeline.names import MANIFEST_JOB, PUBLISH_JOB
 from sora_pipeline.runtime import PipelineRuntime
@@ -183,7 +184,8 @@ class FullHome:
 
     def change_one(self) -> None:
         """Let the production's output manifest be out of date by what was there already."""
-        self.ledger.productions.lift_budget(NAME)
+        with self.ledger.database.write() as connection:
+            mark_changed(connection, NAME, self.ledger.now())
 
     def _run(self, job_name: str, config: Mapping[str, Any], tags: Mapping[str, str] | None = None) -> None:
         job = self._definitions.resolve_job_def(job_name)

@@ -82,7 +82,7 @@ def _read(manifest: Path) -> None:
     decided = intake.decided
     snapshot = read_snapshot(intake.file, settings, catalogue, explained, EarlierReadings(ledger, decided))
     require_affordable(ledger, decided, snapshot)
-    estimate(snapshot.clips, ledger, decided.plan.production_id, catalogue)
+    estimate(snapshot.clips, ledger, decided.plan.production_id, catalogue, settings.max_attempts)
     register(snapshot, decided, ledger, began_at)
 
 

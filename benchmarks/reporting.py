@@ -64,8 +64,13 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
         default=SQLITE,
         help="of this project's ledger and Dagster's storage (sqlite)",
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there, too")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw them there, as SVG")
+    add_file_options(parser)
+
+
+def add_file_options(parser: argparse.ArgumentParser) -> None:
+    """Where figures and files go, and settings to try."""
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there, too")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="work in this new folder and leave it")
     parser.add_argument(
         "--setting", action="append", default=[], metavar="SORA_X=Y", help="try a setting of this project"

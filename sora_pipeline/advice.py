@@ -31,6 +31,11 @@ ADVICE = {
         "Check SORA_OUTPUT, the credentials and the connection; what is finished is kept, so the same run can simply be "
         "repeated."
     ),
+    "delta_package": "`pip install 'sora-pipeline[delta]'` brings it; SORA_TABLE=none goes without.",
+    "delta_failed": (
+        "All other outputs are written. Look at the place and at the credentials of the object store (AWS_…, GOOGLE_…, AZURE_…); "
+        "SORA_TABLE=none goes without that table."
+    ),
     "image_size": (
         "Give it that size, or set SORA_IMAGE_FIT=crop (cut off what stands out), pad (black bars) or stretch (distort)."
     ),
@@ -45,12 +50,16 @@ ADVICE = {
         "`pip install 'sora-pipeline[postgres]'` brings the driver of postgresql+psycopg2://user:password@host/database, which is "
         "how SORA_LEDGER_URL names it."
     ),
+    "ledger_at_work": "Pause, let what is at work end, and upgrade then: docs/upgrade.md says how.",
+    "backup_server": (
+        "`pg_dump --format custom` makes a copy while everything works; docs/backup.md says how it is put back."
+    ),
     "account_moved": (
-        "Give the new one a name of its own (SORA_ACCOUNT), or the old address back (SORA_BASE_URL) until they have ended."
+        "Give the new one a name of its own (SORA_ACCOUNT), or the old address back (SORA_BASE_URL) until nothing is open there."
     ),
     "account_taken": "Give this one a name of its own (SORA_ACCOUNT).",
     "account_not_configured": (
-        "To have them fetched, run a daemon with SORA_PROVIDER={provider}, SORA_ACCOUNT={account} and that account's key and "
+        "To have it fetched, run a daemon with SORA_PROVIDER={provider}, SORA_ACCOUNT={account} and that account's key and "
         "address."
     ),
     "unknown_model": (
@@ -58,6 +67,10 @@ ADVICE = {
     ),
     "model_not_reached": "Set SORA_MODEL to one of them, or add yours in a file named by SORA_CATALOGUE.",
     "webhook": "It is the one that SORA_NOTIFY_URL names.",
+    "same_prompt": "The job retry_job has it made once more.",
+    "media_key": "Remove that file: the next command makes another key, and links that were made before end.",
+    "media_server": "`pip install sora-pipeline` brings them.",
+    "port_taken": "Name another port, or end the program that has it.",
     "home": "Look at DAGSTER_HOME, the folder that Dagster's storage is in (default: .sora in the current folder), and at its rights.",
     # Which production, which output.
     "manifest_moved": (
@@ -74,6 +87,7 @@ ADVICE = {
         "SORA_LEDGER_URL); to have them made in a production of their own, give it a new --name."
     ),
     "several_productions": "Say which with --name.",
+    "column_of_others": "Leave it out, or say with --production which productions are meant: {productions} can be named so.",
     "clip_of_several": "Say which with --production.",
     "output_unknown": (
         "`sora-pipeline adopt {output}` takes them over for nothing; or name another --output, or the DAGSTER_HOME (or "
@@ -88,14 +102,30 @@ ADVICE = {
         "with it, name another --output, or take the output over for good with `sora-pipeline adopt {output}`."
     ),
     "ledger_older": (
-        "Put the newer ledger back, or move this one away and have it made again: `sora-pipeline ledger rebuild`."
+        "Put the newer ledger back; or stop the daemon, and have this one learn what was paid for since: `sora-pipeline ledger "
+        "restored --output {output}`."
     ),
     "output_taken": (
         "Leave --output out (each production gets a folder of its own), name another one, or go on with that production: "
         "--name {owner}."
     ),
     # Why clips wait, or have no video.
-    "budget": "Raise it (--budget or SORA_BUDGET_USD) and run again.",
+    "no_daemon": (
+        "`sora-pipeline run {manifest} --name {production}` does the work until it is done, and `sora-pipeline dev` whatever is to be "
+        "done."
+    ),
+    "sensors_off": "Switch them on again in the Dagster UI (Automation).",
+    "silent_daemon": (
+        "It has another SORA_LEDGER_URL, is of an older version, or was started just now: stop it, and start it again with these "
+        "settings."
+    ),
+    "paused_production": "`sora-pipeline resume --production {production}` lets it go on.",
+    "paused_account": "`sora-pipeline resume --account {account}` lets submits go on.",
+    "cancelled": "`sora-pipeline retry --production {production} --clip {clip}` has it made after all.",
+    "failed_clips": "`sora-pipeline retry --production {production}` tries again what failed, for {price}.",
+    "cancelled_clips_at_price": "To have what was cancelled made after all, for {price}: `sora-pipeline retry --production {production} --kind cancelled`.",
+    "cancelled_clips": "To have what was cancelled made after all: `sora-pipeline retry --production {production} --kind cancelled`.",
+    "budget": "Raise it: `sora-pipeline budget {production} {usd}`, or run it again with --budget {usd}.",
     "daily_budget": "It goes on after midnight UTC, or when SORA_BUDGET_DAILY_USD is raised.",
     "never_read": "`sora-pipeline run {manifest} --name {production}` reads it and has what is missing made.",
     "read_for_another": (
@@ -117,7 +147,7 @@ ADVICE = {
         f"{_PAY_FOR_ANOTHER}."
     ),
     "still_rendering": (
-        "To have another made instead, which costs {usd} USD beside the {usd} USD of this one: "
+        "To have another made instead, which costs {price} beside the {price} of this one: "
         "`sora-pipeline retry --production {production} --clip {clip} --give-up`."
     ),
     "timed_out": "SORA_GENERATION_TIMEOUT_S={seconds} is how long a render may take.",
@@ -153,4 +183,10 @@ def explained(problem: Exception | Reason) -> str:
     if not isinstance(problem, SoraPipelineError | Reason) or problem.code not in ADVICE:
         return text
     facts = {name: shlex.quote(fact) if name in _PLACES else fact for name, fact in problem.facts.items()}
-    return f"{text.rstrip('. ')}. {ADVICE[problem.code].format_map(facts)}"
+    return f"{ended(text)} {ADVICE[problem.code].format_map(facts)}"
+
+
+def ended(text: str) -> str:
+    """A text that another sentence follows: with one mark at its end."""
+    bare = text.rstrip(". ")
+    return bare if bare.endswith("?") else f"{bare}."

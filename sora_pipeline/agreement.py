@@ -12,6 +12,7 @@ from typing import Any
 
 from sora_pipeline.errors import SoraPipelineError
 from sora_pipeline.ledger import Ledger
+from sora_pipeline.ledger.pipelines import FRESH
 from sora_pipeline.settings import Settings, variable
 
 FIELDS = (
@@ -39,7 +40,6 @@ FIELDS = (
 KEY = "api_key"
 SHOWN_AGAIN = timedelta(seconds=20)
 """How often a daemon says what it works with."""
-FRESH = timedelta(seconds=90)
 PATIENCE_S = 20.0
 """How long a command waits for a daemon that was started just now to say so."""
 LOOK_S = 0.5

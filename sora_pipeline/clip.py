@@ -39,6 +39,11 @@ class Size:
         return f"{self.width}x{self.height}"
 
 
+def canonical_json(values: Mapping[str, Any]) -> str:
+    """JSON that is the same for the same values, whatever their order."""
+    return json.dumps(dict(values), ensure_ascii=False, sort_keys=True)
+
+
 KEY_SEPARATOR = ":"
 """Between production and clip id in a clip's key; neither may hold it."""
 
@@ -76,6 +81,7 @@ class Clip:
         size: Frame size in pixels.
         take: 1 for the first take of a row, 2 for the second, ...
         carried: Every other column of the row, as JSON values, carried through to the output.
+        parameters: What further parameters of the model the row sets, as JSON values; their columns are carried as well.
     """
 
     clip_id: str
@@ -89,6 +95,7 @@ class Clip:
     size: Size
     take: int = 1
     carried: Mapping[str, Any] = field(default_factory=dict)
+    parameters: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def fingerprint(self) -> str:
@@ -100,7 +107,9 @@ class Clip:
         maker = "simulated" if self.simulated else "real"
         image = "null" if self.image_sha256 is None else _quoted(self.image_sha256)
         # JSON as json.dumps writes it, in a third of its time: a manifest may have a million rows.
-        decisive = f'[{_quoted(self.prompt)}, {image}, {self.duration}, "{self.size}", {_quoted(self.model)}, "{maker}"]'
+        decisive = f'[{_quoted(self.prompt)}, {image}, {self.duration}, "{self.size}", {_quoted(self.model)}, "{maker}"'
+        # Only where there are any: fingerprints of clips without them are what they always were.
+        decisive += f", {canonical_json(self.parameters)}]" if self.parameters else "]"
         return hashlib.sha256(decisive.encode()).hexdigest()
 
     @property

@@ -27,12 +27,21 @@ ROOT_RUN_TAG = "dagster/root_run_id"
 RETRY_NUMBER_TAG = "dagster/retry_number"
 
 SUBMITS_ALLOWED = "submits_allowed"
+FINISHED_CHECK = "finished"
 
 # Of the built-in pipeline; those of a named one begin with its name.
 MANIFEST_JOB = "prompt_manifest_job"
 GENERATIONS_JOB = "generations_job"
 VIDEOS_JOB = "videos_job"
 PUBLISH_JOB = "video_manifest_job"
+CONTROL_JOBS = (
+    "set_budget_job",
+    "retry_job",
+    "change_prompt_job",
+    "pause_job",
+    "resume_job",
+    "cancel_job",
+)
 
 _NAME, _KEY_PART = re.compile(r"[A-Za-z][A-Za-z0-9_]*"), re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 
@@ -127,9 +136,15 @@ class PipelineNames:
         return self.of(PUBLISH_JOB)
 
     @cached_property
+    def control_jobs(self) -> tuple[str, ...]:
+        """Jobs that people launch, and no sensor does."""
+        return tuple(self.of(name) for name in CONTROL_JOBS)
+
+    @cached_property
     def jobs(self) -> frozenset[str]:
         """Every job of this pipeline."""
-        return frozenset((self.manifest_job, self.generations_job, self.videos_job, self.publish_job))
+        of_assets = (self.manifest_job, self.generations_job, self.videos_job, self.publish_job)
+        return frozenset((*of_assets, *self.control_jobs))
 
     def _key(self, asset: str) -> dg.AssetKey:
         return dg.AssetKey([*self.key_prefix, asset])

@@ -1,6 +1,8 @@
 """A video pipeline: everything that a Dagster code location needs to produce videos, under names of its own."""
 
 import itertools
+import re
+import warnings
 from collections.abc import Mapping, Sequence
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,6 +14,7 @@ from sora_pipeline.assets.generations import build_generations
 from sora_pipeline.assets.prompt_manifest import build_prompt_manifest
 from sora_pipeline.assets.video_manifest import build_video_manifest
 from sora_pipeline.assets.videos import build_videos
+from sora_pipeline.automation.control import build_control_jobs
 from sora_pipeline.automation.dispatch import build_dispatch_sensor
 from sora_pipeline.automation.jobs import PipelineJobs, build_jobs
 from sora_pipeline.automation.manifests import (
@@ -26,6 +29,8 @@ from sora_pipeline.automation.notifications import (
 from sora_pipeline.automation.poll import build_poll_sensor
 from sora_pipeline.automation.publish import build_publish_sensor
 from sora_pipeline.checks import build_production_health, build_submits_allowed
+from sora_pipeline.finished_check import build_finished
+from sora_pipeline.freshness import freshness_policy
 from sora_pipeline.names import GROUP, PipelineError, PipelineNames
 from sora_pipeline.resources import RunLockResource
 from sora_pipeline.runtime import PipelineRuntime
@@ -45,6 +50,8 @@ _KINDS: Mapping[AssetName, frozenset[str]] = {
     "videos": frozenset({"video"}),
     "video_manifest": frozenset({"parquet", "csv"}),
 }
+_SCHEDULED: frozenset[AssetName] = frozenset({"prompt_manifest", "video_manifest"})
+"""What each time of the schedule makes anew."""
 OPTIONS = frozenset(
     [
         "automation_condition",
@@ -76,8 +83,8 @@ class VideoPipeline:
             Empty: the pipeline of ``sora_pipeline.definitions``, without a prefix.
         key_prefix: Of the asset keys; None: the name.
         group_name: Of the assets.
-        owners: Of the assets, as Dagster wants them: ``team:acme`` or an e-mail address.
-        tags: Of the assets.
+        owners: Of the assets, as Dagster wants them: ``team:acme`` or an e-mail address; none: ``SORA_ASSET_OWNERS``.
+        tags: Of the assets, beside the account's and the provider's name, which every asset has.
         settings: Taken instead of the environment.
         manifest: The input manifest that schedule and file sensor read: path or fsspec URI.
         output: Where videos and manifests go: path or fsspec URI.
@@ -97,7 +104,7 @@ class VideoPipeline:
         videos: The asset that stores their videos.
         video_manifest: The asset that publishes the output manifest.
         checks: The asset checks.
-        jobs: One an asset.
+        jobs: One an asset, and those that people launch: a budget, a retry, another prompt.
         sensors: Dispatch, poll, publish and manifests; with ``notify_url`` the two that tell of ends and failures.
         schedules: The one that reads the manifest.
         resources: What the assets need beside the settings: a lock for each run.
@@ -130,8 +137,8 @@ class VideoPipeline:
         given = more | {field: value for field, value in arguments.items() if value is not None}
         self.settings = _settings(settings, given)
         self._group_name = group_name or name or GROUP
-        self._owners = _owners(owners)
-        self._tags = dict(tags or {})
+        self._owners = _owners(owners) or self.settings.asset_owner_list
+        self._tags = {**_account_tags(self.settings), **(tags or {})}
         self._runtime = PipelineRuntime(self.names, self.settings, production or "")
         self.clips = clip_partitions(self.names)
         self.resources = {self.names.run_lock: RunLockResource(folder=self.names.run_lock_folder)}
@@ -153,6 +160,7 @@ class VideoPipeline:
             "tags": self._tags,
             "kinds": _KINDS[asset],
             "code_version": "1",
+            "freshness_policy": freshness_policy(self.settings) if asset in _SCHEDULED else None,
         }
 
     def definitions(self) -> dg.Definitions:
@@ -226,10 +234,14 @@ class VideoPipeline:
 
     def _build_assets(self) -> None:
         runtime = self._runtime
-        self.prompt_manifest = build_prompt_manifest(runtime, self._options("prompt_manifest"))
-        self.generations = build_generations(runtime, self._options("generations", self.prompt_manifest))
-        self.videos = build_videos(runtime, self._options("videos", self.generations))
-        self.video_manifest = build_video_manifest(runtime, self._options("video_manifest", self.videos))
+        self.prompt_manifest = _linked(build_prompt_manifest(runtime, self._options("prompt_manifest")))
+        self.generations = _linked(
+            build_generations(runtime, self._options("generations", self.prompt_manifest))
+        )
+        self.videos = _linked(build_videos(runtime, self._options("videos", self.generations)))
+        self.video_manifest = _linked(
+            build_video_manifest(runtime, self._options("video_manifest", self.videos))
+        )
 
     def _options(self, asset: AssetName, *after: dg.AssetsDefinition) -> dict[str, Any]:
         options = dict(self.asset_options(asset))
@@ -241,10 +253,11 @@ class VideoPipeline:
         return options | {"deps": [*after, *options.get("deps", ())]}
 
     def _build_automation(self, executor: dg.ExecutorDefinition) -> None:
-        runtime, health = self._runtime, build_production_health(self._runtime)
-        jobs = build_jobs(self.names, health, executor)
-        self.checks = [health, build_submits_allowed(runtime)]
-        self.jobs = list(jobs.all())
+        runtime = self._runtime
+        after_publishing = [build_production_health(runtime), build_finished(runtime)]
+        jobs = build_jobs(self.names, after_publishing, executor)
+        self.checks = [*after_publishing, build_submits_allowed(runtime)]
+        self.jobs = [*jobs.all(), *build_control_jobs(runtime, executor)]
         self.sensors = self._build_sensors(jobs)
         self.schedules = [build_manifest_schedule(runtime, jobs.manifest)]
 
@@ -263,6 +276,22 @@ class VideoPipeline:
                 build_failure_notification_sensor(runtime, jobs.all()),
             ]
         return sensors
+
+
+def _linked(asset: dg.AssetsDefinition) -> dg.AssetsDefinition:
+    """The asset with a link to its code, which the UI shows."""
+    with warnings.catch_warnings():
+        # They are marked beta; every process would print that, and no user can do anything about it.
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        (linked,) = dg.with_source_code_references([asset])
+    assert isinstance(linked, dg.AssetsDefinition)
+    return linked
+
+
+def _account_tags(settings: Settings) -> dict[str, str]:
+    """Who makes the clips, so that assets can be found by it."""
+    values = {"sora/account": settings.account_name, "sora/provider": settings.provider}
+    return {name: re.sub(r"[^A-Za-z0-9_.-]", "_", value)[:63] for name, value in values.items()}
 
 
 def _settings(base: Settings | None, given: Mapping[str, Any]) -> Settings:

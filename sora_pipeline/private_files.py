@@ -8,6 +8,9 @@ import os
 import stat
 from pathlib import Path
 
+SQLITE_BEGINNING = b"SQLite format 3\0"
+"""How a database file of SQLite begins."""
+
 
 def make_private_folder(folder: Path, mark: str) -> None:
     """Make a folder that only its owner may enter; close one that is there, where it is this user's own.

@@ -8,7 +8,7 @@ through. On the list is what names no host, or one that its driver takes from th
 from pathlib import Path
 from typing import IO, cast
 
-from sora_pipeline.uris import absolute_uri
+from sora_pipeline.uris import absolute_uri, has_password
 
 WEB_SCHEMES = ("http", "https")
 SCHEMES = ("file", *WEB_SCHEMES, "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "hf")
@@ -23,6 +23,9 @@ def why_refused(uri: str) -> str | None:
         return f"it names one file behind another (::); allowed are {_ALLOWED}"
     if scheme.lower() not in SCHEMES:
         return f"{scheme[:40]}:// is not allowed; allowed are {_ALLOWED}"
+    if has_password(uri) and not is_web(uri):
+        # No driver takes it from there, and the ledger would keep it.
+        return "its address holds a password or key; the drivers of object stores take those from the environment"
     return None
 
 

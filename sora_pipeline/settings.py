@@ -4,13 +4,13 @@ Every environment variable is read here and nowhere else. A bad value is one sen
 argument, what was wrong and what is allowed; a secret's value is in none of them.
 """
 
-import difflib
+import importlib.util
 import os
 import re
 from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 from urllib.parse import quote
 
 from pydantic import (
@@ -28,8 +28,9 @@ from pydantic.functional_validators import ModelWrapValidatorHandler
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from sora_pipeline.advice import ADVICE
+from sora_pipeline.advice import ADVICE, ended
 from sora_pipeline.errors import SoraPipelineError
+from sora_pipeline.suggestions import did_you_mean
 from sora_pipeline.uris import Uri, absolute_uri, shown_uri, why_no_output, without_secrets
 
 PREFIX = "SORA_"
@@ -42,6 +43,7 @@ SECRET_FIELDS = ("api_key", "ledger_url", "notify_url")
 MOST_BUDGET_USD = 1_000_000_000
 
 _HTTP = re.compile(r"https?://\S+", re.IGNORECASE)
+_OWNER = re.compile(r"team:[A-Za-z0-9_.-]+|[^@\s,]+@[^@\s,]+\.[^@\s,]+")
 _ACCOUNT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -120,6 +122,12 @@ def _path(text: str) -> str:
     return text
 
 
+def _table(kind: str) -> str:
+    if kind == "delta" and importlib.util.find_spec("deltalake") is None:
+        raise ValueError(f"needs a package that is not installed. {ADVICE['delta_package']}")
+    return kind
+
+
 def _installed(name: str) -> str:
     """A provider that is installed; its code is not loaded."""
     from sora_pipeline.provider.registry import entry_of
@@ -134,6 +142,14 @@ def _account(name: str) -> str:
             "must be 1 to 64 letters, digits, dots, dashes or underscores, and begin with a letter or a digit"
         )
     return name
+
+
+def _owners(text: str) -> str:
+    """Owners as Dagster wants them."""
+    for owner in text.split(","):
+        if not _OWNER.fullmatch(owner.strip()):
+            raise ValueError(f"{owner.strip()!r} is no owner; each is team:name or an e-mail address")
+    return text
 
 
 Secret = Annotated[
@@ -207,6 +223,10 @@ class Settings(BaseSettings):
         validate_default=True,
         description="Folder below which each production gets one of its own: path or fsspec URI.",
     )
+    table: Annotated[Literal["none", "delta"], AfterValidator(_table)] = Field(
+        "none",
+        description="`delta`: what a production has come to when it has finished or stops is a version of a Delta table in its output, too.",
+    )
     ledger_url: Secret = Field(
         None, description="SQLAlchemy URL of the ledger; empty: SQLite inside `DAGSTER_HOME`."
     )
@@ -221,7 +241,10 @@ class Settings(BaseSettings):
         description="Seconds that a run waits for slots or renders without anything to do, before it leaves them to a later run.",
     )
     submits_per_minute: int = Field(
-        120, ge=1, le=100_000, description="Submits a minute at most, over all runs of one process."
+        120,
+        ge=1,
+        le=100_000,
+        description="Submits a minute at most, over everything that works with the ledger.",
     )
     poll_interval_s: float = Field(
         5,
@@ -283,6 +306,20 @@ class Settings(BaseSettings):
     ui_url: Annotated[str, AfterValidator(_http_address)] | None = Field(
         None, description="Address of the Dagster UI, for links in notifications."
     )
+    media_url: Annotated[str, AfterValidator(_http_address)] | None = Field(
+        None,
+        description="Address of the media server, for pictures and links to videos in the Dagster UI; empty: "
+        "`http://127.0.0.1:3001`, where `sora-pipeline dev` serves them.",
+    )
+    public_url: Annotated[str, AfterValidator(_http_address)] | None = Field(
+        None,
+        description="Web address of the folder `SORA_OUTPUT`, where browsers may read it: a public bucket, a CDN, a web server. "
+        "Links to galleries, videos and pictures then lead there.",
+    )
+    asset_owners: Annotated[str, AfterValidator(_owners)] | None = Field(
+        None,
+        description="Owners of the assets in the Dagster UI, where code names none: `team:video, ada@acme.example`.",
+    )
     cron: str | None = Field(None, description="Cron schedule on which the manifest is produced.")
     cron_timezone: str = Field("UTC", description="Time zone of `SORA_CRON`.")
 
@@ -311,6 +348,11 @@ class Settings(BaseSettings):
         if problems:
             raise SettingsError("\n".join(problems))
         return settings
+
+    @property
+    def asset_owner_list(self) -> list[str]:
+        """Owners of the assets, each by itself."""
+        return [owner.strip() for owner in (self.asset_owners or "").split(",") if owner.strip()]
 
     @classmethod
     def from_env(cls, **given: Any) -> Self:
@@ -399,8 +441,7 @@ def _misplaced_variables(values: Mapping[str, Any]) -> list[str]:
 
 
 def _nearest(name: str, known: set[str]) -> str:
-    near = difflib.get_close_matches(name, sorted(known), n=1)
-    return f" Did you mean {near[0]}?" if near else f" The settings are {', '.join(sorted(known))}."
+    return did_you_mean(name, known) or f" The settings are {', '.join(sorted(known))}."
 
 
 def _unusable_provider(settings: Settings) -> list[str]:
@@ -441,7 +482,9 @@ def _sentence(problem: ErrorDetails) -> str:
     )
     shown = "" if field in SECRET_FIELDS else f"={without_secrets(str(value))}"
     wrong = problem["msg"].removeprefix("Value error, ")
-    return f"{name}{shown}: {wrong}. It means: {Settings.model_fields[field].description}"
+    if problem["type"] == "literal_error":
+        wrong += "." + did_you_mean(str(value), get_args(Settings.model_fields[field].annotation))
+    return f"{name}{shown}: {ended(wrong)} It means: {Settings.model_fields[field].description}"
 
 
 def dagster_home(environ: Mapping[str, str] | None = None) -> Path:
@@ -465,7 +508,12 @@ def ledger_url(settings: Settings, home: Path) -> str:
             "SORA_LEDGER_URL: a database in memory is forgotten with the process, and each process would pay for the same clips. "
             "Write sqlite:////path/ledger.db"
         )
-    return settings.ledger_url_text or _sqlite_url(str(home / "ledger.db"))
+    return settings.ledger_url_text or _sqlite_url(str(ledger_file(home)))
+
+
+def ledger_file(home: Path) -> Path:
+    """The ledger's SQLite file in a Dagster home."""
+    return home / "ledger.db"
 
 
 def _is_in_memory(url: str) -> bool:

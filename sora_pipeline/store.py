@@ -6,7 +6,6 @@ Under a final name there is either nothing or the whole file, whenever the proce
 import contextlib
 import errno
 import hashlib
-import mimetypes
 import os
 import shutil
 import stat
@@ -21,12 +20,8 @@ from fsspec.core import url_to_fs
 
 from sora_pipeline.errors import SoraPipelineError
 from sora_pipeline.spool import CHUNK_BYTES, Spool, SpoolError
+from sora_pipeline.storage_drivers import has_folders, media_type, protocols, put_new, signing
 from sora_pipeline.uris import is_unicode, shown_uri
-
-# They have no folders that could be made, and asking for one may need rights that writing does not.
-_OBJECT_STORES = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oss", "memory"})
-# How drivers are told what a file is, where they do not guess it themselves: a browser saves a page of no known kind.
-_MEDIA_TYPE_OPTIONS = {"s3": "ContentType", "s3a": "ContentType", "gs": "content_type", "gcs": "content_type"}
 
 _CAUSES = {
     errno.ENOSPC: ("there is no space left", "store_full"),
@@ -87,9 +82,7 @@ class OutputStore:
             self._fs, path = url_to_fs(uri)
         except Exception as error:  # a driver may fail in any way while it is set up
             raise self.problem("be opened", error) from error
-        protocol = self._fs.protocol
-        self._protocols = {protocol} if isinstance(protocol, str) else set(protocol)
-        if self._protocols & {"file", "local"}:
+        if protocols(self._fs) & {"file", "local"}:
             self._root = Path(path)
             self.uri = str(self._root)
         self._base = str(path).rstrip("/")
@@ -105,6 +98,30 @@ class OutputStore:
         """The path of an output where the store is local, else None."""
         return self._root / _checked(relative) if self._root else None
 
+    @property
+    def local_root(self) -> Path | None:
+        """The folder where the store is local, else None."""
+        return self._root
+
+    def presigned(self, relative: str, seconds: int) -> str:
+        """A web address that opens an output of an object store for a while: a secret for as long.
+
+        Raises:
+            StoreError: this storage makes none.
+        """
+        if self._root:
+            raise StoreError(
+                f"Output {self.uri_of(relative)} is a file of this machine and has no web address."
+            )
+        with self._explaining("be given a web address", relative):
+            try:
+                path = f"{self._base}/{_checked(relative)}"
+                return str(signing(self._fs).sign(path, expiration=seconds))
+            except NotImplementedError:
+                raise StoreError(
+                    f"The storage of {self.uri} makes no web addresses; the file is {self.uri_of(relative)}."
+                ) from None
+
     def staging_dir(self) -> Path:
         """A local folder for unfinished files; in the store's own file system where the store is local.
 
@@ -113,12 +130,16 @@ class OutputStore:
         Raises:
             StoreError: it cannot be made.
         """
-        staging = (
-            self._root / ".staging" if self._root else Path(tempfile.gettempdir()) / "sora-pipeline-staging"
-        )
+        staging = self._root / ".staging" if self._root else self._staging_elsewhere()
         with self._explaining("be written to"):
             _make_folder(staging)
         return staging
+
+    def _staging_elsewhere(self) -> Path:
+        # Of each user of the machine, since the first one's could be written by nobody else; and of each output, since
+        # attempts of several ledgers have equal numbers.
+        users = Path(tempfile.gettempdir()) / f"sora-pipeline-staging-{os.getuid()}"
+        return users / hashlib.sha256(self.uri.encode()).hexdigest()[:16]
 
     @contextlib.contextmanager
     def staged_file(self) -> Iterator[Path]:
@@ -152,7 +173,7 @@ class OutputStore:
         staging = self.staging_dir()
         if staging.is_symlink():  # somebody else's folder
             return
-        for path in staging.iterdir():
+        for path in staging.iterdir() if self._root else staging.parent.rglob("*"):
             with contextlib.suppress(FileNotFoundError):  # finished just now
                 found = path.lstat()
                 if stat.S_ISREG(found.st_mode) and found.st_mtime < long_ago:
@@ -172,7 +193,9 @@ class OutputStore:
             if self._root:
                 self._put_local(local, self._root / _checked(relative))
             else:
-                self._put_remote(local, self._remote(relative))
+                path = self._remote(relative)
+                self._make_parent(path)
+                put_new(self._fs, str(local), path)
 
     def replace_bytes(self, relative: str, content: bytes) -> None:
         """Write an output, replacing the one of this name as a whole, in one step.
@@ -184,7 +207,7 @@ class OutputStore:
             if not self._root:
                 path = self._remote(relative)
                 self._make_parent(path)
-                self._fs.pipe_file(path, content, **self._media_type(relative))
+                self._fs.pipe_file(path, content, **media_type(self._fs, relative))
                 return
             target = self._root / _checked(relative)
             _make_folder(target.parent)
@@ -206,7 +229,7 @@ class OutputStore:
             if not self._root:
                 path = self._remote(relative)
                 self._make_parent(path)
-                self._fs.put_file(str(local), path, **self._media_type(relative))
+                self._fs.put_file(str(local), path, **media_type(self._fs, relative))
                 return
             target = self._root / _checked(relative)
             _make_folder(target.parent)
@@ -275,6 +298,30 @@ class OutputStore:
                 spool.write(chunk)
         return spool
 
+    def first_bytes(self, relative: str, count: int) -> bytes:
+        """How an output begins.
+
+        Raises:
+            FileNotFoundError: there is none.
+            StoreError: it cannot be read.
+        """
+        with self._explaining("be read", relative), self._opened(relative) as stream:
+            return stream.read(count)
+
+    def copy_to(self, relative: str, local: Path) -> None:
+        """Copy an output into a local file.
+
+        Raises:
+            FileNotFoundError: there is none.
+            StoreError: it cannot be read, or the file not be written.
+        """
+        with (
+            self._explaining("be copied", relative),
+            self._opened(relative) as stream,
+            local.open("wb") as file,
+        ):
+            shutil.copyfileobj(stream, file, CHUNK_BYTES)
+
     def _opened(self, relative: str) -> IO[bytes]:
         if self._root:
             return _regular(self._root / _checked(relative)).open("rb")
@@ -306,18 +353,22 @@ class OutputStore:
     def names(self, folder: str) -> list[str]:
         """What lies directly in a folder of the store, by relative path; nothing where there is no such folder.
 
+        Args:
+            folder: Its relative path; empty: the store itself.
+
         Raises:
             StoreError: the store cannot be asked.
         """
-        with self._explaining("be listed", folder):
+        below = f"{folder}/" if folder else ""
+        with self._explaining("be listed", folder or None):
             if self._root:
-                path = self._root / _checked(folder)
-                return sorted(f"{folder}/{entry.name}" for entry in path.iterdir()) if path.is_dir() else []
+                path = self._root / folder
+                return sorted(f"{below}{entry.name}" for entry in path.iterdir()) if path.is_dir() else []
             try:
-                listed = self._fs.ls(self._remote(f"{folder}/any").rpartition("/")[0], detail=False)
+                listed = self._fs.ls(self._remote(f"{below}any").rpartition("/")[0], detail=False)
             except FileNotFoundError:
                 return []
-            return sorted(f"{folder}/{str(entry).rstrip('/').rpartition('/')[2]}" for entry in listed)
+            return sorted(f"{below}{str(entry).rstrip('/').rpartition('/')[2]}" for entry in listed)
 
     def size(self, relative: str) -> int:
         """Bytes of an output.
@@ -417,25 +468,8 @@ class OutputStore:
             _sync(copy)
             copy.rename(target)
 
-    def _put_remote(self, local: Path, path: str) -> None:
-        if self._fs.exists(path):
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
-        self._make_parent(path)
-        try:
-            # mode="create" makes the storage itself refuse an existing name, where the driver knows how.
-            self._fs.put_file(str(local), path, mode="create")
-        except Exception as error:  # drivers say it each in their own way
-            if "notimplemented" not in f"{type(error).__name__}{error}".lower().replace(" ", ""):
-                raise
-            self._fs.put_file(str(local), path)  # an S3 lookalike without conditional writes
-
-    def _media_type(self, relative: str) -> dict[str, str]:
-        media_type, _ = mimetypes.guess_type(relative)
-        named = {_MEDIA_TYPE_OPTIONS[each] for each in self._protocols & _MEDIA_TYPE_OPTIONS.keys()}
-        return dict.fromkeys(named, media_type) if media_type else {}
-
     def _make_parent(self, path: str) -> None:
-        if not self._protocols & _OBJECT_STORES:
+        if has_folders(self._fs):
             self._fs.makedirs(str(PurePosixPath(path).parent), exist_ok=True)
 
     def _remote(self, relative: str) -> str:

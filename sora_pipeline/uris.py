@@ -146,6 +146,13 @@ def shown_uri(text: str) -> str:
     return "::".join(_shown_link(link) for link in _CHAIN.split(text))
 
 
+def has_password(uri: str) -> bool:
+    """Whether a URI has a password or key before its host or bucket."""
+    authority, _ = _split_authority((uri.reveal() if isinstance(uri, Uri) else uri).partition("://")[2])
+    user, at, _ = authority.rpartition("@")
+    return bool(at) and ":" in user
+
+
 def without_secrets(text: str) -> str:
     """A text of others in which every URI is as ``shown_uri`` shows it."""
     return _ANY_URI.sub(lambda found: shown_uri(found.group()), text)

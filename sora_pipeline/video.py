@@ -52,3 +52,9 @@ class StoredVideo:
     def uri(self) -> str:
         """The file's absolute path or URI."""
         return f"{self.output_uri.rstrip('/')}/{self.file_name}"
+
+    @property
+    def storyboard_path(self) -> str:
+        """Where some frames of it lie side by side in one picture, relative to the output, if they do."""
+        name = self.file_name.removeprefix("videos/").removesuffix(".mp4")
+        return f".posters/{name}.strip.jpg"

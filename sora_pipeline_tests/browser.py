@@ -1,16 +1,17 @@
 """Debian's Chromium, driven by Playwright, as the tests of pages see it."""
 
+import atexit
 import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, Playwright, sync_playwright
 
 FLAGS = [
     "--no-sandbox",
@@ -30,10 +31,19 @@ def running_chromium() -> Iterator[Browser]:
     path = shutil.which("chromium")
     if path is None:
         pytest.fail("these tests need Chromium: apt-get install chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+    browser = _playwright().chromium.launch(executable_path=path, args=FLAGS)
+    try:
         yield browser
+    finally:
         browser.close()
+
+
+@cache
+def _playwright() -> Playwright:
+    """One for a process: a second one beside it would be refused, and fixtures of several modules may be open at a time."""
+    playwright = sync_playwright().start()
+    atexit.register(playwright.stop)
+    return playwright
 
 
 class _Quiet(SimpleHTTPRequestHandler):

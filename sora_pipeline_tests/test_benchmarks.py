@@ -7,7 +7,17 @@ from xml.etree import ElementTree
 
 import pytest
 
-from benchmarks import growth, ledger_size, looks, makespan, manifest_size, publishing, start, verification
+from benchmarks import (
+    capacity,
+    growth,
+    ledger_size,
+    looks,
+    makespan,
+    manifest_size,
+    publishing,
+    start,
+    verification,
+)
 from benchmarks.comparison import medians, table, typical
 from benchmarks.contenders import CONTENDERS
 from benchmarks.events import VARIANTS, Variant, cost_of_clip
@@ -257,3 +267,14 @@ def test_publishing_is_measured(capsys: pytest.CaptureFixture[str], tmp_path: Pa
     assert publishing.main(["--rows", "40", "--folder", str(tmp_path)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(" | ")[1] for line in lines[2:]] == ["publish", "publish again", "pandas reads it"]
+
+
+@pytest.mark.deployment
+@pytest.mark.timeout(900)
+def test_what_a_worker_carries_is_measured(tmp_path: Path) -> None:
+    file = tmp_path / "figures.json"
+    small = ["--clips", "6", "--slots", "6", "--render", "1", "--workers", "1", "--json", str(file)]
+    assert capacity.main(small) == 0
+    (measured,) = json.loads(file.read_text())["capacity"]
+    assert measured["workers"] == 1
+    assert all(value > 0 for value in measured.values())

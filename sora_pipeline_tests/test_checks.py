@@ -11,10 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from sora_pipeline.automation.dispatch import CHECK_AGAIN_S
-from sora_pipeline.automation.publish import WHILE_WORKING
 from sora_pipeline.ledger import Ledger
-from sora_pipeline.names import GENERATIONS_JOB, PUBLISH_JOB, VIDEOS_JOB
+from sora_pipeline.names import FINISHED_CHECK, GENERATIONS_JOB, PUBLISH_JOB, VIDEOS_JOB, PipelineNames
 from sora_pipeline.production import health
+from sora_pipeline.production.publishing_meanwhile import EVERY
 from sora_pipeline.production.retrying import retry_clips
 from sora_pipeline_tests.automation.conftest import Daemon, daemon
 from sora_pipeline_tests.conftest import Clock, Producer, Rows, Sandbox, keys, rows_of, settings_of, standing
@@ -27,11 +27,11 @@ Checks = dict[str, tuple[bool, dg.AssetCheckSeverity, str]]
 
 
 @pytest.fixture
-def produce(daemon: Daemon, production: Producer, sandbox: Sandbox, clock: Clock) -> Callable[[Rows], Checks]:
+def produce(daemon: Daemon, production: Producer, sandbox: Sandbox, clock: Clock) -> Callable[..., Checks]:
     """Produce rows through sensors and jobs, publish them, and return what the checks of that run said."""
 
-    def made(rows: Rows) -> Checks:
-        production(rows)
+    def made(rows: Rows, file: str = "prompts.csv") -> Checks:
+        production(rows, file=file)
         daemon.run(daemon.tick("dispatch_sensor").request, GENERATIONS_JOB)
         deadline = time.monotonic() + 20
         stuck = sum("[sandbox:stuck]" in row["prompt"] for row in rows)
@@ -48,19 +48,45 @@ def produce(daemon: Daemon, production: Producer, sandbox: Sandbox, clock: Clock
 
 
 def published(daemon: Daemon, clock: Clock) -> Checks:
-    clock.turn((WHILE_WORKING + timedelta(seconds=1)).total_seconds())
+    # Of one that goes on, the run's own steps are skipped, and what they would have said is reported without them.
+    return said(publish_run(daemon, clock)) or shown(daemon)
+
+
+def shown(daemon: Daemon) -> Checks:
+    """What the UI shows of each check: its newest execution."""
+    names = [health.ROWS, health.DELIVERED, health.SPEND, FINISHED_CHECK]
+    keys = [dg.AssetCheckKey(PipelineNames().video_manifest, name) for name in names]
+    keys += [
+        dg.AssetCheckKey(PipelineNames().videos, name)
+        for name in (health.FILES, health.AS_ASKED, health.AMBIGUOUS)
+    ]
+    found = {}
+    for key, record in daemon.instance.event_log_storage.get_latest_asset_check_execution_by_key(
+        keys
+    ).items():
+        evaluation = record.evaluation
+        assert isinstance(evaluation, dg.AssetCheckEvaluation), f"{key.name} is shown as skipped"
+        found[key.name] = evaluation.passed, evaluation.severity, evaluation.description or ""
+    return found
+
+
+def publish_run(daemon: Daemon, clock: Clock) -> dg.ExecuteInProcessResult:
+    clock.turn((EVERY + timedelta(seconds=1)).total_seconds())
     (request,) = daemon.tick("publish_sensor").requests
-    return said(daemon.run(request, PUBLISH_JOB))
+    return daemon.run(request, PUBLISH_JOB)
 
 
 def looked_at(daemon: Daemon) -> Checks:
+    return said(executed(daemon))
+
+
+def executed(daemon: Daemon) -> dg.ExecuteInProcessResult:
     """As a person executes them in the UI."""
     job = daemon.definitions.resolve_job_def(PUBLISH_JOB)
     keys = [key for key in job.asset_layer.asset_graph.asset_check_keys if key.name != "submits_allowed"]
-    result = job.get_subset(asset_selection=set(), asset_check_selection=set(keys)).execute_in_process(
+    return job.get_subset(asset_selection=set(), asset_check_selection=set(keys)).execute_in_process(
         instance=daemon.instance, raise_on_error=False
     )
-    return said(result)
 
 
 def said(result: dg.ExecuteInProcessResult) -> Checks:
@@ -78,7 +104,7 @@ def test_healthy_production_is_all_green_and_every_file_was_read_back(
     produce: Callable[[Rows], Checks], ledger: Ledger
 ) -> None:
     checks = produce(rows_of(a="a fox", b="an owl"))
-    assert len(checks) == 6
+    assert len(checks) == 7
     assert failing(checks) == {}
     assert "2.40 USD" in checks[health.SPEND][2]
     assert [bool(each.result.verified_at) for each in ledger.attempts.of_clips(keys("a", "b"))] == [
@@ -102,10 +128,46 @@ def test_each_way_to_end_badly_is_named_with_its_severity(produce: Callable[[Row
 
 
 def test_what_is_still_under_way_is_only_a_warning(
-    produce: Callable[[Rows], Checks],
+    produce: Callable[[Rows], Checks], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("SORA_IDLE_S", "2")
     checks = produce(rows_of(fine="a fox", slow="[sandbox:stuck] an owl"))
-    assert failing(checks) == {health.DELIVERED: WARN}
+    assert failing(checks) == {health.DELIVERED: WARN, FINISHED_CHECK: WARN}
+
+
+def test_checks_keep_the_verdict_of_each_production(
+    produce: Callable[..., Checks], daemon: Daemon, ledger: Ledger, clock: Clock
+) -> None:
+    """Two productions with equal clip ids: the one published last hides nothing of the other."""
+    bad = produce(rows_of(a="a fox", b="[sandbox:policy] an owl"), file="monday.csv")
+    assert failing(bad) == {health.DELIVERED: ERROR}
+    both = produce(rows_of(a="a bear", b="a lynx"), file="tuesday.csv")
+    assert failing(both) == {health.DELIVERED: ERROR}, "monday is not well, whoever was published last"
+    sentence = both[health.DELIVERED][2]
+    assert sentence.startswith("tuesday: 2 delivered")
+    assert "Not well in monday" in sentence
+    evaluation = next(
+        each for each in executed(daemon).get_asset_check_evaluations() if each.check_name == health.DELIVERED
+    )
+    facts = {name: value.value for name, value in evaluation.metadata.items()}
+    assert (facts["productions_looked_at"], facts["productions_not_well"]) == (2, 1)
+    assert facts["production"] == "tuesday"
+    shown = evaluation.metadata["not_well"]
+    assert isinstance(shown, dg.TableMetadataValue)
+    (record,) = shown.records
+    assert record.data["production"] == "monday"
+    assert "b: " in str(record.data["found"])
+    assert failing(looked_at(daemon)) == {health.DELIVERED: ERROR}
+
+
+def test_person_who_looks_again_sees_that_another_production_is_mended(
+    produce: Callable[..., Checks], daemon: Daemon, ledger: Ledger, clock: Clock
+) -> None:
+    produce(rows_of(a="a fox"), file="monday.csv")
+    ledger.verdicts.record("monday", [(health.ROWS, False, True, "missing: a")])
+    checks = produce(rows_of(a="a bear"), file="tuesday.csv")
+    assert failing(checks) == {health.ROWS: ERROR}
+    assert failing(looked_at(daemon)) == {}, "a look at everything that was not well"
 
 
 @pytest.mark.parametrize("damage", ["missing", "shorter", "changed"])

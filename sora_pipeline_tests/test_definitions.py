@@ -56,7 +56,19 @@ def test_sensors_schedule_and_jobs(definitions: dg.Definitions) -> None:
     }
     assert {each.name for each in repository.schedule_defs} == {"manifest_schedule"}
     jobs = {name for name in repository.job_names if not name.startswith("__")}
-    assert jobs == {"prompt_manifest_job", "generations_job", "videos_job", "video_manifest_job"}
+    assert jobs == {
+        "prompt_manifest_job",
+        "generations_job",
+        "videos_job",
+        "video_manifest_job",
+        "set_budget_job",
+        "retry_job",
+        "change_prompt_job",
+        "pause_job",
+        "resume_job",
+        "cancel_job",
+    }
+    assert all(repository.get_job(name).description for name in jobs)
 
 
 def test_webhook_brings_two_sensors_along(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,6 +92,7 @@ def test_partitions_resource_and_checks_of_the_built_in_pipeline(definitions: dg
         "generations:submits_allowed",
         "video_manifest:all_delivered",
         "video_manifest:every_row_is_there",
+        "video_manifest:finished",
         "video_manifest:spend_is_the_ledgers",
         "videos:files_are_whole",
         "videos:none_ambiguous",
@@ -242,3 +255,58 @@ def test_options_of_an_asset_can_be_overridden(home: Path) -> None:
 def test_package_alone_imports_no_dagster() -> None:
     code = "import sys, sora_pipeline; sora_pipeline.Settings; sys.exit('dagster' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_assets_say_whose_they_are_and_where_their_code_is(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SORA_ASSET_OWNERS", "team:video, ada@acme.example")
+    graph = VideoPipeline(tags={"brand": "acme"}).definitions().resolve_asset_graph()
+    for key in graph.get_all_asset_keys():
+        node = graph.get(key)
+        assert list(node.owners) == ["team:video", "ada@acme.example"]
+        assert (
+            node.tags.items()
+            >= {"brand": "acme", "sora/account": "sandbox", "sora/provider": "sandbox"}.items()
+        )
+        assert node.kinds
+        (reference,) = node.metadata["dagster/code_references"].code_references
+        assert Path(reference.file_path).name == f"{key.path[-1]}.py"
+        assert reference.line_number > 1
+    owned = VideoPipeline("acme", owners=["team:acme"]).definitions().resolve_asset_graph()
+    assert {tuple(owned.get(key).owners) for key in owned.get_all_asset_keys()} == {("team:acme",)}
+
+
+def test_owner_that_is_none_is_one_sentence(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SORA_ASSET_OWNERS", "team:video,ada")
+    with pytest.raises(
+        SettingsError, match="SORA_ASSET_OWNERS=team:video,ada: 'ada' is no owner; each is team:name"
+    ):
+        VideoPipeline()
+
+
+@pytest.mark.parametrize(
+    ("cron", "deadline"),
+    [
+        ("0 6 * * *", "30 6 * * *"),
+        ("45 6 * * 1-5", "59 6 * * 1-5"),
+        ("*/10 * * * *", None),
+        ("59 6 * * *", None),
+        ("@daily", None),
+        ("", None),
+    ],
+)
+def test_manifests_of_a_schedule_are_to_be_fresh(
+    home: Path, monkeypatch: pytest.MonkeyPatch, cron: str, deadline: str | None
+) -> None:
+    monkeypatch.setenv("SORA_CRON", cron)
+    monkeypatch.setenv("SORA_CRON_TIMEZONE", "Europe/Berlin")
+    graph = VideoPipeline().definitions().resolve_asset_graph()
+    policies = {key.path[-1]: graph.get(key).freshness_policy for key in graph.get_all_asset_keys()}
+    assert policies["generations"] is policies["videos"] is None
+    for name in ("prompt_manifest", "video_manifest"):
+        shown = policies[name]
+        assert (getattr(shown, "deadline_cron", None), getattr(shown, "timezone", None)) == (
+            deadline,
+            deadline and "Europe/Berlin",
+        )

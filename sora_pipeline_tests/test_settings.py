@@ -14,7 +14,6 @@ from sora_pipeline.runtime import provider_config
 from sora_pipeline.settings import Settings, SettingsError, dagster_home, ledger_url, variable
 
 KEY = "sk-very-secret"
-README = Path(__file__).parents[1] / "README.md"
 
 Say = Callable[..., None]
 
@@ -96,6 +95,31 @@ def test_every_problem_has_its_line(say: Say) -> None:
 def test_provider_that_is_not_installed_names_those_that_are(say: Say) -> None:
     say(SORA_PROVIDER="acme")
     assert "installed: gptproto, gptproto-unified, openai-videos, sandbox" in sentence()
+
+
+@pytest.mark.parametrize(
+    ("name", "written", "meant"),
+    [
+        ("SORA_PROVIDER", "opanai-videos", "openai-videos"),
+        ("SORA_PROVIDER", "opanai", "openai-videos"),
+        ("SORA_PROVIDER", "GPTProto", "gptproto"),
+        ("SORA_PROVIDER", "sandbx", "sandbox"),
+        ("SORA_TABLE", "dleta", "delta"),
+        ("SORA_IMAGE_FIT", "corp", ""),
+        ("SORA_IMAGE_FIT", "strech", "stretch"),
+        ("SORA_IMAGE_TRANSPORT", "data_uri", "data-uri"),
+        ("SORA_AMBIGUOUS_SUBMIT", "re-submit", "resubmit"),
+    ],
+)
+def test_a_word_that_is_nearly_an_allowed_one_is_asked_about(
+    say: Say, name: str, written: str, meant: str
+) -> None:
+    say(**{name: written})
+    said = sentence()
+    assert said.startswith(f"{name}={written}: ")
+    assert (f" Did you mean {meant}? " in said) if meant else ("Did you mean" not in said)
+    assert "?." not in said
+    assert ".." not in said
 
 
 def test_unknown_variable_names_the_nearest_setting(say: Say) -> None:
@@ -228,7 +252,7 @@ def test_settings_need_neither_dagster_nor_http() -> None:
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"
 
 
-# --- home, ledger, README ----------------------------------------------------------------------------------------------
+# --- home, ledger ------------------------------------------------------------------------------------------------------
 
 
 def test_home_and_ledger_without_settings_are_in_the_project(
@@ -240,16 +264,6 @@ def test_home_and_ledger_without_settings_are_in_the_project(
     if not Settings().ledger_url:
         assert ledger_url(Settings(), home) == f"sqlite:///{tmp_path / '.sora' / 'ledger.db'}"
     assert ledger_url(Settings(ledger_url="postgresql://db"), home) == "postgresql://db"
-
-
-def test_readme_has_every_setting_as_the_code_says_it() -> None:
-    rows = []
-    for name, field in Settings.model_fields.items():
-        default = field.get_default()
-        shown = "" if default is None else f"`{default}`"
-        rows.append(f"| `{variable(name)}` | {shown} | {field.description} |")
-    written = [line for line in README.read_text().splitlines() if line.startswith("| `SORA_")]
-    assert written == rows
 
 
 @pytest.mark.parametrize("of_the_environment", ["", "of the environment"])

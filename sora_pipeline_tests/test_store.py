@@ -8,7 +8,6 @@ from typing import IO
 
 import fsspec
 import pytest
-from fsspec.implementations.memory import MemoryFileSystem
 
 from sora_pipeline.advice import explained
 from sora_pipeline.store import ABANDONED_S, OutputStore, StoreError
@@ -154,6 +153,30 @@ def test_the_staging_folder_is_in_the_file_system_of_a_local_store(local_store: 
     assert local_store.staging_dir() == root / ".staging"
     assert local_store.staging_dir().is_dir()
     assert OutputStore("memory://x").staging_dir().is_dir()
+
+
+def test_what_goes_elsewhere_is_staged_for_each_user_and_each_output_by_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monday = OutputStore("memory://x/monday").staging_dir()
+    tuesday = OutputStore("memory://x/tuesday").staging_dir()
+    monkeypatch.setattr(os, "getuid", lambda: 64_000)
+    assert len({monday, tuesday, OutputStore("memory://x/monday").staging_dir()}) == 3
+
+
+def test_abandoned_files_of_other_outputs_elsewhere_are_cleared_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monday, tuesday = (OutputStore(f"memory://x/{name}") for name in ("monday", "tuesday"))
+    old, new = (monday.staging_dir() / name for name in ("old.part", "new.part"))
+    for path in (old, new):
+        path.write_bytes(b"video")
+    long_ago = time.time() - ABANDONED_S - 1
+    os.utime(old, (long_ago, long_ago))
+    tuesday.clear_staging()
+    assert [path.name for path in monday.staging_dir().iterdir()] == ["new.part"]
 
 
 def test_a_staged_file_gets_its_final_name_without_a_copy(local_store: OutputStore):
@@ -332,23 +355,6 @@ def test_a_remote_failure_is_a_problem_with_its_own_words(finished: Path, monkey
     assert "the credentials" in explained(caught.value)
 
 
-def test_a_storage_without_conditional_writes_is_written_to_plainly(
-    finished: Path, monkeypatch: pytest.MonkeyPatch
-):
-    store = OutputStore(f"memory://{uuid.uuid4().hex}")
-    plain = store._fs.put_file
-
-    def lookalike(local: str, path: str, mode: str = "overwrite") -> None:
-        if mode == "create":
-            raise OSError("A header you provided implies functionality that is not implemented")
-        plain(local, path)
-
-    monkeypatch.setattr(store._fs, "put_file", lookalike, raising=False)
-    store.put_file(finished, "a.mp4")
-
-    assert store.size("a.mp4") == 5000
-
-
 def test_the_store_does_not_load_dagster():
     import subprocess
     import sys
@@ -365,30 +371,4 @@ def test_names_are_those_directly_in_a_folder(tmp_path: Path, remote: bool):
         store.replace_bytes(name, b"{}")
 
     assert store.names(".sidecars/a") == [".sidecars/a/1.json", ".sidecars/a/2.json"]
-
-
-@pytest.mark.parametrize(
-    ("scheme", "option"), [("s3", "ContentType"), ("gs", "content_type"), ("elsewhere", None)]
-)
-def test_object_stores_are_told_what_a_file_is_so_that_browsers_show_it(
-    monkeypatch: pytest.MonkeyPatch, scheme: str, option: str | None
-):
-    told: dict[str, dict[str, str]] = {}
-
-    class Storage(MemoryFileSystem):
-        protocol = scheme
-        cachable = False
-
-        def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **options: str) -> None:
-            told[path.rpartition("/")[2]] = options
-
-    monkeypatch.setattr("sora_pipeline.store.url_to_fs", lambda uri: (Storage(), uri.partition("://")[2]))
-    store = OutputStore(f"{scheme}://bucket/{uuid.uuid4().hex}")
-    for name in ("gallery.html", "poster.jpg", "metadata.unknown-kind"):
-        store.replace_bytes(name, b"")
-
-    expected = {"gallery.html": "text/html", "poster.jpg": "image/jpeg"} if option else {}
-    assert told == {
-        name: {option: expected[name]} if option and name in expected else {}
-        for name in ("gallery.html", "poster.jpg", "metadata.unknown-kind")
-    }
+    assert ".sidecars" in store.names("")

@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+from sora_pipeline.amounts import counted
 from sora_pipeline.errors import Reason
 from sora_pipeline.ledger import Attempt, Ledger
 from sora_pipeline.ledger.breakers import Breaker
@@ -67,11 +68,13 @@ def stop_on_failures(ledger: Ledger, settings: Settings) -> None:
         return
     if set(kinds) == {ErrorKind.CONTENT_POLICY}:
         ledger.breakers.open(
-            account, ErrorKind.CONTENT_POLICY, f"the last {most} clips were all refused for their content"
+            account,
+            ErrorKind.CONTENT_POLICY,
+            f"the last {counted(most, 'clip was', 'clips were all')} refused for the content",
         )
         return
     shown = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
-    message = f"the last {most} clips all failed for what may be their own fault ({shown})"
+    message = f"the last {counted(most, 'clip')} failed for what may be the clips' own fault ({shown})"
     kind = ErrorKind.CONTENT_POLICY if ErrorKind.CONTENT_POLICY in kinds else kinds.most_common(1)[0][0]
     ledger.breakers.open(account, kind, message)
 

@@ -4,6 +4,8 @@ from decimal import Decimal, InvalidOperation
 
 from sora_pipeline.settings import MOST_BUDGET_USD
 
+NO_LIMIT = "none"
+
 
 def budget_of(text: str) -> Decimal:
     """An amount of US dollars.
@@ -18,3 +20,12 @@ def budget_of(text: str) -> Decimal:
     if not budget.is_finite() or not 0 <= budget <= MOST_BUDGET_USD:
         raise ValueError(f"{text!r} is not an amount of US dollars such as 25 or 12.50")
     return budget
+
+
+def limit_of(text: str) -> Decimal | None:
+    """A budget as people write it, or None where they say that there is no limit.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    return None if text.strip().lower() == NO_LIMIT else budget_of(text)

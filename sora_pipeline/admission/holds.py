@@ -1,17 +1,22 @@
 """Why a pending clip is not submitted: a budget that its price no longer fits, no price, or submits that are stopped."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import Decimal
+from datetime import datetime
+from decimal import ROUND_CEILING, Decimal
 
 from sora_pipeline.admission.breaker import why_stopped
 from sora_pipeline.admission.costs import Priced, cost_usd, known_cost_usd
 from sora_pipeline.admission.limits import account_of
+from sora_pipeline.amounts import counted, usd
 from sora_pipeline.errors import Reason
 from sora_pipeline.ledger import Account, Ledger, Production
+from sora_pipeline.ledger.types import PendingKind
 from sora_pipeline.provider.catalogue import Catalogue, UnknownModelError
 from sora_pipeline.settings import Settings
 
 BUDGET, DAILY_BUDGET, UNREAD, UNKNOWN_MODEL = "budget", "daily_budget", "unread", "unknown_model"
+PAUSED = "paused"
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,8 +24,8 @@ class Hold:
     """What keeps a pending clip from being submitted.
 
     Attributes:
-        kind: In a word: ``budget``, ``daily_budget``, ``unread`` (for the account that is configured), ``unknown_model``, or the
-            error kind that opened the breaker.
+        kind: In a word: ``paused``, ``budget``, ``daily_budget``, ``unread`` (for the account that is configured),
+            ``unknown_model``, or the error kind that opened the breaker.
         reason: For people.
     """
 
@@ -41,7 +46,7 @@ class Admission:
     def __init__(
         self, ledger: Ledger, production: Production, settings: Settings, catalogue: Catalogue
     ) -> None:
-        self._catalogue = catalogue
+        self._production, self._catalogue = production, catalogue
         self._stopped = _stopped(ledger, production, settings)
         self._models = ledger.breakers.of_models(settings.account_name)
         self._budget, self._daily = production.budget_usd, settings.budget_daily_usd
@@ -66,18 +71,43 @@ class Admission:
         except UnknownModelError as unknown:
             return Hold(UNKNOWN_MODEL, Reason(str(unknown), unknown.code))
         if self._budget is not None and self._committed + cost > self._budget:
-            sentence = (
-                f"{cost:.2f} USD more do not fit the production's budget: {self._committed:.2f} of {self._budget:.2f} USD "
-                "are spent or reserved"
-            )
-            return Hold(BUDGET, Reason(sentence, BUDGET))
+            sentence = f"{self._usd(cost)} more does not fit the production's budget: {self._of_budget(self._budget)}"
+            facts = {"production": self._production.production_id, "usd": "USD"}
+            return Hold(BUDGET, Reason(sentence, BUDGET, facts))
         if self._daily is not None and self._today + cost > self._daily:
-            sentence = (
-                f"{cost:.2f} USD more do not fit the day's budget: {self._today:.2f} of {self._daily:.2f} USD are spent or "
-                "reserved today"
-            )
+            sentence = f"{self._usd(cost)} more does not fit the day's budget: {self._of_daily(self._daily)}"
             return Hold(DAILY_BUDGET, Reason(sentence, DAILY_BUDGET))
         return None
+
+    def of_all(self, kinds: Sequence[PendingKind]) -> Hold | None:
+        """What holds all of these clips, or most of them; None: there are none, or some can go on. Of a budget, what it lacks for all."""
+        holds = [self.of(kind) for kind in kinds]
+        hold = None if None in holds else next(iter(holds), None)
+        if hold is None or hold.kind not in (BUDGET, DAILY_BUDGET):
+            return hold
+        held = [kind for kind, each in zip(kinds, holds, strict=True) if each and each.kind == hold.kind]
+        cost = sum((kind.clips * cost_usd(kind, self._catalogue) for kind in held), Decimal(0))
+        clips = counted(sum(kind.clips for kind in held), "clip")
+        if hold.kind == BUDGET and self._budget is not None:
+            total = self._committed + cost
+            lacks = self._usd(total - self._budget)
+            sentence = f"{lacks} more than the production's budget is needed for {clips}: {self._of_budget(self._budget)}"
+            enough = total.quantize(Decimal("0.01"), ROUND_CEILING)  # prices have fractions of a cent
+            facts = {"production": self._production.production_id, "usd": str(enough)}
+            return Hold(BUDGET, Reason(sentence, BUDGET, facts))
+        assert self._daily is not None
+        lacks = self._usd(self._today + cost - self._daily)
+        sentence = f"{lacks} more than the day's budget is needed for {clips}: {self._of_daily(self._daily)}"
+        return Hold(DAILY_BUDGET, Reason(sentence, DAILY_BUDGET))
+
+    def _of_budget(self, budget: Decimal) -> str:
+        return f"{self._committed:.2f} of {self._usd(budget)} is spent or reserved"
+
+    def _of_daily(self, daily: Decimal) -> str:
+        return f"{self._today:.2f} of {self._usd(daily)} is spent or reserved today"
+
+    def _usd(self, amount: Decimal) -> str:
+        return usd(amount, simulated=self._production.simulated)
 
 
 def why_unread(production: Production, account: Account) -> Reason | None:
@@ -95,11 +125,29 @@ def why_unread(production: Production, account: Account) -> Reason | None:
     return Reason(sentence, "read_for_another", facts)
 
 
+def why_paused(ledger: Ledger, production: Production, account: Account) -> Reason | None:
+    """Why a person lets nothing be submitted for a production; None: nobody paused it, nor the account."""
+    if production.paused_at is not None:
+        sentence = f"{production.production_id} is paused since {production.paused_at:%d %b %H:%M} UTC"
+        return Reason(sentence, "paused_production", {"production": production.production_id})
+    if (since := ledger.paused.accounts().get(account.name)) is not None:
+        return why_paused_account(account.name, since)
+    return None
+
+
+def why_paused_account(name: str, since: datetime) -> Reason:
+    """That a person lets nothing be submitted to an account."""
+    sentence = f"the account {name} is paused since {since:%d %b %H:%M} UTC"
+    return Reason(sentence, "paused_account", {"account": name})
+
+
 def _stopped(ledger: Ledger, production: Production, settings: Settings) -> Hold | None:
     """What holds every clip of a production, whatever it costs."""
     account = account_of(settings)
     if (unread := why_unread(production, account)) is not None:
         return Hold(UNREAD, unread)
+    if (paused := why_paused(ledger, production, account)) is not None:
+        return Hold(PAUSED, paused)
     breaker = ledger.breakers.get(account.name)
     return None if breaker is None else Hold(breaker.kind, why_stopped(breaker))
 
@@ -110,8 +158,7 @@ def hold_of_all(
     """What holds every pending clip of a production, or most of them; None: some clip can go on, or none is pending."""
     admission = Admission(ledger, production, settings, catalogue)
     kinds = ledger.clips.pending_kinds(production.production_id, settings.max_attempts)
-    holds = [admission.of(kind) for kind in kinds]
-    return None if None in holds else next(iter(holds), None)
+    return admission.of_all(kinds)
 
 
 def still_to_pay_usd(

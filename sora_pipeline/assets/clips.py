@@ -1,9 +1,13 @@
 """What the two assets that have a partition for every clip share."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import dagster as dg
+from pydantic import Field
+from sqlalchemy.exc import DBAPIError
 
 from sora_pipeline.assets.metadata import Done, ended
 from sora_pipeline.ledger import Ledger
@@ -14,16 +18,19 @@ from sora_pipeline.names import (
     RETRY_NUMBER_TAG,
     ROOT_RUN_TAG,
 )
+from sora_pipeline.runtime import PipelineRuntime
+
+MOST_NAMED = 20
+"""Clips whose reasons a failed run's sentence has."""
 
 
 class ClipsConfig(dg.Config):
-    """How to treat clips that are done already.
+    """How to treat clips that are done already."""
 
-    Attributes:
-        force: Generate a clip once more although it is delivered and nothing about it changed. It costs again.
-    """
-
-    force: bool = False
+    force: bool = Field(
+        default=False,
+        description="Generate a clip once more although it is delivered and nothing about it changed. It costs again.",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +42,13 @@ class Order:
         batch_id: The batch whose reservations it may use. One that is forced shares it with all its re-executions, so that
             they are worth one new attempt together.
         by_person: Whether a person asked, and not a sensor: only then it may begin attempts by itself.
+        asked_at: When the person did; None: a sensor did.
     """
 
     keys: Sequence[str]
     batch_id: str
     by_person: bool
+    asked_at: datetime | None
 
     @classmethod
     def of(cls, context: dg.AssetExecutionContext, config: ClipsConfig) -> "Order":
@@ -50,7 +59,34 @@ class Order:
             batch_id = f"forced-{tags.get(ROOT_RUN_TAG, run_id)}"
         else:
             batch_id = run_id if by_person else tags.get(BATCH_TAG, run_id)
-        return cls(keys=context.partition_keys, batch_id=batch_id, by_person=by_person)
+        asked_at = _created_at(context) if by_person else None
+        return cls(context.partition_keys, batch_id, by_person, asked_at)
+
+
+@contextmanager
+def whole_batch(runtime: PipelineRuntime, order: Order, run_id: str) -> Iterator[None]:
+    """End a run's batch once Dagster was told of all that has become of it; what else is left of it, sensors find and go on with."""
+    try:
+        yield
+    except dg.Failure:
+        _end(runtime, order, run_id)
+        raise
+    _end(runtime, order, run_id)
+
+
+def _end(runtime: PipelineRuntime, order: Order, run_id: str) -> None:
+    with suppress(DBAPIError):  # sensors find that the run has ended
+        for batch_id in {order.batch_id, run_id}:  # it has one of its own where another run had the batch
+            runtime.ledger.batches.end(batch_id, run_id)
+
+
+def _created_at(context: dg.AssetExecutionContext) -> datetime | None:
+    """When a run came into being: it may have waited in the queue since."""
+    record = context.instance.get_run_record_by_id(context.run.run_id)
+    if record is None:
+        return None
+    created: datetime = record.create_timestamp
+    return created if created.tzinfo else created.replace(tzinfo=UTC)
 
 
 def requested_by_person(tags: Mapping[str, str]) -> bool:
@@ -123,10 +159,11 @@ def waits(context: dg.AssetExecutionContext, waiting: Mapping[str, str]) -> Iter
 def failure(what: str, failed: Mapping[str, str]) -> dg.Failure:
     """The end of a run in which clips failed: their partitions turn red, all others stay as they are."""
     table = "\n".join(f"| {key} | {_cell(reason)} |" for key, reason in failed.items())
-    first = next(iter(failed.items()))
-    more = f" (and {len(failed) - 1} more, see the metadata)" if len(failed) > 1 else ""
+    # The page of a red partition leads to this sentence first: each clip is to be found in it.
+    shown = "\n".join(f"{key}: {reason}" for key, reason in list(failed.items())[:MOST_NAMED])
+    more = f"\nand {len(failed) - MOST_NAMED} more, see the metadata" if len(failed) > MOST_NAMED else ""
     return dg.Failure(
-        description=f"{len(failed)} {what}: {first[0]}: {first[1]}{more}",
+        description=f"{what}: {shown}{more}",
         metadata={
             "failed_clips": dg.MetadataValue.md(f"| clip | reason |\n|---|---|\n{table}"),
             "failed": len(failed),

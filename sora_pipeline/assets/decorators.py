@@ -41,13 +41,18 @@ def clip_asset(names: PipelineNames, key: dg.AssetKey, *, options: Mapping[str, 
     return decorate
 
 
-def manifest_asset(names: PipelineNames, key: dg.AssetKey, *, options: Mapping[str, Any]) -> AssetDecorator:
+def manifest_asset(
+    names: PipelineNames, key: dg.AssetKey, *, options: Mapping[str, Any], always: bool = True
+) -> AssetDecorator:
     """Decorate an asset that is one table of all clips.
 
     Args:
         names: Of the pipeline.
         key: Of the asset.
         options: What the pipeline's owner may choose, ``deps`` among it.
+        always: Whether each run that ends well materializes it.
     """
-    decorate: AssetDecorator = dg.asset(key=key, required_resource_keys={names.run_lock}, **options)
+    decorate: AssetDecorator = dg.asset(
+        key=key, required_resource_keys={names.run_lock}, output_required=always, **options
+    )
     return decorate

@@ -5,8 +5,9 @@ from typing import Any
 
 import dagster as dg
 
-from sora_pipeline.assets import metadata
+from sora_pipeline.amounts import counted
 from sora_pipeline.assets.background import BackgroundWork
+from sora_pipeline.assets.clip_pages import ClipPages
 from sora_pipeline.assets.clips import (
     ClipsConfig,
     Order,
@@ -17,11 +18,13 @@ from sora_pipeline.assets.clips import (
     observations,
     selected,
     waits,
+    whole_batch,
 )
 from sora_pipeline.assets.decorators import clip_asset
 from sora_pipeline.assets.metadata import Done
 from sora_pipeline.ledger import AttemptState, Ledger
 from sora_pipeline.production.context import Leave
+from sora_pipeline.production.publishing_meanwhile import PublishingMeanwhile
 from sora_pipeline.production.submit_results import SubmitResults
 from sora_pipeline.production.submitting import ensure_predictions
 from sora_pipeline.runtime import PipelineRuntime
@@ -36,23 +39,28 @@ def build_generations(runtime: PipelineRuntime, options: Mapping[str, Any]) -> d
         context: dg.AssetExecutionContext, config: ClipsConfig
     ) -> Any:  # Dagster reads the annotation of a generator as an output type
         """A prediction for every clip: submitted once, or found where one exists already."""
-        order, results = Order.of(context, config), SubmitResults()
-        for key in _submit(context, config, runtime, order, results):
-            if key in results.failed:
-                yield from observations(context, runtime.ledger, {key: results.failed[key]})
-            elif key in results.ready and is_alone(context):
-                yield materialization(context.asset_key, key, _done(results, key))
-        if order.by_person:
-            yield from waits(context, results.waiting)
-        if not is_alone(context):
-            yield from materializations(context, {key: _done(results, key) for key in results.ready})
-        if results.failed and (order.by_person or not results.waiting):
-            yield from _delivered_already(context, names.videos, results)
-            _report(runtime.ledger, results)
-            raise failure("clips could not be submitted", results.failed)
-        if results.stopped and order.by_person:
-            raise dg.Failure(results.stopped, allow_retries=False)
-        _say_what_is_left(context, results)
+        order, results, pages = Order.of(context, config), SubmitResults(), ClipPages(runtime)
+        with whole_batch(runtime, order, context.run.run_id):
+            for key in _submit(context, config, runtime, order, results):
+                if key in results.failed:
+                    yield from observations(context, runtime.ledger, {key: results.failed[key]})
+                elif key in results.ready and is_alone(context):
+                    yield materialization(context.asset_key, key, _done(pages, results, key))
+            if order.by_person:
+                yield from waits(context, results.waiting)
+            if not is_alone(context):
+                yield from materializations(
+                    context, {key: _done(pages, results, key) for key in results.ready}
+                )
+            if results.failed and (order.by_person or not results.waiting):
+                yield from _delivered_already(context, names.videos, results, pages)
+                _report(runtime.ledger, results)
+                raise failure(
+                    counted(len(results.failed), "clip") + " could not be submitted", results.failed
+                )
+            if results.stopped and order.by_person:
+                raise dg.Failure(results.stopped, allow_retries=False)
+            _say_what_is_left(context, results)
 
     return generations
 
@@ -69,22 +77,24 @@ def _submit(
 
     async def submit(work: BackgroundWork[SubmitResults]) -> SubmitResults:
         async with runtime.open(context.run.run_id, work.say, leave=leave) as run_context:
-            return await ensure_predictions(
-                run_context,
-                order.keys,
-                batch_id=order.batch_id,
-                may_begin=order.by_person,
-                force=config.force,
-                results=results,
-                settled=work.settled,
-            )
+            with PublishingMeanwhile(run_context):
+                return await ensure_predictions(
+                    run_context,
+                    order.keys,
+                    batch_id=order.batch_id,
+                    may_begin=order.by_person,
+                    force=config.force,
+                    asked_at=order.asked_at,
+                    results=results,
+                    settled=work.settled,
+                )
 
     yield from BackgroundWork(submit, leave=leave, log=context.log.info).keys()
 
 
-def _done(results: SubmitResults, key: str) -> Done:
+def _done(pages: ClipPages, results: SubmitResults, key: str) -> Done:
     attempt = results.ready[key]
-    return metadata.generation(attempt, fresh=attempt.attempt_id in results.fresh)
+    return pages.generation(attempt, fresh=attempt.attempt_id in results.fresh)
 
 
 def _report(ledger: Ledger, results: SubmitResults) -> None:
@@ -96,20 +106,22 @@ def _report(ledger: Ledger, results: SubmitResults) -> None:
 def _say_what_is_left(context: dg.AssetExecutionContext, results: SubmitResults) -> None:
     """One line for each reason: a run may leave hundreds of clips to the next."""
     for reason, keys in results.waiting_by_reason().items():
-        context.log.warning(f"{len(keys)} clips were not submitted ({keys[0]}, …): {reason}")
+        context.log.warning(
+            f"{counted(len(keys), 'clip was', 'clips were')} not submitted ({keys[0]}, …): {reason}"
+        )
     if results.failed:
         context.log.warning(
-            f"{len(results.failed)} clips could not be submitted; a run of their own shows them as failed, since Dagster would "
+            f"{counted(len(results.failed), 'clip')} could not be submitted; a run of their own shows them as failed, since Dagster would "
             "show all that this one has left as failed too"
         )
 
 
 def _delivered_already(
-    context: dg.AssetExecutionContext, videos: dg.AssetKey, submits: SubmitResults
+    context: dg.AssetExecutionContext, videos: dg.AssetKey, submits: SubmitResults, pages: ClipPages
 ) -> Iterator[dg.AssetMaterialization]:
     """Where ``videos`` was to follow in a run that fails here, its delivered clips would turn red for no reason."""
     if videos not in selected(context):
         return
     for key, attempt in submits.ready.items():
         if attempt.state is AttemptState.COLLECTED:
-            yield materialization(videos, key, metadata.video(attempt, None))
+            yield materialization(videos, key, pages.video(attempt))

@@ -9,7 +9,6 @@ from typing import Any
 import dagster as dg
 
 from sora_pipeline.ledger import Attempt
-from sora_pipeline.media.poster import data_uri
 from sora_pipeline.uris import shown_uri
 
 _MARKUP = re.compile(r"[\\`*_{}\[\]()#+!|~:@]")
@@ -38,22 +37,22 @@ def generation(attempt: Attempt, *, fresh: bool) -> Done:
     return Done(metadata, attempt.fingerprint)
 
 
-def video(attempt: Attempt, poster: bytes | None) -> Done:
-    """A clip whose video is stored; ``poster``: JPEG bytes of a frame, where at hand."""
-    stored, completed_at = attempt.result.video, attempt.result.completed_at
+def video(attempt: Attempt) -> Done:
+    """A clip whose video is stored."""
+    stored, accepted_at = attempt.result.video, attempt.submission.accepted_at
     metadata: dict[str, Any] = {}
-    if poster is not None:
-        metadata["poster"] = dg.MetadataValue.md(f"![poster frame]({data_uri(poster)})")
     if stored is not None:
         metadata |= {"video": dg.MetadataValue.path(stored.uri), **asdict(stored.facts)}
     metadata |= _submission(attempt)
-    if attempt.submission.accepted_at and completed_at:
-        metadata["render_s"] = (completed_at - attempt.submission.accepted_at).total_seconds()
+    if accepted_at and attempt.result.completed_at:
+        metadata["render_s"] = (attempt.result.completed_at - accepted_at).total_seconds()
     return Done(metadata, stored.facts.sha256 if stored else attempt.fingerprint)
 
 
 def _submission(attempt: Attempt) -> dict[str, Any]:
     """What was sent where, and what it costs."""
+    accepted_at = attempt.submission.accepted_at
+    queued = {} if accepted_at is None else {"queue_s": (accepted_at - attempt.reserved_at).total_seconds()}
     return {
         "production": attempt.production_id,
         "clip_id": attempt.clip_id,
@@ -66,6 +65,7 @@ def _submission(attempt: Attempt) -> dict[str, Any]:
         "fingerprint": attempt.fingerprint,
         "cost_usd": float(attempt.cost_usd),
         "attempt": attempt.number,
+        **queued,
     }
 
 

@@ -6,9 +6,11 @@ from decimal import Decimal
 from typing import Any
 
 import dagster as dg
+from pydantic import Field
 
 from sora_pipeline.admission.budgets import budget_of
 from sora_pipeline.advice import explained
+from sora_pipeline.assets.columns import SCHEMA, input_schema
 from sora_pipeline.assets.decorators import manifest_asset
 from sora_pipeline.assets.metadata import cell
 from sora_pipeline.clip import clip_key
@@ -18,6 +20,7 @@ from sora_pipeline.ledger.spending import Spending
 from sora_pipeline.manifest.snapshot import Snapshot
 from sora_pipeline.production.earlier_readings import EarlierReadings
 from sora_pipeline.production.estimates import Estimate, estimate
+from sora_pipeline.production.finish import withdraw_if_going_on
 from sora_pipeline.production.intake import (
     open_production,
     read_snapshot,
@@ -33,20 +36,24 @@ SHOWN_ROWS = 200
 
 
 class ManifestConfig(dg.Config):
-    """Which manifest is read, and where its videos go.
+    """Which manifest is read, and where its videos go. All may be left empty where the pipeline has a manifest."""
 
-    Attributes:
-        production: The production's name; empty: the pipeline's, else the manifest's file name.
-        manifest: Path or fsspec URI; empty: the pipeline's, or ``SORA_MANIFEST``. Dagster keeps it as it is given; one
-            that a command asked for is named here without secrets, and opened as the ledger has it.
-        output: Path or fsspec URI; empty: as it was, or else a folder of its own below ``SORA_OUTPUT``.
-        budget_usd: US dollars this production may cost, as text; empty: as it was, or else ``SORA_BUDGET_USD``.
-    """
-
-    production: str = ""
-    manifest: str = ""
-    output: str = ""
-    budget_usd: str = ""
+    production: str = Field(
+        default="", description="The production's name. Empty: the pipeline's, else the manifest's file name."
+    )
+    manifest: str = Field(
+        default="",
+        description="Path or fsspec URI. Empty: the pipeline's, or SORA_MANIFEST. Dagster keeps it as it is given; one that a command "
+        "asked for is named here without secrets, and opened as the ledger has it.",
+    )
+    output: str = Field(
+        default="",
+        description="Path or fsspec URI. Empty: as it was, or else a folder of its own below SORA_OUTPUT.",
+    )
+    budget_usd: str = Field(
+        default="",
+        description="US dollars that the production may cost, such as '25'. Empty: as it was, or else SORA_BUDGET_USD.",
+    )
 
 
 def build_prompt_manifest(runtime: PipelineRuntime, options: Mapping[str, Any]) -> dg.AssetsDefinition:
@@ -63,21 +70,22 @@ def build_prompt_manifest(runtime: PipelineRuntime, options: Mapping[str, Any]) 
         """
         request, ledger = _requested(config, runtime), runtime.ledger
         try:
-            read = _read(context, request, runtime)
+            read = read_production(context, request, runtime)
         except SoraPipelineError as error:
             sentence = explained(error)
             _record_problem(ledger, names.name, request, sentence)
             raise dg.Failure(sentence, allow_retries=False) from None
         spending = ledger.money.of_production(read.production.production_id)
         return dg.MaterializeResult(
-            metadata=_metadata(read, spending), data_version=dg.DataVersion(read.snapshot.snapshot_sha256)
+            metadata=reading_metadata(read, spending),
+            data_version=dg.DataVersion(read.snapshot.snapshot_sha256),
         )
 
     return prompt_manifest
 
 
 @dataclass(frozen=True, slots=True)
-class _Read:
+class ProductionRead:
     """A manifest that was read for a production, or that only amends rows of it."""
 
     production: Production
@@ -87,14 +95,24 @@ class _Read:
     costs: Estimate
 
 
-def _read(context: dg.AssetExecutionContext, request: ProductionRequest, runtime: PipelineRuntime) -> _Read:
-    """Read and check the manifest, and make its clips what the ledger wants."""
+def read_production(
+    context: dg.AssetExecutionContext | dg.OpExecutionContext,
+    request: ProductionRequest,
+    runtime: PipelineRuntime,
+) -> ProductionRead:
+    """Read and check a manifest, and make its clips what the ledger wants.
+
+    Raises:
+        SoraPipelineError: it cannot be used as a whole.
+    """
     settings, ledger, catalogue = runtime.settings, runtime.ledger, runtime.catalogue
     began_at = ledger.now()
     intake = open_production(ledger, settings, runtime.names.name, request)
     earlier = EarlierReadings(ledger, intake.decided)
     snapshot = read_snapshot(intake.file, settings, catalogue, explained, earlier)
     require_affordable(ledger, intake.decided, snapshot)
+    for sentence in snapshot.understanding.sentences:
+        context.log.info(sentence)
     for problem in snapshot.problems[:SHOWN_ROWS]:
         context.log.warning(problem.sentence(snapshot.manifest_uri))
     for standing in snapshot.standing_images[:SHOWN_ROWS]:
@@ -104,9 +122,10 @@ def _read(context: dg.AssetExecutionContext, request: ProductionRequest, runtime
     for stretch in stretches(snapshot.clips):
         keys = [clip_key(identity, clip.clip_id) for clip in stretch]
         context.instance.add_dynamic_partitions(runtime.names.clips, keys)
-    costs = estimate(snapshot.clips, ledger, identity, catalogue)
+    costs = estimate(snapshot.clips, ledger, identity, catalogue, settings.max_attempts)
     production = register(snapshot, intake.decided, ledger, began_at)
-    return _Read(production, intake.decided.amends, ledger.ledger_id, snapshot, costs)
+    withdraw_if_going_on(ledger, production, settings)
+    return ProductionRead(production, intake.decided.amends, ledger.ledger_id, snapshot, costs)
 
 
 def _record_problem(ledger: Ledger, pipeline: str, request: ProductionRequest, error: str) -> None:
@@ -152,7 +171,8 @@ def _budget(text: str) -> Decimal:
         raise dg.Failure(f"budget_usd={error}", allow_retries=False) from None
 
 
-def _metadata(read: _Read, spending: Spending) -> dict[str, Any]:
+def reading_metadata(read: ProductionRead, spending: Spending) -> dict[str, Any]:
+    """What Dagster keeps of a reading, enough to put a lost ledger together again."""
     production, snapshot, costs = read.production, read.snapshot, read.costs
     shown = "\n".join(
         f"| {cell(clip.clip_id)} | {cell(clip.prompt, 80)} | {clip.duration} s | {clip.size} | {cell(clip.model)} |"
@@ -176,16 +196,20 @@ def _metadata(read: _Read, spending: Spending) -> dict[str, Any]:
         "budget_given": production.budget_given,
         "account": production.account or "",
         "simulated": production.simulated,
+        "dagster/row_count": len(snapshot.clips) + len(snapshot.invalid),
+        SCHEMA: input_schema(snapshot.carried_columns),
         "preview": dg.MetadataValue.md(
             f"| clip | prompt | duration | size | model |\n|---|---|---|---|---|\n{shown}"
         ),
     }
     if production.budget_usd is not None:
         metadata["budget_usd"] = float(production.budget_usd)
+    if understood := snapshot.understanding.sentences:
+        metadata["understood"] = "\n".join(understood)
     if snapshot.standing_images:
         metadata["images_not_read"] = dg.MetadataValue.table(
             [
-                dg.TableRecord({"row": image.row_number, "clip": image.clip_id, "problem": image.problem})
+                dg.TableRecord({"row": image.place, "clip": image.clip_id, "problem": image.problem})
                 for image in snapshot.standing_images[:SHOWN_ROWS]
             ]
         )
@@ -194,7 +218,7 @@ def _metadata(read: _Read, spending: Spending) -> dict[str, Any]:
             [
                 dg.TableRecord(
                     {
-                        "row": problem.row_number,
+                        "row": problem.shown_place,
                         "column": problem.column,
                         "value": str(problem.value),
                         "problem": problem.message,

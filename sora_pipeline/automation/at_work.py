@@ -1,6 +1,7 @@
 """Which batches have a run that works on them, which are over, and which runs are to make way for others."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 
 import dagster as dg
@@ -23,30 +24,47 @@ QUEUED_S = 10.0
 _GOING_ON = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 
 
+@dataclass(frozen=True, slots=True)
+class Abandoned:
+    """A batch whose run is gone, and did not end it.
+
+    Attributes:
+        batch: The batch.
+        terminated: Whether a person terminated the run.
+    """
+
+    batch: Batch
+    terminated: bool
+
+
 def batches_at_work(
     instance: dg.DagsterInstance, runtime: PipelineRuntime
-) -> tuple[list[Batch], list[Batch]]:
-    """A pipeline's batches that have a run, or for which one is on its way; and those whose runs a person terminated.
-
-    What is over is noted as that.
-    """
+) -> tuple[list[Batch], list[Abandoned]]:
+    """A pipeline's batches that have a run, or for which one is on its way; and those that were left behind."""
     at_work: list[Batch] = []
-    terminated: list[Batch] = []
+    abandoned: list[Abandoned] = []
     for batch in runtime.ledger.batches.unfinished(runtime.names.name):
-        runs = _runs_of(instance, batch)
+        runs = _runs_of(instance, runtime, batch)
         if _is_at_work(runtime, batch, runs):
             at_work.append(batch)
             continue
-        if runs and runs[0].status is dg.DagsterRunStatus.CANCELED:
-            terminated.append(batch)
-        else:
-            runtime.ledger.batches.end(batch.batch_id)
-    return at_work, terminated
+        terminated = bool(runs) and runs[0].status is dg.DagsterRunStatus.CANCELED
+        abandoned.append(Abandoned(batch, terminated))
+    return at_work, abandoned
 
 
-def _runs_of(instance: dg.DagsterInstance, batch: Batch) -> Sequence[dg.DagsterRun]:
+def goes_on(instance: dg.DagsterInstance, runtime: PipelineRuntime, batch: Batch) -> bool:
+    """Whether Dagster takes a run of a batch for one that goes on."""
+    return any(not run.is_finished for run in _runs_of(instance, runtime, batch))
+
+
+def _runs_of(instance: dg.DagsterInstance, runtime: PipelineRuntime, batch: Batch) -> Sequence[dg.DagsterRun]:
     """The newest first; a person's run has no tag, and its batch its name."""
     runs = instance.get_runs(filters=dg.RunsFilter(tags={BATCH_TAG: batch.batch_id}))
+    if len(runs) > 1:
+        # One that found the batch taken works under a name of its own: it says nothing about these clips.
+        known = runtime.ledger.batches
+        runs = [run for run in runs if run.run_id == batch.run_id or known.get(run.run_id) is None]
     persons = None if runs or batch.run_id is None else instance.get_run_by_id(batch.run_id)
     return runs if persons is None else [persons]
 

@@ -12,6 +12,7 @@ from sora_pipeline.admission.costs import cost_micros
 from sora_pipeline.admission.holds import Admission, Hold, why_unread
 from sora_pipeline.admission.limits import limits_of
 from sora_pipeline.advice import explained
+from sora_pipeline.amounts import counted
 from sora_pipeline.automation.at_work import batches_at_work, have_one_leave, most_runs, of_asset
 from sora_pipeline.automation.instances import instance_of
 from sora_pipeline.automation.jobs import Job
@@ -27,6 +28,7 @@ from sora_pipeline.automation.requests import (
     terminated,
     waiting_runs,
 )
+from sora_pipeline.automation.unmaterialized import end_abandoned
 from sora_pipeline.checks import breaker_sentence
 from sora_pipeline.clip import split_clip_key
 from sora_pipeline.errors import Reason
@@ -77,12 +79,24 @@ def build_dispatch_sensor(runtime: PipelineRuntime, job: Job) -> dg.SensorDefini
     return dispatch_sensor
 
 
-def plan_runs(instance: dg.DagsterInstance, runtime: PipelineRuntime) -> tuple[list[dg.RunRequest], str]:
-    """The runs that are to submit, or to show what could not be submitted; where there are none, why."""
-    at_work, terminated_batches = batches_at_work(instance, runtime)
+def plan_runs(
+    instance: dg.DagsterInstance, runtime: PipelineRuntime, longest: int | None = None
+) -> tuple[list[dg.RunRequest], str]:
+    """The runs that are to submit, or to show what could not be submitted; where there are none, why.
+
+    Args:
+        instance: The Dagster instance.
+        runtime: Of the pipeline.
+        longest: The most clips of the next run; None: as the settings say.
+    """
+    at_work, abandoned = batches_at_work(instance, runtime)
+    terminated_batches = [
+        each.batch for each in abandoned if each.terminated and each.batch.asset == GENERATIONS
+    ]
     requests = list(_recovered(instance, runtime, terminated_batches))
+    requests += end_abandoned(instance, runtime, abandoned, GENERATIONS, runtime.names.of(NAME))
     requests += _failures_to_show(instance, runtime, at_work)
-    planned, why_none = _planned(instance, runtime, at_work)
+    planned, why_none = _planned(instance, runtime, at_work, longest or runtime.settings.batch_size)
     return [*requests, *planned], why_none
 
 
@@ -120,7 +134,7 @@ def _submits_allowed(names: PipelineNames, breaker: Breaker | None) -> dg.AssetC
 
 
 def _planned(
-    instance: dg.DagsterInstance, runtime: PipelineRuntime, at_work: Sequence[Batch]
+    instance: dg.DagsterInstance, runtime: PipelineRuntime, at_work: Sequence[Batch], longest: int
 ) -> tuple[list[dg.RunRequest], str]:
     """The next run, or why there is none."""
     ledger, account = runtime.ledger, runtime.account
@@ -137,7 +151,7 @@ def _planned(
     # Before any is reserved: what no budget has room for must not be looked at one range after the other.
     ready = {clip.key: clip.production_id for clip in pending if admitted.hold_of(clip) is None}
     if ready:
-        requests, reason = _next_batch(instance, runtime, ready, submitting)
+        requests, reason = _next_batch(instance, runtime, ready, submitting, longest)
     else:
         requests, reason = [], _why_nothing(pending, admitted, submitting)
     return requests, "; ".join([reason, *_elsewhere(runtime)])
@@ -172,44 +186,54 @@ def _next_batch(
     runtime: PipelineRuntime,
     ready: Mapping[str, str],
     submitting: Sequence[Batch],
+    longest: int,
 ) -> tuple[list[dg.RunRequest], str]:
     """Plan a batch, reserve what it can begin with, and request its run; else why not."""
     settings, ledger, account = runtime.settings, runtime.ledger, runtime.account
     served = {split_clip_key(key)[0] for key in keys_of(submitting)}
     unserved = set(ready.values()) - served
+    waiting = counted(len(ready), "clip is pending", "clips are pending")
     free = settings.max_in_flight - ledger.attempts.slots_taken(account.name)
-    if submitting and not unserved and not _nearly_done(submitting, settings.max_in_flight):
-        return [], f"{len(ready)} clips are pending; the runs at work take them next"
+    if submitting and not unserved and not _nearly_done(runtime, submitting, free):
+        return [], f"{waiting}; next for the runs at work"
     if len(submitting) >= most_runs(instance):
         if unserved:
             have_one_leave(runtime, submitting)
-        return [], f"{len(ready)} clips are pending; they follow when a run at work has ended"
+        return [], f"{waiting}; next when a run at work has ended"
     if free <= 0 and not submitting:
-        return [], f"{len(ready)} clips are pending; waiting for slots (0 free)"
+        return [], f"{waiting}; waiting for slots (0 free)"
     order = partition_order(instance, runtime.names, ready)
-    planned = plan_batch(ready, order, first=unserved if submitting else (), longest=settings.batch_size)
+    planned = plan_batch(ready, order, first=unserved if submitting else (), longest=longest)
     if planned is None:
-        return [], f"{len(ready)} clips are pending; Dagster has no partition for them so far"
+        return [], f"{waiting}; Dagster has no partition for that so far"
     batch_id = _new_batch()
     _plan(runtime, planned, batch_id)
     reserved = _reserve(runtime, planned.keys[: max(free, 0)], batch_id)
     if free > 0 and not reserved:
         ledger.batches.end(batch_id)
-        return [], f"{len(ready)} clips are pending; no money was left for them just now"
+        return [], f"{waiting}; no money was left just now"
     return [_request(runtime, planned, batch_id)], ""
 
 
-def _nearly_done(submitting: Sequence[Batch], slots: int) -> bool:
-    """Whether the runs at work will soon have nothing left to submit: starting another takes seconds."""
-    left = sum(sum(batch.wanted.values()) if batch.begun_at else len(batch.keys) for batch in submitting)
-    return left < max(1, slots // 2)
+def _nearly_done(runtime: PipelineRuntime, submitting: Sequence[Batch], free: int) -> bool:
+    """Whether the runs at work will soon have nothing left to begin: starting another takes seconds."""
+    clips, settings = runtime.ledger.clips, runtime.settings
+
+    def left(batch: Batch) -> int:
+        if batch.begun_at:
+            return sum(batch.wanted.values())
+        # On its way: slots that are free now will still be free once it has sent what is reserved of it.
+        return len(clips.pending_among(batch.keys, settings.max_attempts) if free > 0 else batch.keys)
+
+    return sum(map(left, submitting)) < max(1, settings.max_in_flight // 2)
 
 
 def _why_nothing(pending: Sequence[PendingClip], admitted: "_Admitted", submitting: Sequence[Batch]) -> str:
     if not pending:
         return "no clip is pending" + (" that no run owns" if submitting else "")
-    hold = admitted.hold_of(pending[0])
-    return f"{len(pending)} clips are pending: {explained(hold.reason) if hold else ''}"
+    hold = admitted.hold_of_all(pending[0].production_id) or admitted.hold_of(pending[0])
+    waiting = counted(len(pending), "clip is pending", "clips are pending")
+    return f"{waiting}: {explained(hold.reason) if hold else ''}"
 
 
 class _Admitted:
@@ -229,6 +253,13 @@ class _Admitted:
             self._of_production[production_id] = admission
         return self._of_production[production_id]
 
+    def hold_of_all(self, production_id: str) -> Hold | None:
+        """What holds every pending clip of a production; None: nothing holds all of them."""
+        most = self._runtime.settings.max_attempts
+        return self.of_production(production_id).of_all(
+            self._runtime.ledger.clips.pending_kinds(production_id, most)
+        )
+
     def hold_of(self, clip: PendingClip) -> Hold | None:
         """What holds a pending clip; None: it only waits for a free slot."""
         kind = (clip.production_id, clip.model, clip.duration, clip.size)
@@ -247,7 +278,7 @@ def _elsewhere(runtime: PipelineRuntime) -> Iterator[str]:
         if (unread := why_unread(production, account)) is None:
             continue
         if waiting := len(ledger.clips.pending(settings.max_attempts, production.production_id)):
-            yield f"{waiting} clips wait: {explained(unread)}"
+            yield f"{counted(waiting, 'clip waits', 'clips wait')}: {explained(unread)}"
 
 
 def _probe(
@@ -387,22 +418,20 @@ def _recovered(
 def _stop_batch(runtime: PipelineRuntime, batch: Batch) -> None:
     """A person terminated a run that submits: what of its batch was not sent waits for a word, reserved or not."""
     ledger = runtime.ledger
-    if batch.asset == GENERATIONS:
-        standings = ledger.clips.standings(batch.keys)
-        own = [s.latest for s in standings.values() if s.latest and s.latest.batch_id == batch.batch_id]
-        _stop(ledger, [attempt for attempt in own if attempt.state is AttemptState.RESERVED])
-        pending = ledger.clips.pending_among(batch.keys, runtime.settings.max_attempts)
-        for key in pending:
-            clip = standings[key].clip
-            if runtime.catalogue.find(clip.model) is not None:
-                ledger.attempts.stop(
-                    {key: cost_micros(clip, runtime.catalogue)},
-                    runtime.account,
-                    batch_id=batch.batch_id,
-                    kind="terminated",
-                    message=_terminated(standings[key].production_id, clip.clip_id),
-                )
-    ledger.batches.end(batch.batch_id)
+    standings = ledger.clips.standings(batch.keys)
+    own = [s.latest for s in standings.values() if s.latest and s.latest.batch_id == batch.batch_id]
+    _stop(ledger, [attempt for attempt in own if attempt.state is AttemptState.RESERVED])
+    pending = ledger.clips.pending_among(batch.keys, runtime.settings.max_attempts)
+    for key in pending:
+        clip = standings[key].clip
+        if runtime.catalogue.find(clip.model) is not None:
+            ledger.attempts.stop(
+                {key: cost_micros(clip, runtime.catalogue)},
+                runtime.account,
+                batch_id=batch.batch_id,
+                kind="terminated",
+                message=_terminated(standings[key].production_id, clip.clip_id),
+            )
 
 
 def _failures_to_show(

@@ -34,7 +34,9 @@ class PipelineJobs:
 
 
 def build_jobs(
-    names: PipelineNames, production_health: dg.AssetChecksDefinition, executor: dg.ExecutorDefinition
+    names: PipelineNames,
+    after_publishing: Sequence[dg.AssetChecksDefinition],
+    executor: dg.ExecutorDefinition,
 ) -> PipelineJobs:
     """The jobs of a pipeline. They have an executor of their own, so that a project's other jobs keep theirs."""
 
@@ -52,7 +54,7 @@ def build_jobs(
         videos=job(names.videos_job, videos, "Download and check rendered clips."),
         publish=job(
             names.publish_job,
-            video_manifest | dg.AssetSelection.checks(production_health),
+            video_manifest | dg.AssetSelection.checks(*after_publishing),
             "Publish the output manifest and the gallery, and look at the production's health.",
         ),
     )

@@ -19,6 +19,7 @@ from sora_pipeline.automation.requests import (
     requested_lease_s,
     waiting_clips,
 )
+from sora_pipeline.automation.unmaterialized import end_abandoned
 from sora_pipeline.ledger import Attempt, AttemptState
 from sora_pipeline.ledger.batches import GENERATIONS, VIDEOS, Batch, keys_of
 from sora_pipeline.names import BATCH_TAG
@@ -56,7 +57,7 @@ def build_poll_sensor(runtime: PipelineRuntime, job: Job) -> dg.SensorDefinition
     def poll_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         """Poll everything that is due, then request ranges of what has ended."""
         ledger, account, pipeline = runtime.ledger, runtime.account.name, runtime.names.name
-        at_work, _ = batches_at_work(instance_of(context), runtime)
+        at_work, abandoned = batches_at_work(instance_of(context), runtime)
         # Runs that go on poll as well, and are quicker: what they leave for so long, they will not take.
         overdue_s = OVERDUE_S if any(batch.begun_at for batch in at_work) else 0.0
         due = ledger.attempts.claim_due(
@@ -69,7 +70,10 @@ def build_poll_sensor(runtime: PipelineRuntime, job: Job) -> dg.SensorDefinition
         if given_up := time_out_elsewhere(ledger, account, pipeline, explained):
             swept.counts["timed out at an account that is not configured now"] += given_up
         make_way(instance_of(context), runtime, at_work)
-        requests = list(_requests(instance_of(context), runtime, at_work))
+        requests = list(
+            end_abandoned(instance_of(context), runtime, abandoned, VIDEOS, runtime.names.of(NAME))
+        )
+        requests += _requests(instance_of(context), runtime, at_work)
         if not requests:
             return dg.SkipReason(swept.sentence())
         context.log.info(swept.sentence())

@@ -6,7 +6,7 @@ import typer
 
 from sora_pipeline.advice import explained
 from sora_pipeline.cli.ledger import recovered_facts, show_recovered
-from sora_pipeline.cli.output import BAD_INPUT, console, note, print_json, problem
+from sora_pipeline.cli.output import AS_JSON, BAD_INPUT, console, note, print_json, problem
 
 
 def adopt(
@@ -16,7 +16,7 @@ def adopt(
         "--name",
         help="What the production is to be called. Default: as the output says, or its manifest's file stem.",
     ),
-    as_json: bool = typer.Option(False, "--json", help="One JSON object on standard output."),
+    as_json: bool = AS_JSON,
 ) -> None:
     """Take over an output that another ledger made. Submits nothing, pays nothing. Exit 0 or 2."""
     from sora_pipeline.cli.opening import open_ledger, require_same_settings

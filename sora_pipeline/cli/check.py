@@ -3,12 +3,15 @@
 import typer
 
 from sora_pipeline.advice import explained
-from sora_pipeline.cli.money import Outlook
+from sora_pipeline.amounts import counted
+from sora_pipeline.cli.money import Outlook, tell_of_pretended
 from sora_pipeline.cli.output import (
+    AS_JSON,
     BAD_INPUT,
     BUILT_IN,
     OK,
     console,
+    leaving_note,
     new_ledger_note,
     note,
     print_json,
@@ -18,10 +21,10 @@ from sora_pipeline.cli.output import (
 
 
 def check(
-    manifest: str = typer.Argument(help="CSV, Excel or Parquet file: path or fsspec URI."),
+    manifest: str = typer.Argument(help="CSV, Excel, Parquet or JSON Lines file: path or fsspec URI."),
     name: str = typer.Option("", help="Name of the production. Default: the manifest's file name."),
     output: str = typer.Option("", help="Where its videos would go. Default: a folder below SORA_OUTPUT."),
-    as_json: bool = typer.Option(False, "--json", help="One JSON object on standard output."),
+    as_json: bool = AS_JSON,
 ) -> None:
     """Check every row of a manifest and estimate what it costs. Submits nothing."""
     from sora_pipeline.headless.home import prepare_home
@@ -49,7 +52,7 @@ def check(
     snapshot = with_amendments(ledger, intake.decided, read)
     decided = intake.decided
     require_affordable(ledger, decided, snapshot)
-    costs = estimate(snapshot.clips, ledger, decided.plan.production_id, catalogue)
+    costs = estimate(snapshot.clips, ledger, decided.plan.production_id, catalogue, settings.max_attempts)
     outlook = Outlook.of(ledger, settings, costs, decided=decided)
     code = BAD_INPUT if snapshot.problems else OK
     if as_json:
@@ -60,22 +63,33 @@ def check(
                 "output": decided.plan.output_uri,
                 "amends": decided.amends,
                 "ignored_columns": list(snapshot.ignored_columns),
+                "understood": snapshot.understanding.sentences,
                 "clips": len(snapshot.clips),
                 "invalid_rows": len(snapshot.invalid),
                 **outlook.as_json(),
                 "problems": [
                     {
-                        "row": row_problem.row_number,
+                        "row": row_problem.shown_number,
+                        "row_number": row_problem.row_number,
+                        "place": row_problem.shown_place,
+                        "clip_id": row_problem.clip_id,
                         "column": row_problem.column,
                         "value": row_problem.value,
                         "problem": row_problem.message,
                         "allowed": row_problem.allowed,
+                        "suggestion": row_problem.suggestion or None,
                         "passing": row_problem.passing,
                     }
                     for row_problem in snapshot.problems
                 ],
                 "images_not_read": [
-                    {"row": image.row_number, "clip_id": image.clip_id, "problem": image.problem}
+                    {
+                        "row": image.shown_number,
+                        "row_number": image.row_number,
+                        "place": image.place,
+                        "clip_id": image.clip_id,
+                        "problem": image.problem,
+                    }
                     for image in snapshot.standing_images
                 ],
             }
@@ -84,16 +98,26 @@ def check(
     row_problems(snapshot)
     for sentence in (
         *reading_notes(snapshot, decided),
+        *leaving_note(ledger, snapshot, decided),
         *new_ledger_note(ledger, home, simulated=decided.plan.account.simulated),
     ):
         note(sentence)
     console.print(f"production {decided.plan.production_id}, into {decided.plan.output_uri}")
-    verdict = f"{len(snapshot.clips)} clips are fine"
-    if snapshot.invalid:
-        verdict += f", {len(snapshot.invalid)} rows are not (the fine ones can be produced all the same)"
-    console.print(verdict)
+    console.print(_verdict(len(snapshot.clips), len(snapshot.invalid)))
     for sentence in outlook.sentences:
         console.print(sentence)
-    if settings.provider == "sandbox":
-        console.print("the provider is the built-in sandbox: its dollars are not real", style="dim")
+    tell_of_pretended(simulated=outlook.simulated)
     raise typer.Exit(code)
+
+
+def _verdict(clips: int, invalid: int) -> str:
+    """How many clips can be made, and how many rows cannot."""
+    rows = counted(invalid, "row")
+    if not clips:
+        return (
+            f"nothing can be produced: {rows} cannot be used"
+            if invalid
+            else "nothing can be produced: there is no row"
+        )
+    fine = counted(clips, "clip is", "clips are") + " fine"
+    return f"{fine}, {rows} cannot be used (what is fine can be produced all the same)" if invalid else fine

@@ -5,12 +5,18 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from sora_pipeline.cli.output import console, note, print_json
+from sora_pipeline.amounts import counted, currency
+from sora_pipeline.cli import tables
+from sora_pipeline.cli.money import tell_of_pretended
+from sora_pipeline.cli.output import AS_JSON, console, note, print_json
 from sora_pipeline.cli.productions import PRODUCTION, selected
+from sora_pipeline.suggestions import did_you_mean
 
 if TYPE_CHECKING:
     import pandas as pd
-    from rich.table import Table
+    from rich.text import Text
+
+GROUPS = ("day", "model", "provider", "account", "production")
 
 
 def costs(
@@ -25,7 +31,7 @@ def costs(
     csv: Path | None = typer.Option(
         None, "--csv", metavar="FILE", help="Write the table to this file, for a spreadsheet."
     ),
-    as_json: bool = typer.Option(False, "--json", help="One JSON object on standard output."),
+    as_json: bool = AS_JSON,
 ) -> None:
     """Sum up what was billed: every submit that was accepted, or may have been. Asks the ledger only."""
     from sora_pipeline.cli.opening import open_ledger
@@ -33,12 +39,11 @@ def costs(
 
     ledger, _, _ = open_ledger()
     by = list(dict.fromkeys(by))
-    table = cost_table(ledger, by, [chosen.production_id for chosen in selected(ledger, production)])
+    productions = [chosen.production_id for chosen in selected(ledger, production)]
+    table = cost_table(ledger, by, productions)
     for name, column in zip(by, table.columns, strict=False):
-        if not table.empty and not any(table[column]):
-            note(
-                f"no clip that was billed has anything in a column {name!r}; --by takes the names of the manifests' columns"
-            )
+        if productions and name not in GROUPS and not any(table[column]):
+            _require_known(name, ledger.clips.carried_columns(productions))
     real, simulated = (
         table[table.simulated == made_up].drop(columns="simulated") for made_up in (False, True)
     )
@@ -57,9 +62,21 @@ def costs(
         return
     if table.empty:
         console.print("nothing was billed so far")
-    for lines, unit in ((real, "USD"), (simulated, "sandbox USD")):
+    for lines, pretended in ((real, False), (simulated, True)):
         if not lines.empty:
-            console.print(_shown(by, lines, unit))
+            console.print(_shown(by, lines, currency(simulated=pretended)))
+    tell_of_pretended(simulated=not simulated.empty)
+
+
+def _require_known(name: str, carried: list[str]) -> None:
+    """Refuse what is no column of any manifest; of one in which nothing was billed so far there is nothing to say."""
+    if name in carried:
+        return
+    guess = did_you_mean(name, [*GROUPS, *carried])
+    raise typer.BadParameter(
+        f"no manifest has a column {name!r}.{guess} There are {', '.join([*GROUPS, *carried])}",
+        param_hint="--by",
+    )
 
 
 def _write(table: "pd.DataFrame", by: list[str], csv: Path) -> None:
@@ -68,34 +85,41 @@ def _write(table: "pd.DataFrame", by: list[str], csv: Path) -> None:
 
     keys = [(harmless(name), table[name].map(harmless)) for name in table.columns[: len(by)]]
     try:
-        table.assign(**dict(keys))[[name for name, _ in keys] + list(SUMS)].to_csv(
-            csv,
-            index=False,
-            encoding="utf-8-sig",
-            lineterminator="\r\n",  # else a carriage return in a cell is not quoted, and begins a line
-        )
+        with csv.open("w", encoding="utf-8-sig", newline="") as file:
+            table.assign(**dict(keys))[[name for name, _ in keys] + list(SUMS)].to_csv(
+                file,
+                index=False,
+                lineterminator="\r\n",  # else a carriage return in a cell is not quoted, and begins a line
+            )
     except OSError as error:
         raise typer.BadParameter(
-            f"{csv} cannot be written: {error.strerror or error}. Name a file in a folder that is there",
+            f"{csv} cannot be written: {_why_not_written(csv, error)}. Name a file in a folder that is there and that you may write to",
             param_hint="--csv",
         ) from None
+    note(f"{counted(len(table), 'line')} written to {csv}")
+
+
+def _why_not_written(csv: Path, error: OSError) -> str:
+    match error:
+        case FileNotFoundError() | NotADirectoryError() if not csv.absolute().parent.is_dir():
+            return f"there is no folder {csv.absolute().parent}"
+        case IsADirectoryError():
+            return "it is a folder"
+        case PermissionError():
+            return "this user may not"
+    return error.strerror or str(error)
 
 
 def _total(lines: "pd.DataFrame") -> float:
     return round(float(lines.spent_usd.sum()), 4)
 
 
-def _shown(by: "list[str]", lines: "pd.DataFrame", unit: str) -> "Table":
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style="bold", show_footer=True)
-    for name in lines.columns[: len(by)]:
-        table.add_column(name, footer="")
-    table.add_column("clips", justify="right")
-    table.add_column("billed", justify="right", footer=str(lines.attempts.sum()))
-    table.add_column("delivered", justify="right", footer=str(lines.delivered.sum()))
-    table.add_column(unit, justify="right", footer=f"{_total(lines):.2f}")
-    for *keys, clips, attempts, delivered, spent_usd in lines.itertuples(index=False, name=None):
-        numbers = map(str, (clips, attempts, delivered))
-        table.add_row(*(key or "(none)" for key in keys), *numbers, f"{spent_usd:.2f}")
-    return table
+def _shown(by: "list[str]", lines: "pd.DataFrame", unit: str) -> "Text":
+    rows = [
+        [*(key or "(none)" for key in keys), str(clips), str(attempts), str(delivered), f"{spent_usd:.2f}"]
+        for *keys, clips, attempts, delivered, spent_usd in lines.itertuples(index=False, name=None)
+    ]
+    sums = ["", str(lines.attempts.sum()), str(lines.delivered.sum()), f"{_total(lines):.2f}"]
+    header = [*lines.columns[: len(by)], "clips", "attempts", "delivered", unit]
+    totals = ["in all", *[""] * (len(by) - 1), *sums]
+    return tables.table(header, [*rows, totals], numbers=range(len(by), len(header)), width=console.room)

@@ -2,14 +2,14 @@
 
 import typer
 
-from sora_pipeline.cli.output import BAD_INPUT, OK, console, print_json
+from sora_pipeline.cli.output import AS_JSON, BAD_INPUT, OK, console, print_json
 from sora_pipeline.cli.terminal import styled
 
 _MARKS = {True: ("✓", "green"), False: ("✗", "red"), None: ("·", "yellow")}
 
 
 def doctor(
-    as_json: bool = typer.Option(False, "--json", help="One JSON object on standard output."),
+    as_json: bool = AS_JSON,
 ) -> None:
     """Check settings, key, provider, model, ledger, output and Dagster home. Spends nothing. Exit 0 or 2."""
     import asyncio

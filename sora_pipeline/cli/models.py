@@ -1,16 +1,13 @@
 """``sora-pipeline models``: what can be made, where, and for how much."""
 
-import typer
-
-from sora_pipeline.cli.output import console, print_json
+from sora_pipeline.cli.output import AS_JSON, console, print_json
+from sora_pipeline.cli.tables import table
 
 
 def models(
-    as_json: bool = typer.Option(False, "--json", help="One JSON object on standard output."),
+    as_json: bool = AS_JSON,
 ) -> None:
     """List the installed providers and the models of the catalogue: durations, sizes and prices."""
-    from rich.table import Table
-
     from sora_pipeline.provider.catalogue import load_catalogue
     from sora_pipeline.provider.registry import installed
     from sora_pipeline.settings import Settings
@@ -33,6 +30,9 @@ def models(
                             str(size): float(price) for size, price in model.usd_per_second.items()
                         },
                         "max_prompt_chars": model.max_prompt_chars,
+                        "parameters": {
+                            name: parameter.allowed for name, parameter in model.parameters.items()
+                        },
                         "expected_render_s": model.expected_render_s,
                     }
                     for model in known
@@ -40,14 +40,13 @@ def models(
             }
         )
         return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("model", "providers", "seconds", "sizes and USD a second"):
-        table.add_column(name, overflow="fold")
+    header = ("model", "providers", "seconds", "sizes and USD a second", "parameters")
+    rows = []
     for model in known:
         prices = ", ".join(f"{size} {model.usd_per_second[size]}" for size in model.sizes)
         durations = ", ".join(str(seconds) for seconds in model.durations)
-        table.add_row(model.name, ", ".join(model.formats), durations, prices)
-    console.print(table)
+        rows.append((model.name, ", ".join(model.formats), durations, prices, ", ".join(model.parameters)))
+    console.print(table(header, rows, width=console.room))
     console.print(f"installed providers: {', '.join(installed())}", style="dim")
     for problem in catalogue.problems.values():
         console.print(problem, style="yellow")

@@ -4,7 +4,15 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from sora_pipeline.advice import explained
+from sora_pipeline.amounts import counted, usd
+from sora_pipeline.cli.output import note
+from sora_pipeline.errors import Reason
+
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from sora_pipeline.clip import Clip
     from sora_pipeline.ledger import Ledger
     from sora_pipeline.production.estimates import Estimate
     from sora_pipeline.production.naming import Decided
@@ -16,18 +24,22 @@ class Outlook:
     """What a manifest will cost, and what budgets leave for it.
 
     Attributes:
+        production: The production's name.
         costs: The estimate.
         budget_usd: What the production may cost; None: no limit.
         daily_usd: What a day may cost; None: no limit.
         committed_usd: What the production has spent or reserved.
         today_usd: What today has spent or reserved at the account, all productions together.
+        simulated: Whether the account is the sandbox's, whose dollars are pretended.
     """
 
+    production: str
     costs: "Estimate"
     budget_usd: Decimal | None
     daily_usd: Decimal | None
     committed_usd: Decimal
     today_usd: Decimal
+    simulated: bool
 
     @classmethod
     def of(
@@ -46,11 +58,13 @@ class Outlook:
         )
         committed = ledger.money.of_production(production.production_id).committed_usd if production else None
         return cls(
+            production=plan.production_id,
             costs=costs,
             budget_usd=budget_usd,
             daily_usd=settings.budget_daily_usd,
             committed_usd=committed or Decimal(0),
             today_usd=ledger.money.of_today(settings.account_name).committed_usd,
+            simulated=plan.account.simulated,
         )
 
     @property
@@ -66,19 +80,47 @@ class Outlook:
         """For people."""
         costs = self.costs
         lines = [
-            f"they cost {costs.total_usd:.2f} USD; {costs.to_pay_usd:.2f} USD of that is still to pay "
-            f"({costs.clips_to_pay} clips)"
+            f"price: {self._usd(costs.total_usd)}; {self._still_to_pay}",
+            *self._left_alone(),
         ]
         if self.budget_usd is not None:
-            lines.append(f"budget: {self.committed_usd:.2f} of {self.budget_usd:.2f} USD spent or reserved")
+            lines.append(
+                f"budget: {self.committed_usd:.2f} of {self._usd(self.budget_usd)} spent or reserved"
+            )
         if self.daily_usd is not None:
-            lines.append(f"today (UTC): {self.today_usd:.2f} of {self.daily_usd:.2f} USD spent or reserved")
+            lines.append(
+                f"today (UTC): {self.today_usd:.2f} of {self._usd(self.daily_usd)} spent or reserved"
+            )
         if self.fitting < costs.clips_to_pay:
             lines.append(
-                f"{self.fitting} of the {costs.clips_to_pay} clips to pay fit the budget; the others stay pending until "
+                f"{self.fitting} of {counted(costs.clips_to_pay, 'clip')} to pay {'fits' if self.fitting == 1 else 'fit'} the budget; what does not stays pending until "
                 "it is raised (--budget, SORA_BUDGET_USD, SORA_BUDGET_DAILY_USD)"
             )
         return lines
+
+    @property
+    def _still_to_pay(self) -> str:
+        if not self.costs.clips_to_pay:
+            return "nothing of that is still to pay"
+        return f"{self._usd(self.costs.to_pay_usd)} of that is still to pay ({counted(self.costs.clips_to_pay, 'clip')})"
+
+    def _left_alone(self) -> list[str]:
+        """Clips that no run makes unless somebody asks for it."""
+        costs, lines = self.costs, []
+        if count := len(costs.prices_of_failed):
+            sentence = (
+                f"{counted(count, 'clip')} failed for good, and {'is' if count == 1 else 'are'} left alone"
+            )
+            facts = {"production": self.production, "price": self._usd(costs.failed_usd)}
+            lines.append(explained(Reason(sentence, "failed_clips", facts)))
+        if count := len(costs.prices_of_cancelled):
+            sentence = f"{counted(count, 'clip was', 'clips were')} cancelled, and left so"
+            facts = {"production": self.production, "price": self._usd(costs.cancelled_usd)}
+            lines.append(explained(Reason(sentence, "cancelled_clips_at_price", facts)))
+        return lines
+
+    def _usd(self, amount: Decimal) -> str:
+        return usd(amount, simulated=self.simulated)
 
     def as_json(self) -> dict[str, Any]:
         """For scripts."""
@@ -86,12 +128,49 @@ class Outlook:
             "estimate_usd": float(self.costs.total_usd),
             "still_to_pay_usd": float(self.costs.to_pay_usd),
             "clips_to_pay": self.costs.clips_to_pay,
+            "clips_failed": len(self.costs.prices_of_failed),
+            "failed_usd": float(self.costs.failed_usd),
+            "clips_cancelled": len(self.costs.prices_of_cancelled),
+            "cancelled_usd": float(self.costs.cancelled_usd),
             "clips_within_budget": self.fitting,
             "budget_usd": dollars(self.budget_usd),
             "budget_daily_usd": dollars(self.daily_usd),
             "committed_usd": float(self.committed_usd),
             "committed_today_usd": float(self.today_usd),
+            "simulated": self.simulated,
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What some clips cost together.
+
+    Attributes:
+        usd: The amount.
+        simulated: Whether it is in dollars of the sandbox, which are pretended.
+    """
+
+    usd: Decimal
+    simulated: bool
+
+    @classmethod
+    def of(cls, clips: "Collection[Clip]", settings: "Settings") -> "Price":
+        """By the catalogue."""
+        from sora_pipeline.admission.costs import known_cost_usd
+        from sora_pipeline.admission.limits import account_of
+        from sora_pipeline.provider.catalogue import load_catalogue
+
+        simulated = all(clip.simulated for clip in clips) if clips else account_of(settings).simulated
+        return cls(known_cost_usd(clips, load_catalogue(settings.catalogue)), simulated)
+
+    def __str__(self) -> str:
+        return usd(self.usd, simulated=self.simulated)
+
+
+def tell_of_pretended(*, simulated: bool) -> None:
+    """What sandbox dollars are, for whoever reads amounts of them."""
+    if simulated:
+        note("sandbox USD are pretended: the built-in emulator bills nobody")
 
 
 def dollars(amount: Decimal | None) -> float | None:

@@ -1,20 +1,24 @@
 """What commands print: sentences, tables and JSON, to the right stream."""
 
+import itertools
 import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+import typer
+from rich.text import Text
 from sqlalchemy.exc import DBAPIError
 
 from sora_pipeline.advice import explained
+from sora_pipeline.amounts import counted, currency
+from sora_pipeline.cli.tables import side_by_side
 from sora_pipeline.cli.terminal import Stream, console_of, styled, visible_json
-from sora_pipeline.errors import SoraPipelineError
-from sora_pipeline.status import ClipStatus
+from sora_pipeline.errors import Reason, SoraPipelineError
+from sora_pipeline.status import CANCELLED, ClipStatus
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
-
-    from rich.table import Table
 
     from sora_pipeline.clip import Clip
     from sora_pipeline.ledger import Ledger
@@ -25,12 +29,16 @@ if TYPE_CHECKING:
     from sora_pipeline.production.surveys import Survey
 
 OK, SOME_FAILED, BAD_INPUT, STOPPED = 0, 1, 2, 3
+AS_JSON: Any = typer.Option(False, "--json", help="One JSON object on standard output and nothing else.")
 BUILT_IN = ""
 """The name of the pipeline that commands work for: that of ``sora_pipeline.definitions``."""
 
 stdout, stderr = Stream("stdout"), Stream("stderr")
 console, errors = console_of(stdout), console_of(stderr, stderr=True)
 
+_Row = tuple[str, Text, str, str, str, str]
+_NUMBERS = (3, 4)
+"""Places of the columns that hold some."""
 _STYLES = {
     "delivered": "green",
     "failed": "red",
@@ -51,6 +59,11 @@ def problem(sentence: str) -> None:
     """Something the user can mend, on standard error."""
     problems.append(sentence)
     errors.print(styled(("error:", "bold red"), f" {_indented(sentence)}"))
+
+
+def warning(sentence: str) -> None:
+    """What stops a production, said by a command that itself did what it was asked for, on standard error."""
+    errors.print(styled(("warning:", "bold yellow"), f" {_indented(sentence)}"))
 
 
 def note(sentence: str) -> None:
@@ -78,6 +91,12 @@ def print_json(value: Any) -> None:
     stdout.write(visible_json(json.dumps(value, ensure_ascii=not unicode, indent=2, default=str)) + "\n")
 
 
+def listed(names: "Sequence[str]", most: int = 10) -> str:
+    """The first of some names, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{', '.join(names[:most])}{more}"
+
+
 def row_problems(snapshot: "Snapshot") -> None:
     """Every problem of every row."""
     for row_problem in snapshot.problems:
@@ -86,13 +105,15 @@ def row_problems(snapshot: "Snapshot") -> None:
 
 def reading_notes(snapshot: "Snapshot", decided: "Decided") -> list[str]:
     """What people should know about how a manifest was understood."""
-    notes = []
+    notes = list(snapshot.understanding.sentences)
     if decided.amends:
         notes.append(
             f"{snapshot.manifest_uri} mends rows of the production {decided.plan.production_id}; its other rows stay as they are"
         )
-    if snapshot.carried_columns and not decided.amends:
-        notes.append(f"carried through to the output as they are: {', '.join(snapshot.carried_columns)}")
+    parameters = snapshot.understanding.parameters
+    carried = [name for name in snapshot.carried_columns if name not in parameters]
+    if carried and not decided.amends:
+        notes.append(f"carried through to the output as they are: {', '.join(carried)}")
     ignored = [name for name in snapshot.ignored_columns if not (decided.amends and name != "account")]
     if ignored:
         notes.append(
@@ -100,6 +121,25 @@ def reading_notes(snapshot: "Snapshot", decided: "Decided") -> list[str]:
         )
     notes += [image.sentence for image in snapshot.standing_images]
     return notes
+
+
+def leaving_note(ledger: "Ledger", snapshot: "Snapshot", decided: "Decided") -> list[str]:
+    """Which clips of the production this manifest does not name: it takes the place of the one that was read before."""
+    if decided.known is None or decided.amends:
+        return []
+    name = decided.plan.production_id
+    unusable = {bad.clip_id for bad in snapshot.invalid if bad.clip_id}
+    named = itertools.chain((clip.clip_id for clip in snapshot.clips), unusable)
+    rest = ledger.clips.standings_without(name, named)
+    if not rest:
+        return []
+    delivered = rest[ClipStatus.DELIVERED]
+    of_these = f", {delivered} of them delivered," if delivered else ""
+    return [
+        f"{counted(rest.total(), 'clip')} of the production {name}{of_these} {'is' if rest.total() == 1 else 'are'} not in this manifest, which takes "
+        "the place of the one read before: nothing more is made of them, and they leave output manifest and gallery; videos stay where they are. "
+        "To leave that production as it is, give this manifest another --name"
+    ]
 
 
 def new_ledger_note(ledger: "Ledger", home: "Path", *, simulated: bool) -> list[str]:
@@ -131,7 +171,9 @@ def outcome_rows(survey: "Survey") -> list[dict[str, Any]]:
     rows += [
         {
             "clip_id": bad.clip_id,
+            "row": bad.shown_number,
             "row_number": bad.row_number,
+            "place": bad.place,
             "status": "invalid",
             "error_message": _reasons(bad),
         }
@@ -165,10 +207,14 @@ class Summary:
 
     Attributes:
         counts: Rows by status, invalid ones included.
+        cancelled: How many of the failed ones a person cancelled.
+        invalid: The rows that cannot be made.
     """
 
     def __init__(self, survey: "Survey", most: int = 60) -> None:
         self.counts: Counter[str] = Counter()
+        self.cancelled = 0
+        self._waiting: dict[tuple[str, str], int] = {}
         first: list[tuple[Clip, ClipOutcome]] = []
         delivered: list[tuple[Clip, ClipOutcome]] = []
         others: list[tuple[Clip, ClipOutcome]] = []
@@ -176,34 +222,66 @@ class Summary:
             for row in stretch:
                 status = row[1].status
                 self.counts[str(status)] += 1
+                self.cancelled += row[1].error_kind == CANCELLED
+                if (reason := _shared_reason(row[1])) is not None:
+                    self._waiting[reason] = self._waiting.get(reason, 0) + 1
                 for kept in (first, delivered if status is ClipStatus.DELIVERED else others):
                     if len(kept) < most:
                         kept.append(row)
         self._clips = self.counts.total()
         self._shown = first if self._clips <= most else (others + delivered)[:most]
-        self._invalid = [bad for bad, _ in survey.invalid()]
-        if self._invalid:
-            self.counts[ClipStatus.INVALID] = len(self._invalid)
+        self.invalid = [bad for bad, _ in survey.invalid()]
+        if self.invalid:
+            self.counts[ClipStatus.INVALID] = len(self.invalid)
 
-    def table(self) -> "Table":
-        """As a table."""
-        from rich.table import Table
+    def table(self, width: int | None) -> Text:
+        """As a table; where it does not fit into so many columns, each clip as a line, and below it its video, or why it has none."""
+        unit = currency(simulated=any(clip.simulated for clip, _ in self._shown))
+        rows = list(self._rows())
+        header = ("clip", "status", "size", "s", unit, "video, or why not")
+        return side_by_side(header, rows, numbers=_NUMBERS, width=width) or _as_lines(rows, unit)
 
-        table = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
-        for name in ("clip", "status", "size", "s", "USD"):
-            table.add_column(name, no_wrap=True, justify="right" if name in ("s", "USD") else "left")
-        table.add_column("video, or why not", overflow="fold")
+    def _rows(self) -> "Iterator[_Row]":
         for clip, outcome in self._shown:
             cost = "" if outcome.cost_usd is None else f"{outcome.cost_usd:.2f}"
-            last = outcome.file_name or " ".join(filter(None, [outcome.error_kind, outcome.error_message]))
+            told_below = self._waiting.get(_shared_reason(outcome) or ("", ""), 0) > 1
+            message = None if told_below else outcome.error_message
+            last = outcome.file_name or ": ".join(filter(None, [outcome.error_kind, message]))
             status = styled((outcome.status, _STYLES[outcome.status]))
-            table.add_row(outcome.clip_id, status, str(clip.size), str(clip.duration), cost, last)
-        for bad in self._invalid:
+            yield outcome.clip_id, status, str(clip.size), str(clip.duration), cost, last
+        for bad in self.invalid:
             invalid = styled(("invalid", _STYLES["invalid"]))
-            table.add_row(bad.clip_id or f"row {bad.row_number}", invalid, "", "", "", _reasons(bad))
+            yield bad.clip_id or bad.place, invalid, "", "", "", _reasons(bad)
         if left := self._clips - len(self._shown):
-            table.add_row("…", f"{left} more, all delivered", "", "", "", "")
-        return table
+            yield "…", styled(f"{left} more, all delivered"), "", "", "", ""
+
+    def reasons(self, stopped: Reason | None) -> list[str]:
+        """Why clips wait, where several wait for the same, and what has stopped the production does not say so already."""
+        said = "" if stopped is None else explained(stopped)
+        return [
+            f"{counted(count, 'clip waits', 'clips wait')} ({kind}): {message}"
+            for (kind, message), count in self._waiting.items()
+            if count > 1 and message != said and (stopped is None or stopped.code != kind)
+        ]
+
+
+def _as_lines(rows: "list[_Row]", unit: str) -> Text:
+    lines = []
+    for clip, status, size, seconds, cost, last in rows:
+        facts = [size, f"{seconds} s" if seconds else "", f"{cost} {unit}" if cost else ""]
+        lines.append(
+            styled((clip, "bold"), "  ").append_text(status).append("  ".join(["", *filter(None, facts)]))
+        )
+        if last:
+            lines.append(styled(f"  {last}"))
+    return Text("\n").join(lines)
+
+
+def _shared_reason(outcome: "ClipOutcome") -> tuple[str, str] | None:
+    """Kind and text of what a pending clip waits for."""
+    if outcome.status is not ClipStatus.PENDING or not outcome.error_message:
+        return None
+    return outcome.error_kind or "", outcome.error_message
 
 
 def _reasons(bad: "InvalidRow") -> str:

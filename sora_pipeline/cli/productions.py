@@ -4,13 +4,35 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from sora_pipeline.cli.output import listed
 from sora_pipeline.errors import SoraPipelineError
+from sora_pipeline.suggestions import did_you_mean
 
 if TYPE_CHECKING:
     from sora_pipeline.ledger import Ledger, Production
 
+
+def completed(incomplete: str) -> list[str]:
+    """Names of productions that begin so, for shells; nothing is made that is not there."""
+    from sora_pipeline.ledger import Ledger
+    from sora_pipeline.settings import Settings, dagster_home, ledger_file, ledger_url
+
+    settings, home = Settings.from_env(), dagster_home()
+    if settings.ledger_url is None and not ledger_file(home).exists():
+        return []
+    productions = Ledger(ledger_url(settings, home)).productions.all()
+    return [each.production_id for each in productions if each.production_id.startswith(incomplete)]
+
+
 PRODUCTION: Any = typer.Option(
-    [], "--production", metavar="NAME", help="Only this production's; may be given often. Default: all."
+    [],
+    "--production",
+    metavar="NAME",
+    help="Only this production's; may be given often. Default: all.",
+    autocompletion=completed,
+)
+NAMED: Any = typer.Option(
+    [], "--production", metavar="NAME", help="A production; may be given often.", autocompletion=completed
 )
 
 
@@ -18,8 +40,13 @@ class UnknownProductionError(SoraPipelineError):
     """Raised where a command names a production that the ledger does not have."""
 
 
-def selected(ledger: "Ledger", names: list[str]) -> "list[Production]":
+def selected(ledger: "Ledger", names: list[str], *, said_as: str = "--production") -> "list[Production]":
     """The productions of these names, or all of them; the one read last first.
+
+    Args:
+        ledger: The ledger.
+        names: Of productions; empty: all.
+        said_as: The option or the argument that the names were given as.
 
     Raises:
         UnknownProductionError: there is none of a name; the text lists those that there are.
@@ -29,6 +56,15 @@ def selected(ledger: "Ledger", names: list[str]) -> "list[Production]":
     for name in names:
         if name not in known:
             raise UnknownProductionError(
-                f"--production {name}: there is no production of this name; there are {', '.join(sorted(known)) or 'none'}"
+                f"{said_as} {name}: {_those_there_are(known)}.{did_you_mean(name, known)}"
             )
     return [production for production in everything if not names or production.production_id in names]
+
+
+def _those_there_are(known: list[str]) -> str:
+    if not known:
+        return (
+            "there is no production so far; `sora-pipeline run MANIFEST` makes one, named like the manifest"
+        )
+    there = "there is" if len(known) == 1 else "there are"
+    return f"there is no production of this name; {there} {listed(sorted(known))}"

@@ -1,22 +1,36 @@
-"""``sora-pipeline retry`` and ``resume``: go on after a failure, or after everything was stopped."""
+"""``sora-pipeline retry``: failed clips once more."""
 
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
 import typer
 
-from sora_pipeline.advice import explained
+from sora_pipeline.amounts import counted
+from sora_pipeline.cli.confirm import YES, require_consent
+from sora_pipeline.cli.money import Price, tell_of_pretended
 from sora_pipeline.cli.opening import open_ledger, require_same_settings
-from sora_pipeline.cli.output import BAD_INPUT, BUILT_IN, OK, console, note, problem
+from sora_pipeline.cli.output import (
+    AS_JSON,
+    BAD_INPUT,
+    BUILT_IN,
+    OK,
+    console,
+    listed,
+    note,
+    print_json,
+    problem,
+    problems,
+)
+from sora_pipeline.cli.picks import PICKS, PickedAgain, retry_picked
 from sora_pipeline.cli.productions import PRODUCTION, selected
-from sora_pipeline.clip import split_clip_key
-from sora_pipeline.errors import Reason
+from sora_pipeline.cli.retry_report import RetryReport, held_sentence
+from sora_pipeline.cli.unknown_clips import why_unknown
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from sora_pipeline.ledger import Attempt, Ledger
     from sora_pipeline.production.decisions import Said
+    from sora_pipeline.production.retrying import Retried
     from sora_pipeline.settings import Settings
 
 
@@ -24,77 +38,107 @@ def retry(
     clip: list[str] = typer.Option(
         [], "--clip", metavar="ID", help="A clip to try again; may be given often."
     ),
+    kind: str | None = typer.Option(
+        None,
+        "--kind",
+        metavar="KIND",
+        help="Only clips that failed with this error kind, or the one whose name holds these letters: policy, image, "
+        "timed_out, cancelled …",
+    ),
     give_up: bool = typer.Option(
         False,
         "--give-up",
         help="With --clip: rather pay for another than wait for a prediction that the provider still renders, or cannot deliver.",
     ),
     production: list[str] = PRODUCTION,
+    picks: str | None = PICKS,
+    dry_run: bool = typer.Option(
+        False, "--dry-run", help="Only say which clips it would be, and what they cost. Changes nothing."
+    ),
+    yes: bool = YES,
+    as_json: bool = AS_JSON,
 ) -> None:
-    """Try failed clips again: those named, or all. The daemon (`sora-pipeline run` or `dev`) then does the work."""
-    from sora_pipeline.production.progress import open_elsewhere, why_left_open
-    from sora_pipeline.production.retrying import retry_clips
+    """Try failed clips again: those named, or all. The daemon (`sora-pipeline run` or `dev`) then does the work.
 
-    if give_up and not clip:
-        raise typer.BadParameter("say which clips are to be given up, with --clip", param_hint="--give-up")
+    What it costs is said first; on a terminal it asks before anything is submitted again.
+    """
+    from sora_pipeline.production.retrying import Retried, retry_clips
+
+    said_before = len(problems)
+    _require_sense(clip, kind, picks, give_up=give_up)
     ledger, settings, home = open_ledger()
     productions = selected(ledger, production)
     # Those of other pipelines are their own code location's: its settings are in its code.
     if any(chosen.pipeline == BUILT_IN for chosen in productions):
         require_same_settings(ledger, settings, home)
-    retried = retry_clips(
-        ledger,
-        settings,
-        [chosen.production_id for chosen in productions],
-        clip,
-        ask=partial(_ask, settings),
-        give_up=give_up,
-    )
-    for name in retried.unknown:
-        problem(
-            f"--clip {name}: no manifest that was read names this clip; `sora-pipeline status` lists them"
-        )
-    for key in retried.fine if clip else []:
-        note(f"{key} needs no retry: it is delivered, pending or under way")
-    for key in retried.held:
-        sentence = f"{key} is held: its submit lost its answer and may have been billed"
-        note(explained(Reason(sentence, "ambiguous", _clip(key))))
-    for key, account in retried.elsewhere.items():
-        sentence = (
-            f"{key} is held: it was submitted to the account {account}, which its production is no longer made by, and nobody "
-            "has asked for it until its deadline"
-        )
-        note(explained(Reason(sentence, "held_elsewhere", _clip(key))))
-    for chosen in productions:
-        for elsewhere, count in open_elsewhere(ledger, settings, chosen.production_id).items():
-            note(f"{chosen.production_id}: {explained(why_left_open(elsewhere, count))}")
-    for key, attempt in retried.rendering.items():
-        since = (
-            f" since {attempt.submission.accepted_at:%d %b %H:%M} UTC"
-            if attempt.submission.accepted_at
-            else ""
-        )
-        sentence = f"{key}: the provider says that it still renders it{since}; it is waited for once more, at no cost"
-        facts = {**_clip(key), "usd": f"{attempt.cost_usd:.2f}"}
-        note(explained(Reason(sentence, "still_rendering", facts)))
-    for key, attempt in retried.given_up.items():
-        note(
-            f"{key}: the prediction {attempt.submission.prediction_id or '(its id is not known)'} is given up; its "
-            f"{attempt.cost_usd:.2f} USD stay spent"
-        )
-    if retried.fetched:
-        console.print(f"fetched again, at no cost: {', '.join(retried.fetched)}")
-    if retried.anew:
-        console.print(
-            f"submitted again, for {_price(ledger, settings, retried.anew)}: {', '.join(retried.anew)}"
-        )
-    if not retried.fetched and not retried.anew:
-        console.print("nothing to retry")
+    made = PickedAgain()
+    if picks:
+        made = retry_picked(ledger, settings, productions, picks, yes=yes, dry_run=dry_run)
+        clip = [*clip, *_not_ambiguous(ledger, made.without_video)]
+    retried = Retried()
+    if clip or not picks:
+        names = [chosen.production_id for chosen in productions]
+        retrying = partial(retry_clips, ledger, settings, names, clip, kind=kind or "", give_up=give_up)
+        retried = _retried(ledger, settings, retrying, yes=yes, dry_run=dry_run)
+    price = _price(ledger, settings, retried.anew)
+    report = RetryReport(ledger, settings, productions, retried, price, dry_run=dry_run)
+    for sentence in why_unknown(ledger, productions, retried.unknown):
+        problem(sentence)
+    code = BAD_INPUT if retried.unknown or not made.all_known else OK
+    if as_json:
+        ended = {"exit_code": code, "error": "\n".join(problems[said_before:]) or None}
+        print_json({**ended, **report.as_json(), "made_anew": made.keys, "made_anew_usd": made.usd})
     else:
-        console.print(
-            "a running daemon takes them up by itself; without one, `sora-pipeline run MANIFEST` does"
+        if made.keys:
+            console.print(f"{report.would}made anew, for {made.price}: {', '.join(made.keys)}")
+        if clip or not made.keys:
+            report.say(named=bool(clip))
+        tell_of_pretended(simulated=bool(made.keys or retried.anew) and price.simulated)
+    raise typer.Exit(code)
+
+
+def _require_sense(clip: list[str], kind: str | None, picks: str | None, *, give_up: bool) -> None:
+    if give_up and not clip:
+        raise typer.BadParameter("say which clips are to be given up, with --clip", param_hint="--give-up")
+    for name, given in (("--kind", kind), ("--picks", picks)):
+        if given is not None and not given.strip():
+            raise typer.BadParameter("is empty; say something, or leave it out", param_hint=name)
+
+
+def _retried(
+    ledger: "Ledger", settings: "Settings", retrying: "partial[Retried]", *, yes: bool, dry_run: bool
+) -> "Retried":
+    """Find out what is to be tried again, and have it done once its price is agreed to."""
+    # The provider is asked once, and before anybody agrees to anything: what it says decides what has to be paid again.
+    said: dict[int, Said] = {}
+
+    def ask(attempts: "Sequence[Attempt]") -> "Mapping[int, Said]":
+        said.update(_ask(settings, [each for each in attempts if each.attempt_id not in said]))
+        return said
+
+    found = retrying(dry_run=True, ask=ask)
+    if dry_run:
+        return found
+    if found.anew:
+        clips = counted(len(found.anew), "clip")
+        price = _price(ledger, settings, found.anew)
+        require_consent(
+            f"{clips} would be {found.submitted}, for {price}: {listed(found.anew)}", yes=yes, unasked=True
         )
-    raise typer.Exit(BAD_INPUT if retried.unknown else OK)
+    return retrying(ask=ask)
+
+
+def _not_ambiguous(ledger: "Ledger", keys: "Sequence[str]") -> list[str]:
+    """Those that a mark in the gallery is word enough for: what may have been billed is paid again only where it is named."""
+    from sora_pipeline.ledger import AttemptState
+
+    standings = ledger.clips.standings(keys)
+    held = [
+        key for key, each in standings.items() if each.latest and each.latest.state is AttemptState.AMBIGUOUS
+    ]
+    for key in held:
+        note(held_sentence(key))
+    return [key for key in keys if key not in held]
 
 
 def _ask(settings: "Settings", attempts: "Sequence[Attempt]") -> "Mapping[int, Said]":
@@ -112,29 +156,6 @@ def _ask(settings: "Settings", attempts: "Sequence[Attempt]") -> "Mapping[int, S
     return asyncio.run(asked()) if attempts else {}
 
 
-def _price(ledger: "Ledger", settings: "Settings", keys: list[str]) -> str:
+def _price(ledger: "Ledger", settings: "Settings", keys: list[str]) -> Price:
     """What clips cost together."""
-    from sora_pipeline.admission.costs import known_cost_usd
-    from sora_pipeline.provider.catalogue import load_catalogue
-
-    clips = (standing.clip for standing in ledger.clips.standings(keys).values())
-    return f"{known_cost_usd(clips, load_catalogue(settings.catalogue)):.2f} USD"
-
-
-def _clip(key: str) -> dict[str, str]:
-    """What the advice for one clip names."""
-    production_id, clip_id = split_clip_key(key)
-    return {"production": production_id, "clip": clip_id}
-
-
-def resume(production: list[str] = PRODUCTION) -> None:
-    """Let submits go on after a bad key, an empty balance or a retired model stopped them."""
-    ledger, settings, home = open_ledger()
-    productions = selected(ledger, production)
-    if not production or any(chosen.pipeline == BUILT_IN for chosen in productions):
-        require_same_settings(ledger, settings, home)
-    accounts = {chosen.account for chosen in productions if chosen.account}
-    if not production:
-        accounts.add(settings.account_name)
-    closed = [account for account in sorted(accounts) if ledger.breakers.close(account)]
-    console.print(f"submits go on: {', '.join(closed)}" if closed else "submits were not stopped")
+    return Price.of([standing.clip for standing in ledger.clips.standings(keys).values()], settings)

@@ -10,9 +10,12 @@ import typer
 from sqlalchemy.exc import DBAPIError
 
 from sora_pipeline.advice import explained
-from sora_pipeline.cli.money import Outlook, dollars
+from sora_pipeline.amounts import counted, usd
+from sora_pipeline.cli.budget import budget_given
+from sora_pipeline.cli.money import Outlook, dollars, tell_of_pretended
 from sora_pipeline.cli.opening import ledger_of, open_home, require_same_settings
 from sora_pipeline.cli.output import (
+    AS_JSON,
     BAD_INPUT,
     BUILT_IN,
     OK,
@@ -21,6 +24,8 @@ from sora_pipeline.cli.output import (
     Summary,
     console,
     in_words,
+    leaving_note,
+    listed,
     new_ledger_note,
     note,
     outcome_rows,
@@ -29,11 +34,11 @@ from sora_pipeline.cli.output import (
     reading_notes,
     row_problems,
 )
-from sora_pipeline.errors import SoraPipelineError
+from sora_pipeline.errors import Reason, SoraPipelineError
+from sora_pipeline.status import CANCELLED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from decimal import Decimal
     from pathlib import Path
 
     import dagster as dg
@@ -48,7 +53,7 @@ if TYPE_CHECKING:
 
 
 def run(
-    manifest: str = typer.Argument(help="CSV, Excel or Parquet file: path or fsspec URI."),
+    manifest: str = typer.Argument(help="CSV, Excel, Parquet or JSON Lines file: path or fsspec URI."),
     name: str = typer.Option(
         "",
         help="Name of the production. Default: the manifest's file name. A daily manifest under one name is said with it.",
@@ -63,9 +68,7 @@ def run(
         help="US dollars that it may cost; holds until another is given, or none. Default: SORA_BUDGET_USD.",
     ),
     timeout: float = typer.Option(0, min=0, metavar="SECONDS", help="Stop watching after so long; 0: never."),
-    as_json: bool = typer.Option(
-        False, "--json", help="One JSON object on standard output and nothing else."
-    ),
+    as_json: bool = AS_JSON,
 ) -> None:
     """Produce a manifest: read, submit, wait, download, check, publish. Ctrl-C loses nothing; run it again to go on.
 
@@ -80,19 +83,18 @@ def run(
 
 
 def _run(manifest: str, name: str, output: str, budget: str, timeout: float, *, as_json: bool) -> int:
+    from sora_pipeline.garbage import importing
     from sora_pipeline.headless.run_processes import RunProcesses, log_of_first_runs
-    from sora_pipeline.imports import without_collection
 
     settings, home = open_home()
-    lifted = budget.strip().lower() == "none"
-    limit = _budget(budget) if budget and not lifted else None
+    limit = budget_given(budget, hint="--budget") if budget else None
+    lifted = bool(budget) and limit is None
     # First of all: it loads the code location while we read the manifest.
     with closing(RunProcesses(log_of_first_runs(home))) as processes, ExitStack() as stack:
-        with without_collection():
+        with importing():
             from sora_pipeline.headless.home import open_instance
             from sora_pipeline.production.naming import ProductionRequest
             from sora_pipeline.provider.catalogue import load_catalogue
-            from sora_pipeline.sandbox.embedded import check_installed
             from sora_pipeline.uris import Uri, absolute_uri
 
             ledger = ledger_of(settings, home)
@@ -101,8 +103,6 @@ def _run(manifest: str, name: str, output: str, budget: str, timeout: float, *, 
                 processes.close()  # the daemon does everything
             else:
                 processes.go_ahead()
-            if _embeds_sandbox(settings):
-                check_installed()
             catalogue = load_catalogue(settings.catalogue)
             request = ProductionRequest(
                 manifest=Uri(absolute_uri(manifest)), name=name, output=output, budget_usd=limit
@@ -117,7 +117,7 @@ def _run(manifest: str, name: str, output: str, budget: str, timeout: float, *, 
         ledger.breakers.close(settings.account_name)
         requested = ledger.productions.request(plan, request.manifest, wanted=wanted)
         if lifted:
-            ledger.productions.lift_budget(requested.production_id)
+            ledger.productions.set_budget(requested.production_id, None)
         try:
             ended = _produce(
                 ledger, settings, catalogue, requested, home, instance, processes, timeout or None
@@ -161,25 +161,23 @@ def _plan(
     read = read_snapshot(intake.file, settings, catalogue, explained, EarlierReadings(ledger, decided))
     snapshot = with_amendments(ledger, decided, read)
     require_affordable(ledger, decided, snapshot)
-    costs = estimate(snapshot.clips, ledger, plan.production_id, catalogue)
+    costs = estimate(snapshot.clips, ledger, plan.production_id, catalogue, settings.max_attempts)
     if not quiet:
         row_problems(snapshot)
     if not snapshot.clips:
         problem(f"{request.manifest} has no valid row; nothing was submitted")
         raise typer.Exit(BAD_INPUT)
-    for sentence in reading_notes(snapshot, decided):
+    for sentence in (*reading_notes(snapshot, decided), *leaving_note(ledger, snapshot, decided)):
         note(sentence)
     if decided.amends and (strangers := amendable(snapshot, decided, ledger)[1]):
         problem(
             f"not rows of {plan.production_id}, and left out: {', '.join(strangers[:10])}. A file of mended rows amends those "
             "that are there; put new ones into the campaign's manifest"
         )
-    dollars_meant = " (in sandbox dollars)" if plan.account.simulated else ""
-    note(
-        f"production {plan.production_id}: {len(snapshot.clips)} clips into {plan.output_uri}{dollars_meant}"
-    )
+    note(f"production {plan.production_id}: {counted(len(snapshot.clips), 'clip')} into {plan.output_uri}")
     for sentence in Outlook.of(ledger, settings, costs, decided=decided).sentences:
         note(sentence)
+    tell_of_pretended(simulated=plan.account.simulated)
     for account, count in open_elsewhere(ledger, settings, plan.production_id).items():
         note(explained(why_left_open(account, count)))
     return plan, None if decided.amends else snapshot.clips
@@ -209,7 +207,7 @@ def _produce(
     if _embeds_sandbox(settings):
         sandbox_started = ensure_sandbox(home / "sandbox").started
     try:
-        with ProgressDisplay() as display:
+        with ProgressDisplay("Dagster starts and reads the manifest") as display:
             runtime = PipelineRuntime(PipelineNames(), settings)
             first_runs = FirstRuns(instance, defs, runtime, processes, log_of_first_runs(home))
             headless = HeadlessRun(
@@ -251,15 +249,6 @@ def _embeds_sandbox(settings: "Settings") -> bool:
     return settings.provider == "sandbox" and settings.base_url is None
 
 
-def _budget(text: str) -> "Decimal":
-    from sora_pipeline.admission.budgets import budget_of
-
-    try:
-        return budget_of(text)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--budget") from None
-
-
 def _notify(ledger: "Ledger", settings: "Settings", catalogue: "Catalogue", requested: "Production") -> None:
     """Tell the webhook what became of the production; where that fails, a daemon does it later."""
     from sora_pipeline.names import PipelineNames
@@ -296,7 +285,9 @@ def _finish(
         problem(ended.stopped or "nothing was read")
         return STOPPED
     if not is_published(production):
-        publish(ledger, production.production_id, settings, f"sora-pipeline run {uuid.uuid4().hex[:8]}")
+        owner = f"sora-pipeline run {uuid.uuid4().hex[:8]}"
+        # That one has finished is for a run to tell Dagster: the next daemon does.
+        publish(ledger, production.production_id, settings, owner, finishes=False)
     with surveying(ledger, production, settings) as survey:
         rows = outcome_rows(survey) if as_json else []
         summary = None if as_json else Summary(survey)
@@ -326,30 +317,47 @@ def _finish(
         )
         return code
     assert summary is not None
-    console.print(summary.table())
+    console.print(summary.table(console.room))
+    for sentence in summary.reasons(ended.progress.stopped if ended.progress else None):
+        note(sentence)
     clips = counts.total() - counts["invalid"]
-    console.print(
-        f"\n{counts['delivered']} of {clips} clips delivered, {spending.spent_usd:.2f} USD billed in all"
-    )
+    billed = usd(spending.spent_usd, simulated=production.simulated)
+    console.print(f"\n{counts['delivered']} of {counted(clips, 'clip')} delivered, {billed} billed in all")
     console.print(f"manifest {production.output_uri}/{PARQUET}\ngallery  {production.output_uri}/{GALLERY}")
     if ended.stopped is not None:
         problem(ended.stopped)
-    elif code == SOME_FAILED:
-        for sentence in _what_next(counts, production, newest_failed(production)):
+    if code != OK:
+        counts[CANCELLED] = summary.cancelled
+        places = [bad.place for bad in summary.invalid]
+        for sentence in _what_next(counts, production, newest_failed(production), places):
             note(sentence)
     return code
 
 
-def _what_next(counts: "Counter[str]", production: "Production", failed: str) -> list[str]:
-    """What can be done about clips that have no video."""
+def _what_next(
+    counts: "Counter[str]", production: "Production", failed: str, invalid: "Sequence[str]"
+) -> list[str]:
+    """What can be done about clips that have no video, and about rows (by their places) that cannot be made."""
     sentences = []
-    if counts["failed"] or counts["invalid"]:
+    if counts[CANCELLED]:
+        sentence = f"{counted(counts[CANCELLED], 'clip was', 'clips were')} cancelled, and left so"
         sentences.append(
-            f"failed rows are in {failed}: mend and run that file, or `sora-pipeline retry` to try the same once more"
+            explained(Reason(sentence, "cancelled_clips", {"production": production.production_id}))
+        )
+    if counts["failed"] > counts[CANCELLED]:
+        sentences.append(
+            f"failed rows are in {failed}: mend and run that file, or `sora-pipeline retry --production "
+            f"{production.production_id}` to try the same once more"
+        )
+    if invalid:
+        rows = counted(len(invalid), "row cannot be used", "rows cannot be used")
+        sentences.append(
+            f"{rows} ({listed(invalid)}): mend that in {production.manifest_uri} and run it again, or mend and run {failed}, which "
+            "lists what is wrong; `retry` has nothing to retry there"
         )
     if counts["ambiguous"]:
         sentences.append(
-            f"{counts['ambiguous']} may have been billed although no answer came: look at the provider's dashboard, then "
+            f"{counted(counts['ambiguous'], 'clip')} may have been billed although no answer came: look at the provider's dashboard, then "
             f"`sora-pipeline retry --production {production.production_id} --clip ID` has one submitted again"
         )
     return sentences

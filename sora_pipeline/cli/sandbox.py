@@ -7,6 +7,7 @@ from typing import Any
 import typer
 from pydantic import ValidationError
 
+from sora_pipeline.cli.help import markup_mode
 from sora_pipeline.cli.output import BAD_INPUT, problem
 from sora_pipeline.sandbox.faults import FAULTS
 from sora_pipeline.sandbox.settings import ENVIRONMENT_PREFIX, SandboxSettings
@@ -15,7 +16,7 @@ HELP = (
     "Serve the provider emulator: real HTTP, real MP4, no cost.\n\n"
     "A prompt asks for a fault by holding its marker:\n\n"
     + "\n\n".join(f"{fault.marker}  {fault.does}" for fault in FAULTS.values())
-).replace("[", "\\[")  # the help is printed by rich, which reads brackets as styles
+)
 
 
 def command(name: str) -> Any:
@@ -33,7 +34,7 @@ def command(name: str) -> Any:
                 None,
                 f"--{name.replace('_', '-')}",
                 metavar="VALUE",
-                help=f"{field.description} [{ENVIRONMENT_PREFIX}{name.upper()}]".replace("[", "\\["),
+                help=_shown(f"{field.description} [{ENVIRONMENT_PREFIX}{name.upper()}]"),
                 show_default=False,
             ),
         )
@@ -41,15 +42,17 @@ def command(name: str) -> Any:
     ]
     sandbox.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
     sandbox.__annotations__ = {option.name: option.annotation for option in options}
-    alone = typer.Typer(add_completion=False)
-    alone.command(name, help=HELP)(sandbox)
+    alone = typer.Typer(add_completion=False, rich_markup_mode=markup_mode())
+    alone.command(name, help=_shown(HELP))(sandbox)
     return typer.main.get_command(alone)
 
 
-def _serve(given: dict[str, str | None]) -> None:
-    from sora_pipeline.sandbox.embedded import check_installed
+def _shown(text: str) -> str:
+    """A text of the help; rich would read brackets as styles."""
+    return text if markup_mode() is None else text.replace("[", "\\[")
 
-    check_installed()
+
+def _serve(given: dict[str, str | None]) -> None:
     from sora_pipeline.sandbox.server import serve
 
     from_options = {

@@ -10,11 +10,11 @@ import sys
 from pathlib import Path
 from typing import Any, TextIO
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-_WIDE = 200
-"""Columns where nobody looks: a log or a file has no edge at which to break lines."""
+_WORD = re.compile(r"\S+\s*")
 _OBEYED = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # control characters but tab and line feed: escape sequences begin with them
     "\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"  # turn the direction of writing, or end a line
@@ -37,6 +37,24 @@ def styled(*parts: str | tuple[str, str]) -> Text:
     return Text.assemble(
         *((visible(part), "") if isinstance(part, str) else (visible(part[0]), part[1]) for part in parts)
     )
+
+
+def broken_at_spaces(text: Text, width: int) -> Text:
+    """A text with lines of at most this width, but for words that are longer; further lines begin as far in as the first."""
+    lines: list[Text] = []
+    for line in text.split("\n", allow_blank=True):
+        indent = len(line.plain) - len(line.plain.lstrip())
+        offsets, filled = [], indent
+        for word in _WORD.finditer(line.plain):
+            if filled > indent and filled + cell_len(word.group().rstrip()) > width:
+                offsets.append(word.start())
+                filled = indent
+            filled += cell_len(word.group())
+        first, *further = line.divide(offsets)
+        lines += [first, *(Text(" " * indent).append_text(each) for each in further)]
+    for line in lines:
+        line.rstrip()
+    return Text("\n").join(lines)
 
 
 class Stream:
@@ -113,24 +131,53 @@ class Stream:
             return
 
 
+def columns_are_known() -> bool:
+    """Whether COLUMNS says how wide a line may be: 0 means that nobody knows, and rich would cut each line to nothing."""
+    columns = os.environ.get("COLUMNS", "")
+    return columns.isascii() and columns.isdecimal() and int(columns) > 0
+
+
 class PlainConsole(Console):
-    """A console that prints texts as they are; what is to have a style is a ``Text`` or has it as an argument."""
+    """A console that prints texts as they are; what is to have a style is a ``Text`` or has it as an argument.
+
+    On a terminal lines are broken at spaces and nowhere else: a path or an address that is cut cannot be copied. A file or a
+    pipe has no edge to break lines at, unless COLUMNS says where one is; one that is no positive number says nothing.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        known = columns_are_known()
+        environment = {name: value for name, value in os.environ.items() if known or name != "COLUMNS"}
+        super().__init__(_environ=environment, **options)
+        self.breaks_lines = self.is_terminal or known
+
+    @property
+    def room(self) -> int | None:
+        """Cells that a line may have; None: as many as it takes."""
+        return self.width if self.breaks_lines else None
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print texts."""
+        if self.breaks_lines:
+            objects = tuple(self._broken(each) for each in objects)
+        super().print(*objects, **options)
+
+    def _broken(self, printed: Any) -> Any:
+        if isinstance(printed, str):
+            printed = self.render_str(printed)
+        return broken_at_spaces(printed, self.width) if isinstance(printed, Text) else printed
 
     def render_str(self, text: str, **options: Any) -> Text:
-        """Every text that is printed, cells of tables included."""
+        """Every text that is printed."""
         return super().render_str(visible(text), **options)
 
 
 def console_of(stream: Stream, *, stderr: bool = False) -> PlainConsole:
     """A console that writes to a stream."""
-    made = PlainConsole(
-        file=stream,  # type: ignore[arg-type]  # of a file rich takes no more than what this has
+    return PlainConsole(
+        file=stream,
         stderr=stderr,
         markup=False,
         highlight=False,
         soft_wrap=True,
         emoji=False,
     )
-    if not made.is_terminal:
-        made.width = _WIDE
-    return made

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from sora_pipeline.admission.breaker import why_stopped
 from sora_pipeline.admission.limits import account_of
-from sora_pipeline.advice import explained
+from sora_pipeline.advice import ended, explained
+from sora_pipeline.amounts import counted
 from sora_pipeline.headless.home import HomeError, daemon_is_alive, open_instance, prepare_home
 from sora_pipeline.ledger import Ledger
 from sora_pipeline.ledger.database import LedgerError
@@ -86,7 +87,7 @@ def _catalogue(settings: Settings, findings: list[Finding]) -> Catalogue | None:
         catalogue = load_catalogue(settings.catalogue)
         model = catalogue.model(settings.model)
     except (ValueError, UnknownModelError) as error:
-        findings.append(Finding("catalogue", False, f"{error}. Mend SORA_CATALOGUE or SORA_MODEL"))
+        findings.append(Finding("catalogue", False, f"{ended(str(error))} Mend SORA_CATALOGUE or SORA_MODEL"))
         return None
     # Of other providers: the settings refuse their own.
     findings += [Finding("plug-in", None, problem) for problem in catalogue.problems.values()]
@@ -94,7 +95,9 @@ def _catalogue(settings: Settings, findings: list[Finding]) -> Catalogue | None:
         sentence = f"{model.name} is not reached by {settings.provider}, only by {', '.join(model.formats)}"
         findings.append(Finding("catalogue", False, f"{sentence}. Change SORA_MODEL or SORA_PROVIDER"))
     else:
-        findings.append(Finding("catalogue", True, f"{len(catalogue.names)} models, {model.name} among them"))
+        findings.append(
+            Finding("catalogue", True, f"{counted(len(catalogue.names), 'model')}, {model.name} among them")
+        )
     return catalogue
 
 
@@ -167,9 +170,11 @@ def _ledger(settings: Settings, home: Path) -> Finding:
             explained(why_left_open(account, count)) for account, count in elsewhere.items()
         )
         return Finding(
-            "ledger", None, f"{ledger.database.shown_url}, {productions} productions; {open_elsewhere}"
+            "ledger",
+            None,
+            f"{ledger.database.shown_url}, {counted(productions, 'production')}; {open_elsewhere}",
         )
-    return Finding("ledger", True, f"{ledger.database.shown_url}, {productions} productions")
+    return Finding("ledger", True, f"{ledger.database.shown_url}, {counted(productions, 'production')}")
 
 
 def _output(settings: Settings) -> Finding:

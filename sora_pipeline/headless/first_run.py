@@ -16,7 +16,7 @@ import threading
 import time
 from typing import IO, TYPE_CHECKING, Any
 
-from sora_pipeline.imports import without_collection
+from sora_pipeline.garbage import importing
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -98,7 +98,7 @@ class _Worker:
 
 def _load() -> "dg.Definitions":
     """Load the code location, and what its runs will need."""
-    with without_collection():
+    with importing():
         import dagster as dg
 
         from sora_pipeline.definitions import defs

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sora_pipeline.errors import SoraPipelineError
+from sora_pipeline.media_server.keys import make_key
 from sora_pipeline.private_files import make_private_folder
 from sora_pipeline.settings import dagster_home
 from sora_pipeline.uris import is_unicode
@@ -47,6 +48,7 @@ def prepare_home() -> Path:
             _write_whole(
                 config, (resources.files("sora_pipeline.headless") / "dagster.yaml").read_text("utf-8")
             )
+        make_key(home)
     except OSError as error:
         raise HomeError(
             f"the Dagster home {home} cannot be used: {error.strerror or error}", "home"

@@ -1,30 +1,41 @@
 """The whole job for the command line: ask for a production, keep a daemon alive, watch until it is done."""
 
 import time
+import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 import dagster as dg
+from sqlalchemy.exc import DBAPIError
 
 from sora_pipeline.advice import explained
 from sora_pipeline.clip import split_clip_key
+from sora_pipeline.errors import SoraPipelineError
 from sora_pipeline.headless.daemon import DaemonKeeper
 from sora_pipeline.headless.first_runs import FirstRuns
+from sora_pipeline.headless.obstacles import why_nothing_happens
 from sora_pipeline.headless.run_processes import Executed
 from sora_pipeline.ledger import AttemptState, Ledger, Production
 from sora_pipeline.names import MANIFEST_JOB, PRODUCTION_TAG
 from sora_pipeline.production.progress import Progress, progress_of, why_left_open
+from sora_pipeline.production.publishing import publish
 from sora_pipeline.provider.catalogue import Catalogue
 from sora_pipeline.settings import Settings
+from sora_pipeline.time_limit import within
 
 LOOK_S = 1.0
 SOON_S = 0.2
 """How often to look while the first submit is awaited."""
+OBSTACLE_S = 10.0
+"""How often is asked why nothing happens."""
 PUBLISH_PATIENCE_S = 60.0
 LAST_ANSWERS_S = 15.0
 """How long a stop waits for the answers to submits under way; no further one begins meanwhile."""
+LAST_PUBLISH_S = 30.0
+"""How long a stop takes at most to publish what was delivered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +64,7 @@ class HeadlessRun:
         catalogue: Prices, for the budget's sake.
         first_runs: What we execute ourselves; None where a daemon lives on the home, which does everything.
         timeout_s: Seconds after which to stop watching; None: never.
-        show: Called with every new look at the production.
+        show: Called with every new look at the production, and why nothing happens where that is known.
         ended: Called with every run of ours that has ended.
     """
 
@@ -67,7 +78,7 @@ class HeadlessRun:
         first_runs: FirstRuns | None = None,
         *,
         timeout_s: float | None,
-        show: Callable[[Progress | None], None],
+        show: Callable[[Progress | None, str | None], None],
         ended: Callable[[Executed], None] = lambda _: None,
     ) -> None:
         self._instance = instance
@@ -79,26 +90,56 @@ class HeadlessRun:
         self._stop_at = None if timeout_s is None else time.monotonic() + timeout_s
         self._show = show
         self._ended = ended
+        self._obstacle_found: str | None = None
+        self._obstacle_looked_at = time.monotonic()  # a daemon that was started just now is given time
 
     def produce(self, requested: Production) -> Ended:
         """Watch a requested production until nothing changes any more.
 
         Raises:
             DaemonError: the daemon that we started ended by itself.
+            KeyboardInterrupt: a person stopped it; what was delivered until then is published.
         """
         assert requested.requested_at is not None
+        ended: Ended | None = None
         with DaemonKeeper(self._instance, self._home) as daemon:
             try:
-                self._show(None)
+                self._show(None, None)
                 if self._first_runs is not None:
                     self._ended(self._first_runs.read(requested))
-                return self._watch(requested, requested.requested_at, daemon)
+                ended = self._watch(requested, requested.requested_at, daemon)
+            except KeyboardInterrupt:
+                pass  # everything is ended in order; a second one is raised from there, and ends us at once
             finally:
                 if daemon.own or self._first_runs is not None:
                     self._let_submits_end()
                 daemon.begin_to_stop()
                 if self._first_runs is not None:
                     self._first_runs.close()
+        if ended is None:
+            self._publish_as_it_is(requested)
+            raise KeyboardInterrupt
+        return ended
+
+    def _publish_as_it_is(self, requested: Production) -> None:
+        """Show what was delivered, before a command ends that a person stopped; the next one does what cannot be done soon."""
+        ledger, identity = self._ledger, requested.production_id
+        production = ledger.productions.get(identity)
+        if production.snapshot_path is None or production.published_seq >= production.change_seq:
+            return
+        give_up = time.monotonic() + LAST_PUBLISH_S
+        with suppress(SoraPipelineError, DBAPIError, OSError):
+            within(
+                LAST_PUBLISH_S,
+                lambda: publish(
+                    ledger,
+                    identity,
+                    self._settings,
+                    f"stopped-{uuid.uuid4()}",
+                    finishes=False,
+                    going_on=lambda: time.monotonic() < give_up,
+                ),
+            )
 
     def _watch(self, requested: Production, since: datetime, daemon: DaemonKeeper) -> Ended:
         settled_at: float | None = None
@@ -109,12 +150,12 @@ class HeadlessRun:
             if production.read_at is None or production.read_at < requested_at:
                 if (problem := self._failed_to_read(requested, requested_at)) is not None:
                     return Ended(None, problem=problem)
-                self._show(None)
+                self._show(None, None)
             elif production.error is not None:
                 return Ended(None, problem=production.error)
             else:
                 progress = progress_of(self._ledger, production, self._settings, self._catalogue)
-                self._show(progress)
+                self._show(progress, None if progress.settled else self._obstacle(production))
                 settled_at = (settled_at or time.monotonic()) if progress.settled else None
                 patience = settled_at is not None and time.monotonic() - settled_at > PUBLISH_PATIENCE_S
                 if patience or (progress.settled and progress.published and self._is_shown(production)):
@@ -123,6 +164,16 @@ class HeadlessRun:
             if self._stop_at is not None and time.monotonic() > self._stop_at:
                 return self._timed_out(production)
             self._go_on(progress, daemon)
+
+    def _obstacle(self, production: Production) -> str | None:
+        """Why nothing happens although there is something to do, where others are to do it."""
+        if self._first_runs is not None:
+            return None
+        if time.monotonic() - self._obstacle_looked_at > OBSTACLE_S:
+            self._obstacle_looked_at = time.monotonic()
+            why = why_nothing_happens(self._instance, self._home, self._ledger, production)
+            self._obstacle_found = None if why is None else explained(why)
+        return self._obstacle_found
 
     def _go_on(self, progress: Progress | None, daemon: DaemonKeeper) -> None:
         """Have done what comes next, and wait until it is worth while to look again."""

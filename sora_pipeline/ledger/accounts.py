@@ -5,6 +5,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, func, select, update
 
+from sora_pipeline.amounts import counted
 from sora_pipeline.ledger.database import Database, LedgerError, patient
 from sora_pipeline.ledger.schema import LIVE, accounts, among_live, attempts
 from sora_pipeline.ledger.types import Account, AttemptState
@@ -79,7 +80,7 @@ class Accounts:
         if connection.scalar(others.limit(1)) is not None:
             was, is_now = ("real", "simulated") if account.simulated else ("simulated", "real")
             raise LedgerError(
-                f"the account {account.name} has made {was} videos in this ledger, and is now said to make {is_now} ones: "
+                f"what the account {account.name} has made in this ledger is {was}, and is now said to be {is_now}: "
                 "neither slots nor money of the two may be counted together",
                 "account_taken",
             )
@@ -92,7 +93,7 @@ class Accounts:
         )
         if still_open := connection.scalar(query):
             raise LedgerError(
-                f"the account {account.name} has {still_open} predictions open at {was}, and is now said to be at {is_now}, "
-                "which does not know them",
+                f"the account {account.name} has {counted(still_open, 'prediction')} open at {was}, and is now said to be at {is_now}, "
+                "which knows nothing of that",
                 "account_moved",
             )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ClauseElement, ColumnElement, Connection, case, func, or_, select, update
+from sqlalchemy import ClauseElement, ColumnElement, Connection, and_, case, func, or_, select, update
 
 from sora_pipeline.ledger.attempt_queries import AttemptQueries, due_at, slots_by_production
 from sora_pipeline.ledger.batches import wanted_in
@@ -17,6 +17,7 @@ from sora_pipeline.ledger.clips import count_refusal, standings_in
 from sora_pipeline.ledger.clocks import over
 from sora_pipeline.ledger.counters import charges_of, count_attempts, count_clips
 from sora_pipeline.ledger.database import chunks, patient
+from sora_pipeline.ledger.paused import none_paused
 from sora_pipeline.ledger.productions import mark_changed
 from sora_pipeline.ledger.rows import attempt_of, video_columns
 from sora_pipeline.ledger.schema import LIVE, attempts, clips, productions
@@ -47,9 +48,9 @@ class Reservation:
     Attributes:
         reserved: New attempts, in the order asked for.
         no_budget: Clips that no longer fit their production's budget, or the day's.
-        unwanted: Clips that the manifest no longer names.
-        elsewhere: Clips of productions that another account submits for, or that were read for one of the other kind (real,
-            simulated).
+        unwanted: Clips that the manifest no longer names, or that a person cancelled.
+        elsewhere: Clips of productions that another account submits for, that were read for one of the other kind (real,
+            simulated), or that a person has paused.
     """
 
     reserved: list[Attempt]
@@ -99,7 +100,7 @@ class Attempts(AttemptQueries):
                 standing = standings[key]
                 if standing.latest and standing.latest.live:
                     continue
-                if not standing.active:
+                if not standing.active or standing.cancelled:
                     reservation.unwanted.append(key)
                 elif standing.production_id not in served or standing.clip.simulated != account.simulated:
                     reservation.elsewhere.append(key)
@@ -202,7 +203,8 @@ class Attempts(AttemptQueries):
     ) -> bool:
         """Commit the intent to send the request, before it is sent.
 
-        False: somebody else has the attempt, or the manifest wants the clip no longer, or not as it was reserved.
+        False: somebody else has the attempt, or the manifest wants the clip no longer, or not as it was reserved, or a person has
+        cancelled or paused it.
         """
         return self._move(
             attempt_id,
@@ -532,6 +534,23 @@ class Attempts(AttemptQueries):
             lease_until=None,
         )
 
+    def reject(self, attempt_id: int, message: str) -> bool:
+        """A person does not want a video that was delivered: it stays a file, since it is paid, and its clip has none.
+
+        Args:
+            attempt_id: The attempt that made it.
+            message: For people.
+        """
+        return self._move(
+            attempt_id,
+            [COLLECTED],
+            FAILED,
+            error_kind="rejected",
+            error_message=message,
+            retryable=False,
+            reported_at=self._now(),
+        )
+
     @patient
     def note_verified(self, attempt_ids: Sequence[int]) -> None:
         """The stored files of these were read back and are what was stored."""
@@ -687,20 +706,24 @@ class _FreeSlots:
 
 
 def _still_wanted() -> ColumnElement[bool]:
-    """Whether the manifest, as it was read last, asks for what was reserved."""
-    return (
+    """Whether the manifest, as it was read last, asks for what was reserved, and no person has stopped it."""
+    wanted = (
         select(1)
         .where(clips.c.clip_key == attempts.c.clip_key, clips.c.active)
         .where(clips.c.fingerprint == attempts.c.fingerprint)
+        .where(clips.c.cancelled_round.is_distinct_from(clips.c.round))
         .correlate(attempts)
         .exists()
     )
+    return and_(wanted, none_paused(attempts.c.account, attempts.c.production_id))
 
 
 def _served_by(connection: Connection, account: Account) -> set[str]:
-    """Productions that an account submits for; simulated clips never reach a real one, nor the other way round."""
+    """Productions that an account submits for now; simulated clips never reach a real one, nor the other way round."""
     served = select(productions.c.production_id).where(
-        productions.c.account == account.name, productions.c.simulated == account.simulated
+        productions.c.account == account.name,
+        productions.c.simulated == account.simulated,
+        none_paused(account.name, productions.c.production_id),
     )
     return set(connection.scalars(served))
 

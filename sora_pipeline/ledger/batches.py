@@ -21,7 +21,7 @@ class Batch:
     """Neighbouring clips that one run works on for as long as there is work.
 
     Attributes:
-        batch_id: Its name: the tag of its runs; a person's run is named by its own id.
+        batch_id: Its name: the tag of its runs; a person's run, and one that found it taken, has one by its own id.
         asset: What its run makes: ``generations`` or ``videos``.
         keys: Its clips, in the order of their partitions; of a run that is at work, those that it has not done with.
         wanted: How many of them its run would submit at once, by production.
@@ -104,15 +104,19 @@ class Batches:
         asset: str,
         keys: Sequence[str],
         lease_s: float,
-    ) -> bool:
-        """A run begins to work on a batch; False: another one does, and this one must take clips of it for nobody's."""
+    ) -> str:
+        """A run begins to work on clips of a batch; returns the name of the batch that they are kept under.
+
+        That is one of the run's own, with its id, where another run works on this one: what was left of a batch may have been
+        requested as several ranges.
+        """
         now = self._now()
         with self._database.exclusive() as connection:
             row = connection.execute(select(batches).where(batches.c.batch_id == batch_id)).first()
             if row is not None and row.run_id not in (None, run_id):
                 held = row.lease_until is not None and not is_over(row.lease_until, now)
                 if held and row.ended_at is None:
-                    return False
+                    batch_id = run_id
             self._put(
                 connection,
                 batch_id,
@@ -126,7 +130,7 @@ class Batches:
                 told_to_leave=False,
                 ended_at=None,
             )
-        return True
+        return batch_id
 
     @patient
     def sign(

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import (
@@ -39,11 +39,16 @@ from sora_pipeline.ledger.types import (
     PendingClip,
     PendingKind,
 )
-from sora_pipeline.status import ClipStatus
+from sora_pipeline.status import CANCELLED, ClipStatus
 from sora_pipeline.streams import stretches
 
-_ENDED = (ClipStatus.DELIVERED, ClipStatus.PENDING, ClipStatus.FAILED)
+_ENDED = (ClipStatus.DELIVERED, ClipStatus.PENDING, ClipStatus.FAILED, CANCELLED)
 """How clips stand that have no live attempt."""
+
+LONG_AGO = datetime.min.replace(tzinfo=UTC)
+"""When a clip was cancelled of which that is not known."""
+CARRIED_FROM = 50
+"""Clips of a production that are asked for the columns its manifest carries through."""
 
 
 class Clips:
@@ -93,6 +98,17 @@ class Clips:
         with self._database.read() as connection:
             for row in connection.execute(query, execution_options=IN_STRETCHES):
                 take(clip_of(row.clip_id, row.spec))
+
+    @patient
+    def carried_columns(self, production_ids: Iterable[str]) -> list[str]:
+        """Names of columns that manifests carry through, by the first clips of each of these productions."""
+        names: dict[str, None] = {}
+        with self._database.read() as connection:
+            for production_id in production_ids:
+                query = select(clips.c.spec["carried"]).where(_wanted_by(production_id))
+                for (carried,) in connection.execute(query.order_by(clips.c.position).limit(CARRIED_FROM)):
+                    names |= dict.fromkeys(carried or ())
+        return sorted(names)
 
     @patient
     def named(self, clip_id: str, pipeline: str | None = None) -> list[str]:
@@ -231,6 +247,34 @@ class Clips:
         return as_asked
 
     @patient
+    def ended_as_asked(
+        self, production_id: str, wanted: Iterable[Clip], max_attempts: int
+    ) -> dict[str, ClipStatus | str]:
+        """Ids of those among these clips that, as they are here, nothing is begun for unless somebody asks: failed, or cancelled.
+
+        Args:
+            production_id: The production.
+            wanted: The clips.
+            max_attempts: Attempts a clip may have by itself.
+        """
+        asked = {clip_key(production_id, clip.clip_id): clip.fingerprint for clip in wanted}
+        exhausted = and_(
+            clips.c.standing == ClipStatus.PENDING, clips.c.tries > 0, clips.c.tries >= max_attempts
+        )
+        ended = or_(clips.c.standing.in_((ClipStatus.FAILED, CANCELLED)), exhausted)
+        columns = (clips.c.clip_key, clips.c.clip_id, clips.c.fingerprint, clips.c.standing)
+        found: dict[str, ClipStatus | str] = {}
+        with self._database.read() as connection:
+            for chunk in chunks(list(asked)):
+                query = select(*columns).where(clips.c.clip_key.in_(chunk), ended)
+                found |= {
+                    row.clip_id: CANCELLED if row.standing == CANCELLED else ClipStatus.FAILED
+                    for row in connection.execute(query)
+                    if row.fingerprint == asked[row.clip_key]
+                }
+        return found
+
+    @patient
     def has_attempts(self, production_id: str) -> bool:
         """Whether anything was ever begun for a production."""
         query = select(charges.c.day).where(charges.c.production_id == production_id).limit(1)
@@ -262,6 +306,24 @@ class Clips:
                 )
                 found |= {row.clip_id: clip_of(row.clip_id, row.spec) for row in connection.execute(query)}
         return found
+
+    @patient
+    def standings_without(self, production_id: str, clip_ids: Iterable[str]) -> Counter[str]:
+        """How the clips stand that a production wants at present, these left out: how many there are of each standing.
+
+        Args:
+            production_id: The production; the ledger need not know it.
+            clip_ids: Ids, each once; those that it does not want count for nothing.
+        """
+        by_standing = select(clips.c.standing, func.count().label("clips")).group_by(clips.c.standing)
+        wanted = and_(clips.c.production_id == production_id, clips.c.active)
+        with self._database.read() as connection:
+            rest = Counter({row.standing: row.clips for row in connection.execute(by_standing.where(wanted))})
+            for stretch in stretches(clip_ids, CHUNK) if rest else ():
+                keys = [clip_key(production_id, clip_id) for clip_id in stretch]
+                of_these = by_standing.where(clips.c.clip_key.in_(keys), clips.c.active)
+                rest -= Counter({row.standing: row.clips for row in connection.execute(of_these)})
+        return rest
 
     @patient
     def pending_kinds(self, production_id: str, max_attempts: int) -> list[PendingKind]:
@@ -306,7 +368,7 @@ class Clips:
             live=live,
             delivered=ended[ClipStatus.DELIVERED],
             pending=ended[ClipStatus.PENDING],
-            failed=ended[ClipStatus.FAILED],
+            failed=ended[ClipStatus.FAILED] + ended[CANCELLED],
         )
 
     @patient
@@ -395,6 +457,7 @@ def _standing(row: Any, made: list[Attempt]) -> ClipStanding:
         attempts_in_round=sum(attempt.round == row.round for attempt in made),
         attempts=len(made),
         refusals=row.refusals,
+        cancelled_at=(row.cancelled_at or LONG_AGO) if row.cancelled_round == row.round else None,
     )
 
 

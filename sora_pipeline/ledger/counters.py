@@ -45,7 +45,7 @@ from sora_pipeline.ledger.schema import (
     productions,
 )
 from sora_pipeline.ledger.types import GIVEN_UP, LIVE_STATES, AttemptState
-from sora_pipeline.status import ClipStatus
+from sora_pipeline.status import CANCELLED, ClipStatus
 
 BILLED = or_(attempts.c.accepted_at.is_not(None), attempts.c.possibly_billed)
 """What the provider accepted, or may have: it counts as spent, whatever became of it."""
@@ -79,6 +79,7 @@ def _standing() -> ColumnElement[str]:
         live.correlate(clips).scalar_subquery(),
         case(
             (delivered.correlate(clips).exists(), ClipStatus.DELIVERED),
+            (clips.c.cancelled_round == clips.c.round, CANCELLED),
             (or_(tries == 0, may_again), ClipStatus.PENDING),
             else_=ClipStatus.FAILED,
         ),

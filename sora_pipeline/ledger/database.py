@@ -7,7 +7,6 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib import resources
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
@@ -16,10 +15,10 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, Operationa
 
 from sora_pipeline.errors import SoraPipelineError
 from sora_pipeline.ledger.schema import VERSION_TABLE
-from sora_pipeline.private_files import close_to_others, make_private_file
+from sora_pipeline.private_files import SQLITE_BEGINNING, close_to_others, make_private_file
 from sora_pipeline.streams import STRETCH
 
-SCHEMA_VERSION = "0007"
+SCHEMA_VERSION = "0009"
 CHUNK = 500
 """Parameters of one IN list; every database takes that many."""
 IN_STRETCHES: dict[str, Any] = {"yield_per": STRETCH}
@@ -71,53 +70,67 @@ class Database:
         parsed = _parse(url)
         # A query may hold a password as well (``?password=…``), so none of it is shown.
         self.shown_url = parsed.set(query={}).render_as_string(hide_password=True)
-        self._sqlite = parsed.get_backend_name() == "sqlite"
+        self.is_sqlite = parsed.get_backend_name() == "sqlite"
         arguments: dict[str, Any] = {}
-        if self._sqlite:
+        if self.is_sqlite:
             if parsed.database and "memory" not in (parsed.query.get("mode"), parsed.database.strip(":")):
                 self._make_private(Path(parsed.database.removeprefix("file:").partition("?")[0]))
             arguments["connect_args"] = {"timeout": BUSY_S}
         try:
             self.engine: Engine = create_engine(
-                parsed, pool_pre_ping=not self._sqlite, json_deserializer=_read_json, **arguments
+                parsed, pool_pre_ping=not self.is_sqlite, json_deserializer=_read_json, **arguments
             )
         except (ImportError, ArgumentError) as error:
             raise LedgerError(
                 f"the ledger at {self.shown_url} needs a driver that is not installed: {error}",
                 "ledger_driver",
             ) from None
-        if self._sqlite:
+        if self.is_sqlite:
             event.listen(self.engine, "connect", _configure_sqlite)
             event.listen(self.engine, "begin", _begin_sqlite)
         self._outage_s = 0.0  # one that was never there is an error at once
+        self._migrated = False
         self._migrate()
+        self._migrated = True
         self._outage_s = OUTAGE_S
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A consistent view; takes no lock."""
         # PostgreSQL would show each statement what others have committed since the one before.
-        options = {} if self._sqlite else {"isolation_level": "REPEATABLE READ"}
+        options = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}
         with self._named(), self._connect().execution_options(**options) as connection:
             yield connection
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """A transaction that commits at the end; SQLite lets one writer in at a time."""
+        """A transaction that commits at the end; SQLite lets one writer in at a time.
+
+        Raises:
+            LedgerError: a newer version has migrated the ledger since this process opened it.
+        """
         with (
             self._named(),
             self._connect().execution_options(sora_write=True) as connection,
             connection.begin(),
         ):
+            if self._migrated and (version := version_of(connection)) != SCHEMA_VERSION:
+                raise LedgerError(
+                    f"the ledger at {self.shown_url} was upgraded to the schema {version} while this process was at work, which "
+                    f"knows {SCHEMA_VERSION}: it writes nothing further. End it, and start it again with the newer sora-pipeline"
+                )
             yield connection
 
     @contextmanager
     def exclusive(self) -> Iterator[Connection]:
         """A write transaction that no other exclusive one overlaps, on any database."""
         with self.write() as connection:
-            if not self._sqlite:
-                connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
+            self._exclude_others(connection)
             yield connection
+
+    def _exclude_others(self, connection: Connection) -> None:
+        if not self.is_sqlite:
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
 
     def surely(self, transact: Callable[[], bool], landed: Callable[[], bool]) -> bool:
         """Run a transaction until the database takes it, through restarts, locks and full disks.
@@ -155,7 +168,7 @@ class Database:
                 return ask()
             except DBAPIError as error:
                 # SQLite waits for locks by itself, and has no server that comes back.
-                if self._sqlite or not _away(error) or time.monotonic() > give_up:
+                if self.is_sqlite or not _away(error) or time.monotonic() > give_up:
                     raise
             time.sleep(LOOK_AGAIN_S)
 
@@ -175,7 +188,7 @@ class Database:
             try:
                 return self.engine.connect()
             except OperationalError:
-                if self._sqlite or time.monotonic() > give_up:
+                if self.is_sqlite or time.monotonic() > give_up:
                     raise
                 time.sleep(LOOK_AGAIN_S)
 
@@ -189,7 +202,7 @@ class Database:
                     f"the ledger at {self.shown_url} has schema {version}, newer than the {SCHEMA_VERSION} "
                     "this version of sora-pipeline knows. Install the newer sora-pipeline; nothing was changed."
                 )
-            self._upgrade(version)
+            self._upgrade()
         except DBAPIError as error:
             raise LedgerError(f"the ledger at {self.shown_url} cannot be opened: {error.orig}") from None
 
@@ -198,15 +211,14 @@ class Database:
             tables = inspect(connection).get_table_names()
             if VERSION_TABLE not in tables:
                 # It may share a database with others that keep their own version, as Dagster's storage does.
-                if self._sqlite and tables and "alembic_version" not in tables:
+                if self.is_sqlite and tables and "alembic_version" not in tables:
                     raise LedgerError(
                         f"the file at {self.shown_url} is another program's database, with the table {tables[0]}. Nothing was "
                         "changed.",
                         "ledger_url",
                     )
                 return None
-            version: str | None = connection.scalar(text(f"SELECT version_num FROM {VERSION_TABLE}"))  # noqa: S608
-            return version
+            return version_of(connection)
 
     def _make_private(self, path: Path) -> None:
         """A file that only its owner may read, before SQLite makes it; the ones beside it get its rights."""
@@ -216,28 +228,24 @@ class Database:
             raise LedgerError(
                 f"the ledger at {self.shown_url} cannot be opened: {path.parent}: {error.strerror}"
             ) from None
-        make_private_file(path, beginning=b"SQLite format 3\0")
+        make_private_file(path, SQLITE_BEGINNING)
         for suffix in _BESIDE:
             close_to_others(path.with_name(path.name + suffix))
 
-    def _upgrade(self, version: str | None) -> None:
+    def _upgrade(self) -> None:
         # Imported here: needed once in a ledger's life, and every run worker would pay for it.
-        from alembic import command
-        from alembic.config import Config
-        from alembic.util import CommandError
+        from sora_pipeline.ledger.upgrade import lock_version, upgrade
 
-        with resources.as_file(resources.files("sora_pipeline.ledger") / "migrations") as scripts:
-            config = Config()
-            config.set_main_option("script_location", str(scripts).replace("%", "%%"))
-            with self.exclusive() as connection:
-                config.attributes["connection"] = connection
-                try:
-                    command.upgrade(config, "head")
-                except (CommandError, AssertionError):
-                    raise LedgerError(
-                        f"the ledger at {self.shown_url} has the schema {version!r}, which no version of sora-pipeline has "
-                        "written: it is damaged, or another program's. Nothing was changed."
-                    ) from None
+        with self.write() as connection:
+            lock_version(connection)  # before the other lock, as whoever writes does
+            self._exclude_others(connection)
+            upgrade(connection, self.shown_url, SCHEMA_VERSION)
+
+
+def version_of(connection: Connection) -> str | None:
+    """The version of the schema, where it has one."""
+    version: str | None = connection.scalar(text(f"SELECT version_num FROM {VERSION_TABLE}"))  # noqa: S608
+    return version
 
 
 _decoder = json.JSONDecoder()

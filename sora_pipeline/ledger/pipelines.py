@@ -2,13 +2,16 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import select, update
 
 from sora_pipeline.ledger.database import Database, patient
 from sora_pipeline.ledger.schema import pipelines
+
+FRESH = timedelta(seconds=90)
+"""A daemon that has not shown itself for so long is not at work."""
 
 
 @dataclass(frozen=True, slots=True)

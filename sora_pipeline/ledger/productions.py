@@ -14,9 +14,10 @@ from sora_pipeline.ledger.clocks import over
 from sora_pipeline.ledger.counters import count_production
 from sora_pipeline.ledger.database import Database, LedgerError, patient
 from sora_pipeline.ledger.rows import production_of
-from sora_pipeline.ledger.schema import productions
+from sora_pipeline.ledger.schema import clip_counts, productions
 from sora_pipeline.ledger.types import MICROS, Account, Production
 from sora_pipeline.ledger.wanting import register, stop_others
+from sora_pipeline.status import ClipStatus
 
 _MOMENT = timedelta(milliseconds=1)
 
@@ -73,6 +74,17 @@ def mark_changed(connection: Connection, production: str, now: datetime) -> None
         .where(productions.c.production_id == production)
         .values(change_seq=productions.c.change_seq + 1, changed_at=now)
     )
+
+
+def mark_if_waiting(connection: Connection, production: str, now: datetime) -> None:
+    """The same, where why clips wait has changed: of a production that has come to its end nothing has."""
+    waiting = select(clip_counts.c.clips).where(
+        clip_counts.c.production_id == production,
+        clip_counts.c.standing == ClipStatus.PENDING,
+        clip_counts.c.clips > 0,
+    )
+    if connection.execute(waiting.limit(1)).first() is not None:
+        mark_changed(connection, production, now)
 
 
 class Productions:
@@ -242,15 +254,15 @@ class Productions:
         )
 
     @patient
-    def lift_budget(self, identity: str) -> None:
-        """Take a production's spending limit away, as a person asks for it."""
+    def set_budget(self, identity: str, budget_usd: Decimal | None) -> None:
+        """Let a production cost this from now on, as a person asks for it; None: no limit."""
         with self._database.exclusive() as connection:
             connection.execute(
                 update(productions)
                 .where(productions.c.production_id == identity)
-                .values(budget_micros=None, budget_given=True)
+                .values(budget_micros=_micros(budget_usd), budget_given=True)
             )
-            mark_changed(connection, identity, self._now())
+            mark_if_waiting(connection, identity, self._now())
 
     @patient
     def amendments(self, identity: str) -> dict[str, Amendment]:
@@ -330,6 +342,16 @@ class Productions:
                 .values(publisher=owner, publisher_until=now + timedelta(seconds=lease_s))
             )
         return claimed.rowcount == 1
+
+    @patient
+    def release_publish(self, identity: str, owner: str) -> None:
+        """Let others write the output manifest, where that was this owner's so far."""
+        with self._database.write() as connection:
+            connection.execute(
+                update(productions)
+                .where(productions.c.production_id == identity, productions.c.publisher == owner)
+                .values(publisher=None, publisher_until=None)
+            )
 
     @patient
     def record_published(self, identity: str, change_seq: int, owner: str) -> bool:

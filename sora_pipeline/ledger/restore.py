@@ -14,6 +14,8 @@ from sora_pipeline.ledger.schema import attempts, clips, productions
 from sora_pipeline.ledger.types import Attempt, Production
 
 _ROWS = 500  # of one statement
+LOST_KIND = "history_lost"
+LOST_END = "the ledger that knew how it ended was lost, and another attempt followed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,12 @@ class RestoredClip:
     position: int
     round: int
     fingerprint: str | None
+    cancelled: bool = False
+
+    @property
+    def key(self) -> str:
+        """Its key in the ledger."""
+        return clip_key(self.production_id, self.clip.clip_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +88,16 @@ class Restore:
                         f"the ledger at {self._database.shown_url} has a production {production.production_id} already, and "
                         "nothing was changed"
                     )
-            _insert(connection, productions, [asdict(production) for production in contents.productions])
-            _insert(connection, clips, [_clip_row(clip) for clip in contents.clips])
-            _insert(connection, attempts, [row_of(attempt) for attempt in contents.attempts])
+            insert_contents(connection, contents)
             for production in contents.productions:
                 count_production(connection, production.production_id)
+
+
+def insert_contents(connection: Connection, contents: LedgerContents) -> None:
+    """Insert what the ledger has nothing of, within the caller's transaction; the caller counts the productions."""
+    _insert(connection, productions, [asdict(production) for production in contents.productions])
+    _insert(connection, clips, [_clip_row(clip) for clip in contents.clips])
+    _insert(connection, attempts, [row_of(attempt) for attempt in contents.attempts])
 
 
 def _insert(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
@@ -94,7 +107,7 @@ def _insert(connection: Connection, table: Table, rows: list[dict[str, Any]]) ->
 
 def _clip_row(restored: RestoredClip) -> dict[str, Any]:
     return {
-        "clip_key": clip_key(restored.production_id, restored.clip.clip_id),
+        "clip_key": restored.key,
         "production_id": restored.production_id,
         "clip_id": restored.clip.clip_id,
         "active": restored.active,
@@ -102,4 +115,5 @@ def _clip_row(restored: RestoredClip) -> dict[str, Any]:
         "round": restored.round,
         "fingerprint": restored.clip.fingerprint if restored.fingerprint is None else restored.fingerprint,
         "spec": spec_of(restored.clip),
+        "cancelled_round": restored.round if restored.cancelled else None,
     }

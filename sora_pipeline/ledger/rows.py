@@ -27,7 +27,7 @@ _FACTS = tuple(field.name for field in fields(VideoFacts))
 
 def spec_of(clip: Clip) -> dict[str, Any]:
     """A clip as the JSON that the ledger keeps: the image's full address, since it is opened when the clip is submitted."""
-    return {
+    spec = {
         "row_number": clip.row_number,
         "prompt": clip.prompt,
         "image": clip.image and clip.image.reveal(),
@@ -39,6 +39,7 @@ def spec_of(clip: Clip) -> dict[str, Any]:
         "take": clip.take,
         "carried": dict(clip.carried),
     }
+    return spec | {"parameters": dict(clip.parameters)} if clip.parameters else spec
 
 
 def clip_of(clip_id: str, spec: Mapping[str, Any]) -> Clip:
@@ -56,6 +57,7 @@ def clip_of(clip_id: str, spec: Mapping[str, Any]) -> Clip:
         _size(spec["size"]),
         spec.get("take", 1),
         spec.get("carried") or {},
+        spec.get("parameters") or {},
     )
 
 

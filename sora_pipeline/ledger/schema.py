@@ -144,6 +144,8 @@ productions = Table(
     Column("publisher", String(64)),
     Column("publisher_until", UtcDateTime),
     Column("error", Text),
+    # Since when a person lets nothing be submitted for it; null: submits go on.
+    Column("paused_at", UtcDateTime),
     Column("notified_seq", Integer, nullable=False, default=0),
     Column("notified_state", String(64)),
 )
@@ -167,6 +169,9 @@ clips = Table(
     Column("tries", Integer, nullable=False, default=0, server_default="0"),
     # Beside the round, and not with an attempt: a reservation that is given up takes its row along.
     Column("refusals", Integer, nullable=False, default=0, server_default="0"),
+    # The round that a person cancelled: whatever begins another one has it made after all.
+    Column("cancelled_round", Integer),
+    Column("cancelled_at", UtcDateTime),
     Index("clips_by_production", "production_id", "active", "position"),
     Index("clips_by_id", "clip_id"),
     Index(
@@ -370,9 +375,38 @@ breakers = Table(
     Column("probe_key", String(256)),
 )
 
+paused_accounts = Table(
+    "paused_accounts",
+    metadata,
+    Column("account", String(64), primary_key=True),
+    Column("paused_at", UtcDateTime, nullable=False),
+)
+"""Accounts to which a person lets nothing be submitted."""
+
+turns = Table(
+    "turns",
+    metadata,
+    Column("account", String(64), primary_key=True),
+    Column("next_at", UtcDateTime, nullable=False),
+)
+"""When the next submit to an account may leave."""
+
 pauses = Table(
     "pauses",
     metadata,
     Column("account", String(64), primary_key=True),
     Column("until", UtcDateTime, nullable=False),
 )
+"""Until when nothing is submitted to an account that has said so."""
+
+verdicts = Table(
+    "verdicts",
+    metadata,
+    Column("production_id", ForeignKey("productions.production_id"), primary_key=True),
+    Column("name", String(64), primary_key=True),
+    Column("healthy", Boolean, nullable=False),
+    Column("serious", Boolean, nullable=False),
+    Column("sentence", Text, nullable=False),
+    Column("looked_at", UtcDateTime, nullable=False),
+)
+"""What the last look at each published production found."""

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from sora_pipeline.clip import Clip, Size, clip_key, split_clip_key
-from sora_pipeline.status import ClipStatus
+from sora_pipeline.status import CANCELLED, ClipStatus
 from sora_pipeline.uris import Uri
 from sora_pipeline.video import StoredVideo
 
@@ -78,6 +78,8 @@ def status_of_standing(standing: str, tries: int, max_attempts: int) -> ClipStat
     """
     if standing == ClipStatus.PENDING:
         return ClipStatus.FAILED if tries and tries >= max_attempts else ClipStatus.PENDING
+    if standing == CANCELLED:
+        return ClipStatus.FAILED
     if standing in (ClipStatus.DELIVERED, ClipStatus.FAILED):
         return ClipStatus(standing)
     given_up = standing == GIVEN_UP
@@ -331,6 +333,7 @@ class Production:
         publisher: Who writes it at the moment.
         publisher_until: Until when that holds.
         error: Why its manifest could not be read the last time.
+        paused_at: Since when a person lets nothing be submitted for it; None: it is not paused.
         notified_seq: The change that people were told of.
         notified_state: Hash of what they were told.
     """
@@ -356,6 +359,7 @@ class Production:
     publisher: str | None = None
     publisher_until: datetime | None = None
     error: str | None = None
+    paused_at: datetime | None = None
     notified_seq: int = 0
     notified_state: str | None = None
 
@@ -434,15 +438,21 @@ class ClipStanding:
     attempts_in_round: int
     attempts: int
     refusals: int = 0  # submits of this round that the provider refused for now
+    cancelled_at: datetime | None = None  # by a person; what is at the provider all the same is fetched
 
     @property
     def key(self) -> str:
         """The clip's key."""
         return clip_key(self.production_id, self.clip.clip_id)
 
+    @property
+    def cancelled(self) -> bool:
+        """Whether a person cancelled it."""
+        return self.cancelled_at is not None
+
     def pending(self, max_attempts: int) -> bool:
         """Whether an attempt may begin without anybody asking again."""
-        if not self.active or self.delivered or (self.latest and self.latest.live):
+        if not self.active or self.cancelled or self.delivered or (self.latest and self.latest.live):
             return False
         if self.latest is None or self.latest.round != self.round:
             return True
@@ -453,8 +463,8 @@ class ClipStanding:
         """How the clip stands. Of one that is made once more, the video that is there counts."""
         if self.delivered:
             return ClipStatus.DELIVERED
-        if self.latest is None or self.pending(max_attempts):
+        if self.pending(max_attempts) or (self.latest is None and not self.cancelled):
             return ClipStatus.PENDING
-        if self.latest.live:
+        if self.latest is not None and self.latest.live:
             return status_of_live(self.latest.state, reported=self.latest.reported_at is not None)
         return ClipStatus.FAILED

@@ -12,6 +12,8 @@ MAX_BYTES = MAX_MIB * 2**20
 MAX_CELL_CHARS = 131_071
 """The longest cell that Python's csv module reads as it is, and so what reads our own CSV files."""
 MAX_NAME_CHARS = 200
+MAX_DEPTH = 8
+"""Lists and records within each other."""
 
 
 def require_at_most(uri: str, most: int, found: int, what: str) -> None:

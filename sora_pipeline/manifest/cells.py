@@ -7,17 +7,23 @@ from sora_pipeline.clip import Size
 from sora_pipeline.manifest.ids import ID_RULE, is_safe_id
 from sora_pipeline.manifest.table import NotText, is_blank
 
-_WHOLE = re.compile(r"\+?([0-9]{1,9})(?:\.0*)?")
+# A comma before three zeros would be a thousand in English.
+_WHOLE = re.compile(r"\+?([0-9]{1,9})(?:\.0*|,0{1,2})?")
+_SECONDS = re.compile(r"(.*?)\s*(?:s|secs?|seconds?)", re.IGNORECASE)
 _SIZE = re.compile(r"([0-9]{1,5})\s*[xX*\u00d7]\s*([0-9]{1,5})")
 
 
-class CellFault(Exception):
-    """A cell holds what it may not: a predicate (``is not a whole number``) and what is allowed."""
+_LONGEST_NUMBER = 40
 
-    def __init__(self, fault: str, allowed: str) -> None:
+
+class CellFault(Exception):
+    """A cell holds what it may not: a predicate (``is not a whole number``), what is allowed, and what may have been meant."""
+
+    def __init__(self, fault: str, allowed: str, suggestion: str = "") -> None:
         super().__init__(fault, allowed)
         self.fault = fault
         self.allowed = allowed
+        self.suggestion = suggestion
 
 
 def text(value: Any, allowed: str) -> str | None:
@@ -38,7 +44,7 @@ def text(value: Any, allowed: str) -> str | None:
 
 
 def whole_number(value: Any, allowed: str) -> int | None:
-    """8 for ``8``, ``"8"``, ``" 8 "``, ``8.0`` and ``"8.0"``, which data frames make of a column with gaps."""
+    """8 for ``8``, ``"8"``, ``" 8 "``, ``8.0`` and ``"8.0"``, which data frames make of a column with gaps, and for ``"8,0"``."""
     if is_blank(value):
         return None
     if isinstance(value, bool | list | dict):
@@ -49,6 +55,14 @@ def whole_number(value: Any, allowed: str) -> int | None:
     if match is None:
         raise CellFault("is not a whole number", allowed)
     return int(match[1])
+
+
+def seconds(value: Any, allowed: str) -> int | None:
+    """A whole number, also where its unit is written with it: ``8s``, ``8 sec``."""
+    if isinstance(value, str) and len(value) < _LONGEST_NUMBER and value.rstrip()[-1:].isalpha():
+        written = _SECONDS.fullmatch(value.strip())
+        return whole_number(value if written is None else written[1], allowed)
+    return whole_number(value, allowed)
 
 
 def frame_size(value: Any, allowed: str) -> Size | None:

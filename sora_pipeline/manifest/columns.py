@@ -1,9 +1,14 @@
 """The names of the columns a manifest may have, each written once."""
 
+import re
+
 INPUT_COLUMNS = ("prompt", "clip_id", "image", "duration", "size", "model", "takes")
 
 TEXT_COLUMNS = frozenset({"prompt", "clip_id", "image", "size", "model"})
 """Input columns in which only text means anything, and numbers in ``clip_id``."""
+
+PARAMETER_COLUMNS = ("negative_prompt", "seed")
+"""What people expect every model to know. They are never carried through: who writes one wants it to decide what is seen."""
 
 OUTPUT_COLUMNS = (
     "production",
@@ -48,6 +53,7 @@ OUTPUT_COLUMNS = (
     "run_id",
     "manifest_sha256",
     "row_number",
+    "parameters",
 )
 
 ESCAPED = "escaped_columns"
@@ -56,3 +62,16 @@ ESCAPED = "escaped_columns"
 # What an output manifest says about a clip is no instruction for the next run: these are dropped on reading,
 # so that failed.csv, and even manifest.csv, can be handed in again as they are.
 REPORT_COLUMNS = (frozenset(OUTPUT_COLUMNS) | {ESCAPED}) - frozenset(INPUT_COLUMNS)
+
+_JOINTS = re.compile(r"[\s_\ufeff-]+")
+_ASKED = {_JOINTS.sub("", name): name for name in (*INPUT_COLUMNS, *PARAMETER_COLUMNS)}
+
+
+def bare(name: str) -> str:
+    """A column's name without what people write in one way or another: case, spaces, underscores, hyphens."""
+    return _JOINTS.sub("", name).lower()
+
+
+def meant_by(name: str) -> str | None:
+    """The input column that a name can only mean: ``clip_id`` for ``Clip ID``; None: none."""
+    return _ASKED.get(bare(name))

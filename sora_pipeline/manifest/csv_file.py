@@ -7,10 +7,12 @@ from typing import IO, Any
 
 from sora_pipeline.manifest.columns import ESCAPED
 from sora_pipeline.manifest.formulas import escaped_name, is_formula
+from sora_pipeline.manifest.table import COMMA
 
 BOM = "\ufeff"
 """Without it Excel takes UTF-8 for the local code page, and saves that."""
-_QUOTED = ',"\r\n'
+_QUOTED = '"\r\n'
+"""Beside what separates the columns."""
 _NEVER_FORMULAS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._([{\"'")
 """What most cells begin with; no formula does."""
 
@@ -25,18 +27,21 @@ class CsvFile:
         path: The file.
         header: Names of the columns, of which there are several.
         bom: Whether it begins with a byte-order mark.
+        delimiter: Between columns.
 
     Raises:
         OSError: it cannot be written; so do the methods.
     """
 
-    def __init__(self, path: Path, header: Sequence[str], *, bom: bool = False) -> None:
-        self._path = path
+    def __init__(
+        self, path: Path, header: Sequence[str], *, bom: bool = False, delimiter: str = COMMA
+    ) -> None:
+        self._path, self._delimiter, self._quoted = path, delimiter, f"{delimiter}{_QUOTED}"
         self._names = [escaped_name(name) for name in header]
         self._marked = self._names != list(header)
         self._file: IO[bytes] = path.open("wb")
         names = [*self._names, ESCAPED] if self._marked else self._names
-        self._file.write(f"{BOM if bom else ''}{','.join(map(_quoted, names))}\n".encode())
+        self._file.write(f"{BOM if bom else ''}{delimiter.join(map(self._cell, names))}\n".encode())
 
     def __enter__(self) -> "CsvFile":
         return self
@@ -55,7 +60,7 @@ class CsvFile:
             alike = not isinstance(column[0], float) and column.count(column[0]) == len(column)
             texts, is_text = _texts(column[:1] if alike else column)
             if alike and not (is_text and is_formula(texts[0])):
-                cells.append([_quoted(texts[0])] * len(column))
+                cells.append([self._cell(texts[0])] * len(column))
                 continue
             texts = texts * len(column) if alike else texts
             if is_text:
@@ -63,17 +68,23 @@ class CsvFile:
                     texts[row] = f"'{texts[row]}"
                     formulas.setdefault(row, []).append(name)
                 joined = "".join(texts)
-                if any(mark in joined for mark in _QUOTED):
-                    texts = list(map(_quoted, texts))
+                if any(mark in joined for mark in self._quoted):
+                    texts = list(map(self._cell, texts))
             cells.append(texts)
         if formulas and not self._marked:
             self._mark_earlier_rows()
         if self._marked:
             marks = [""] * len(cells[0])
             for row, names in formulas.items():
-                marks[row] = _quoted(json.dumps(names, ensure_ascii=False))
+                marks[row] = self._cell(json.dumps(names, ensure_ascii=False))
             cells.append(marks)
-        self._file.write("\n".join([*map(",".join, zip(*cells, strict=True)), ""]).encode())
+        self._file.write("\n".join([*map(self._delimiter.join, zip(*cells, strict=True)), ""]).encode())
+
+    def _cell(self, text: str) -> str:
+        if not any(mark in text for mark in self._quoted):
+            return text
+        doubled = text.replace('"', '""')
+        return f'"{doubled}"'
 
     def _mark_earlier_rows(self) -> None:
         """Give the header its further column, and the rows so far an empty cell in it."""
@@ -81,7 +92,7 @@ class CsvFile:
         marked = self._path.with_name(f"marked-{self._path.name}")
         with self._path.open("rb") as unmarked, marked.open("wb") as file:
             for number, record in enumerate(records(unmarked)):
-                file.write(record[:-1] + (b"," if number else f",{ESCAPED}".encode()) + b"\n")
+                file.write(record[:-1] + f"{self._delimiter}{'' if number else ESCAPED}\n".encode())
         marked.replace(self._path)
         self._file = self._path.open("ab")
         self._marked = True
@@ -114,10 +125,3 @@ def _formulas(texts: Sequence[str]) -> list[int]:
     if {text[:1] for text in texts} <= _NEVER_FORMULAS | {""}:
         return []
     return [row for row, text in enumerate(texts) if is_formula(text)]
-
-
-def _quoted(text: str) -> str:
-    if not any(mark in text for mark in _QUOTED):
-        return text
-    doubled = text.replace('"', '""')
-    return f'"{doubled}"'

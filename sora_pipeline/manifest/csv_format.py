@@ -1,65 +1,53 @@
-"""A CSV file to a table of strings. Knows nothing of what the columns mean, except ``prompt`` to spot a wrong delimiter."""
+"""A CSV file to a table of strings. Knows nothing of what the columns mean."""
 
-import codecs
-import contextlib
 import csv
-import io
 import itertools
-import threading
 from collections.abc import Iterator, Sequence
-from typing import IO
 
-from sora_pipeline.manifest.bounds import MAX_CELLS, MAX_COLUMNS, MAX_ROWS, require_at_most
+from sora_pipeline.manifest.bounds import MAX_CELLS, MAX_ROWS, require_at_most
+from sora_pipeline.manifest.csv_dialect import DELIMITERS, Dialect, cells_of_any_length, dialect_of
 from sora_pipeline.manifest.problems import ManifestError
-from sora_pipeline.manifest.table import Record, Table
+from sora_pipeline.manifest.table import Places, Record, Table
 from sora_pipeline.spool import CHUNK_BYTES, Spool
 from sora_pipeline.streams import Streamed
 
-_OTHER_DELIMITERS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
-_FOREIGN = {
-    b"PK\x03\x04": "this is an Excel workbook or zip file",
-    b"\x1f\x8b": "this is gzip-compressed",
-    b"\xff\xfe": "this is UTF-16 text",
-    b"\xfe\xff": "this is UTF-16 text",
-    b"\xd0\xcf\x11\xe0": "this is an old Excel workbook",
-}
-_LONGEST_MAGIC = max(map(len, _FOREIGN))
 _STRETCH = 256
 """Rows that are read at a time; each may hold cells of the longest kind."""
-_LIMIT_LOCK = threading.Lock()
 
 
 def parse_csv(uri: str, content: Spool) -> Table:
-    """Read comma-separated UTF-8, with or without a byte order mark.
+    """Read text in which commas, semicolons or tabs separate the columns.
 
     Rows keep their number also where blank rows between them were left out. The file is gone through once here, so that
     whatever is wrong with it is said now, and once more each time the table's rows are.
 
     Raises:
-        ManifestError: the bytes are no such file.
+        ManifestError: the bytes are no such file, or can be read in more than one way.
     """
-    require_at_most(uri, MAX_CELLS, _most_cells(uri, content), "cells")
-    require_at_most(uri, MAX_COLUMNS, _widest_beginning(content), "columns")
-    found = kept = 0
+    require_at_most(uri, MAX_CELLS, _most_cells(content), "cells")
+    dialect = dialect_of(uri, content)
+    found = kept = above = 0
     header: list[str] | None = None
-    for cells in _records(uri, content):
+    for cells in _records(uri, content, dialect):
         found += 1
         require_at_most(uri, MAX_ROWS, found - 1, "rows, blank ones included")
         if _is_blank(cells):
             continue
         if header is None:
-            header = cells
-        else:
-            kept += 1
+            header, above = cells, found
+            continue
+        kept += 1
+        if len(cells) == 1 < len(header):
+            _refuse_mixed(uri, dialect, cells[0], found, len(header))
     if header is None:
         raise ManifestError(uri, "the file is empty. It needs a header line with a prompt column, and rows.")
     names = tuple(name.strip() for name in header)
-    _refuse_other_delimiters(uri, names)
-    return Table(names, Streamed(kept, lambda: _rows(uri, content, len(names))))
+    rows = Streamed(kept, lambda: _rows(uri, content, dialect, len(names)))
+    return Table(names, rows, Places("row", above), dialect.words, dialect.delimiter)
 
 
-def _rows(uri: str, content: Spool, width: int) -> Iterator[Record]:
-    records = _records(uri, content)
+def _rows(uri: str, content: Spool, dialect: Dialect, width: int) -> Iterator[Record]:
+    records = _records(uri, content, dialect)
     next(cells for cells in records if not _is_blank(cells))  # the header
     for number, cells in enumerate(records, start=1):
         if not _is_blank(cells):
@@ -74,107 +62,67 @@ def _record(number: int, cells: Sequence[str], width: int) -> Record:
     if len(cells) == width:
         return Record(number, tuple(cells))
     missing = [""] * (width - len(cells))
-    return Record(number, (*cells[:width], *missing), tuple(cell for cell in cells[width:] if cell.strip()))
+    # Beside a single column there is no reason for a separator, unless it is part of the text.
+    surplus = cells[width:] if width == 1 else [cell for cell in cells[width:] if cell.strip()]
+    return Record(number, (*cells[:width], *missing), tuple(surplus))
 
 
-def _most_cells(uri: str, content: Spool) -> int:
-    """How many cells there are at most: one more than commas and line breaks, those inside of quotation marks included.
+def _refuse_mixed(uri: str, dialect: Dialect, cell: str, row: int, columns: int) -> None:
+    """Refuse a row in which another sign separates what the first line's does not."""
+    for mark, words in DELIMITERS.items():
+        if mark == dialect.delimiter or mark not in cell:
+            continue
+        # A short row of a file with commas, as every manifest was once, may be a prompt with a semicolon and nothing else.
+        if dialect.is_plain and not _is_a_row(cell, mark, columns):
+            continue
+        reason = (
+            f"the first line separates columns by {DELIMITERS[dialect.delimiter]}, and row {row} has none, but {words}. "
+            f"Save the file with the same sign in all of it; text that holds {words} is put between double quotes, and "
+            f"followed by {DELIMITERS[dialect.delimiter]} for the columns that it leaves blank."
+        )
+        raise ManifestError(uri, reason)
 
-    Raises:
-        ManifestError: the bytes are not UTF-8.
-    """
-    _refuse_foreign(uri, content.read(0, _LONGEST_MAGIC))
-    separators = offset = lines = 0
-    decoder = codecs.getincrementaldecoder("utf-8")()
+
+def _is_a_row(cell: str, mark: str, columns: int) -> bool:
+    """Whether a sign separates as many cells as there are columns; in text, a space follows it."""
+    parts = cell.split(mark)
+    return len(parts) == columns and not any(part.startswith(" ") for part in parts[1:])
+
+
+def _most_cells(content: Spool) -> int:
+    """How many cells there are at most: one more than separators and line breaks, those inside of quotation marks included."""
+    marks = [mark.encode() for mark in DELIMITERS]
+    counts, breaks = [0] * len(marks), 0
     with content.open() as stream:
-        while True:
-            chunk = stream.read(CHUNK_BYTES)
-            try:
-                decoder.decode(chunk, final=not chunk)
-            except UnicodeDecodeError as error:
-                # What was left of the chunk before stands before this one.
-                begins = offset + len(chunk) - len(error.object)
-                lines += error.object.count(b"\n", 0, error.start)
-                byte = error.object[error.start]
-                reason = (
-                    f"line {lines + 1} is not UTF-8 (byte 0x{byte:02x} at offset {begins + error.start}). Only UTF-8 is allowed; "
-                    f'save the file again as "CSV UTF-8".'
-                )
-                raise ManifestError(uri, reason) from None
-            if not chunk:
-                return separators
-            offset += len(chunk)
-            lines += chunk.count(b"\n")
-            separators += sum(map(chunk.count, (b",", b"\r", b"\n")))
+        while chunk := stream.read(CHUNK_BYTES):
+            breaks += chunk.count(b"\r") + chunk.count(b"\n")
+            counts = [count + chunk.count(mark) for count, mark in zip(counts, marks, strict=True)]
+    return max(counts) + breaks
 
 
-def _refuse_foreign(uri: str, beginning: bytes) -> None:
-    for magic, what in _FOREIGN.items():
-        if beginning.startswith(magic):
-            reason = (
-                f"{what}. Only CSV in UTF-8, Parquet and .xlsx files can be read; save it as one of these."
-            )
-            raise ManifestError(uri, reason)
-
-
-def _text(content: Spool) -> IO[str]:
-    return io.TextIOWrapper(content.open(), encoding="utf-8-sig", newline="")
-
-
-def _widest_beginning(content: Spool) -> int:
-    """How many columns the first line that is not blank has, whatever is wrong with the rest."""
-    with _cells_of_any_length(content), contextlib.suppress(csv.Error), _text(content) as lines:
-        return next((len(cells) for cells in csv.reader(lines) if cells), 0)
-    return 0
-
-
-@contextlib.contextmanager
-def _cells_of_any_length(content: Spool) -> Iterator[None]:
-    """Let the csv module read cells as long as the file: too long a one is a problem of its row, not of the file.
-
-    The limit is the process's. It is raised for a moment only, and never lowered under another reader.
-    """
-    with _LIMIT_LOCK:
-        before = csv.field_size_limit()
-        csv.field_size_limit(max(before, content.size + 1))
-        try:
-            yield
-        finally:
-            csv.field_size_limit(before)
-
-
-def _records(uri: str, content: Spool) -> Iterator[list[str]]:
+def _records(uri: str, content: Spool, dialect: Dialect) -> Iterator[list[str]]:
     """The records as they are, with surplus cells; a quotation mark that is never closed would swallow rows.
 
     Raises:
         ManifestError: a row cannot be read.
     """
-    with _text(content) as lines:
-        reader = csv.reader(lines, strict=True)
-        begins = 1
+    with dialect.open(content) as lines:
+        reader = csv.reader(lines, delimiter=dialect.delimiter, strict=True)
+        begins = 1 + dialect.declared
         while True:
             stretch: list[list[str]] = []
             try:
-                with _cells_of_any_length(content):
+                with cells_of_any_length(content):
                     for record in itertools.islice(reader, _STRETCH):
                         stretch.append(record)
-                        begins = reader.line_num + 1
+                        begins = reader.line_num + 1 + dialect.declared
             except csv.Error as error:
                 reason = (
-                    f"the row that begins on line {begins} cannot be read ({error}). Put text that holds commas, "
-                    f"quotation marks or line breaks between double quotes, and double every quotation mark inside it."
+                    f"the row that begins on line {begins} cannot be read ({error}). Put text that holds "
+                    f"{DELIMITERS[dialect.delimiter]}, quotation marks or line breaks between double quotes, and double every "
+                    "quotation mark inside it."
                 )
                 raise ManifestError(uri, reason) from None
             if not stretch:
                 return
             yield from stretch
-
-
-def _refuse_other_delimiters(uri: str, names: tuple[str, ...]) -> None:
-    if "prompt" in names:
-        return
-    for delimiter, name in _OTHER_DELIMITERS.items():
-        parts = [part.strip().strip('"').lower() for part in ",".join(names).split(delimiter)]
-        if len(parts) > 1 and "prompt" in parts:
-            reason = f"the columns are separated by {name}. Only commas are allowed; save it comma-separated."
-            raise ManifestError(uri, reason)

@@ -41,7 +41,7 @@ class Draft:
         )
 
     def _clip(self, values: list[Any]) -> Clip:
-        clip_id, number, prompt, image, image_sha256, model, simulated, duration, written, take, carried = (
+        clip_id, number, prompt, image, image_sha256, model, simulated, duration, written, take, *others = (
             values
         )
         size = self._sizes.get(written)
@@ -58,7 +58,7 @@ class Draft:
             duration,
             size,
             take,
-            carried,
+            *others,
         )
 
 
@@ -75,6 +75,7 @@ def _clip_values(clip: Clip) -> tuple[Any, ...]:
         str(clip.size),
         clip.take,
         clip.carried,
+        clip.parameters,
     )
 
 

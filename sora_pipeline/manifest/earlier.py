@@ -9,6 +9,7 @@ from typing import Protocol
 
 from sora_pipeline.clip import Clip, Size
 from sora_pipeline.manifest.images import ImageFinding, Wanted
+from sora_pipeline.manifest.problems import number_in
 from sora_pipeline.manifest.row_model import ParsedRow
 from sora_pipeline.uris import Uri
 
@@ -28,6 +29,10 @@ class Earlier(Protocol):
         """Whether any of these clips is being made, or may have been billed."""
         ...
 
+    def was_invalid(self, clip_id: str, row_hash: str) -> bool:
+        """Whether the file's newest reading had just this row under an id, and could not use it."""
+        ...
+
 
 class NothingEarlier:
     """``Earlier`` of a production that was never read."""
@@ -44,6 +49,10 @@ class NothingEarlier:
         """No."""
         return False
 
+    def was_invalid(self, clip_id: str, row_hash: str) -> bool:
+        """No."""
+        return False
+
 
 @dataclass(frozen=True, slots=True)
 class StandingImage:
@@ -53,17 +62,24 @@ class StandingImage:
         row_number: The first row below the header is 1.
         clip_id: Of the row's first take.
         problem: Why it could not be read, as a sentence.
+        place: Where people find the row: ``row 14`` as a spreadsheet numbers it.
     """
 
     row_number: int
     clip_id: str
     problem: str
+    place: str
+
+    @property
+    def shown_number(self) -> int:
+        """The number in that place."""
+        return number_in(self.place)
 
     @property
     def sentence(self) -> str:
         """For people."""
         why = self.problem.rstrip(". ")
-        return f"row {self.row_number} ({self.clip_id}): its image cannot be used now ({why}); what was read before stands"
+        return f"{self.place} ({self.clip_id}): its image cannot be used now ({why}); what was read before stands"
 
 
 def standing_image(
@@ -82,14 +98,16 @@ def standing_image(
         earlier: What is known of earlier readings.
     """
     before = (version for clip_id in clip_ids for version in earlier.versions(clip_id))
-    unchanged = next((clip.image_sha256 for clip in before if _same(clip, row, image)), None)
+    unchanged = next((clip.image_sha256 for clip in before if is_asked_for(clip, row, image)), None)
     if finding.passing:
         return unchanged or earlier.image_sha256(*image)
     return unchanged if unchanged and earlier.paid(clip_ids) else None
 
 
-def _same(clip: Clip, row: ParsedRow, image: Wanted) -> bool:
+def is_asked_for(clip: Clip, row: ParsedRow, image: Wanted | None) -> bool:
+    """Whether a row asks for what a clip was, as far as that can be told without reading its image."""
     # As they are shown: one that is signed anew each day is the same image.
     before = clip.image and clip.image.shown
-    asked = (row.prompt, image[0].shown, row.model, row.duration, row.size)
-    return (clip.prompt, before, clip.model, clip.duration, clip.size) == asked
+    asked = (row.prompt, image and image[0].shown, row.model, row.duration, row.size, row.parameters)
+    wanted = (clip.prompt, before, clip.model, clip.duration, clip.size, dict(clip.parameters))
+    return wanted == asked

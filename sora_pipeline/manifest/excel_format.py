@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from sora_pipeline.manifest.excel_package import sheet_of
 from sora_pipeline.manifest.json_values import json_value
 from sora_pipeline.manifest.problems import ManifestError, brief
-from sora_pipeline.manifest.table import Record, Table, is_blank
+from sora_pipeline.manifest.table import Places, Record, Table, is_blank
 from sora_pipeline.streams import Streamed
 
 if TYPE_CHECKING:
@@ -43,14 +43,17 @@ def parse_excel(uri: str, content: bytes, sheet: str | None) -> Table:
         )
         raise ManifestError(uri, reason)
     records = frame.itertuples(index=False, name=None)
-    header = next((cells for cells in records if not all(map(is_blank, cells))), None)
+    above, header = next(
+        ((row, cells) for row, cells in enumerate(records, start=1) if not all(map(is_blank, cells))),
+        (0, None),
+    )
     if header is None:
         raise ManifestError(uri, "the sheet is empty. It needs a header line with a prompt column, and rows.")
     names = tuple(str(json_value(name)).strip() for name in header)
     numbered = enumerate((tuple(map(_value, cells)) for cells in records), start=1)
     # In memory: a sheet has no more rows than a manifest may, and no reader gives it in stretches.
     rows = [Record(number, cells) for number, cells in numbered if not all(map(is_blank, cells))]
-    return Table(names, Streamed(len(rows), rows.__iter__))
+    return Table(names, Streamed(len(rows), rows.__iter__), Places("row", above))
 
 
 def _read(uri: str, content: bytes, sheet: str | None) -> "tuple[pd.DataFrame, list[str]]":

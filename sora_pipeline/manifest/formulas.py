@@ -6,6 +6,7 @@ A prompt must come back as it was, or its clip would be made and paid for anew; 
 
 import json
 import re
+from dataclasses import replace
 from typing import Any
 
 from sora_pipeline.manifest.columns import ESCAPED
@@ -29,6 +30,11 @@ def harmless(text: str) -> str:
     return f"'{text}" if is_formula(text) else text
 
 
+def without_apostrophe(text: str) -> str:
+    """A cell's text as it was before an apostrophe kept it from being a formula; any other text as it is."""
+    return text[1:] if text.startswith("'") and _FORMULA.match(text, 1) else text
+
+
 def escaped_name(name: str) -> str:
     """A column's name so that no spreadsheet runs it; one that looks as if that had been done gets an apostrophe, too."""
     return f"'{name}" if _ESCAPED_NAME.match(name) else name
@@ -44,7 +50,7 @@ def unescape(table: Table) -> Table:
     marks = table.names.index(ESCAPED)
     places = {name: i for i, name in enumerate(table.names)}
     names = tuple(name[1:] if _is_escaped_name(name) else name for name in table.names)
-    return Table(names, table.rows.mapped(lambda row: _unescaped(row, marks, places)))
+    return replace(table, names=names, rows=table.rows.mapped(lambda row: _unescaped(row, marks, places)))
 
 
 def _is_escaped_name(name: str) -> bool:

@@ -4,11 +4,11 @@ import hashlib
 import re
 import unicodedata
 from array import array
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
-from sora_pipeline.manifest.problems import ManifestError
-from sora_pipeline.scratch import Scratch
+from sora_pipeline.clip import canonical_json
 
 MAX_ID_CHARS = 100
 ID_RULE = f"up to {MAX_ID_CHARS} of A-Z a-z 0-9 _ - and single dots, beginning with a letter or digit, not ending in a dot"
@@ -19,11 +19,8 @@ _SLUG_CHARS = 40
 _HASH_CHARS = (
     12  # 48 bits: one chance in 50,000 that any two of 100,000 rows with the same first words collide
 )
-_NAMED_CLASHES = 5
 _PARTS = 64
 """Parts of the hashes that are looked at one after the other."""
-
-_Entry = tuple[int, str, bool]  # row number, id, whether the row gave it
 
 
 def is_safe_id(text: str) -> bool:
@@ -31,13 +28,23 @@ def is_safe_id(text: str) -> bool:
     return _SAFE.fullmatch(text) is not None
 
 
-def derived_id(*, prompt: str, image: str | None, duration: Any, size: Any, model: Any) -> str:
+def derived_id(
+    *,
+    prompt: str,
+    image: str | None,
+    duration: Any,
+    size: Any,
+    model: Any,
+    parameters: Mapping[str, Any] = MappingProxyType({}),
+) -> str:
     """The id of a row that gives none: first words of the prompt and a hash of what is asked for.
 
     Pass values with defaults filled in, so that writing a default out changes nothing. ``image`` is as written in the
     manifest, so that a moved folder keeps its ids.
     """
     content = "\0".join((prompt, image or "", str(duration), str(size), str(model)))  # no prompt holds a NUL
+    if parameters:
+        content += f"\0{canonical_json(parameters)}"
     digest = hashlib.sha256(content.encode()).hexdigest()
     return f"{slug(prompt)}-{digest[:_HASH_CHARS]}"
 
@@ -86,57 +93,13 @@ class IdHashes:
         return frozenset(found)
 
 
-def require_distinct(uri: str, ids: Iterable[_Entry], repeated: Collection[int]) -> None:
-    """Refuse a manifest in which two clips would share an id.
-
-    Ids that differ only in case count as one, because they would share a folder on many file systems.
+def is_any_twice(clip_ids: Iterable[str], repeated: Collection[int]) -> bool:
+    """Whether two of these ids are the same but for their case.
 
     Args:
-        uri: The manifest.
-        ids: Row number, id, and whether the row gave the id itself; of every clip, takes expanded, valid or not.
+        clip_ids: Ids.
         repeated: What ``IdHashes`` found; ids of other hashes are not looked at. Two ids may share a hash, and are told apart here.
-
-    Raises:
-        ManifestError: naming the rows and what to do.
     """
-    if not repeated:
-        return
-    first = Scratch(
-        "CREATE TABLE first (id TEXT PRIMARY KEY, row INTEGER, written TEXT, given INTEGER) WITHOUT ROWID;"
-    )
-    named: list[str] = []
-    clashes, of_row = 0, -1
-    others: set[int] = set()  # rows that this one clashes with: its first take that does stands for all of it
-    for entry in ids:
-        number, clip_id, given = entry
-        if hash(clip_id.lower()) not in repeated:
-            continue
-        if number != of_row:
-            of_row, others = number, set()
-        noted = (clip_id.lower(), number, clip_id, given)
-        if first.execute("INSERT OR IGNORE INTO first VALUES (?, ?, ?, ?)", noted).rowcount:
-            continue
-        row, written, other_given = first.execute(
-            "SELECT row, written, given FROM first WHERE id = ?", noted[:1]
-        ).fetchone()
-        if row not in others:
-            others.add(row)
-            clashes += 1
-            if clashes <= _NAMED_CLASHES:
-                named.append(_clash((row, written, bool(other_given)), entry))
-    if clashes:
-        more = f"; and {clashes - _NAMED_CLASHES} more" if clashes > _NAMED_CLASHES else ""
-        reason = (
-            f"{'; '.join(named)}{more}. Every clip needs an id of its own, upper and lower case counting as the same. Where several "
-            f"videos of one row are wanted, write the row once with takes=2 (or more); otherwise give each row a clip_id "
-            f"of its own, or remove one."
-        )
-        raise ManifestError(uri, reason)
-
-
-def _clash(one: _Entry, other: _Entry) -> str:
-    rows = f"rows {one[0]} and {other[0]}"
-    if not (one[2] or other[2]) and one[1] == other[1]:
-        return f"{rows} ask for the same clip ({one[1]})"
-    same = one[1] if one[1] == other[1] else f"{one[1]} and {other[1]}"
-    return f"{rows} have the same clip id ({same})"
+    seen: set[str] = set()
+    alike = (clip_id.lower() for clip_id in clip_ids if hash(clip_id.lower()) in repeated) if repeated else ()
+    return any(clip_id in seen or seen.add(clip_id) for clip_id in alike)  # type: ignore[func-returns-value]

@@ -1,12 +1,14 @@
 """What rows are checked against. The numbers themselves belong to the model catalogue, and come in from there."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol
 
 from sora_pipeline.clip import Size
+from sora_pipeline.manifest.columns import PARAMETER_COLUMNS
 from sora_pipeline.manifest.problems import either
+from sora_pipeline.parameter import Parameter, ParameterType
 
 DEFAULT_DURATION = 4
 DEFAULT_SIZE = Size(720, 1280)
@@ -31,6 +33,11 @@ class Limits(Protocol):
         """Length of the longest prompt."""
         ...
 
+    @property
+    def parameters(self) -> Mapping[str, Parameter]:
+        """What else it can be told, by the name of the column that does."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class ModelLimits:
@@ -39,6 +46,7 @@ class ModelLimits:
     durations: tuple[int, ...]
     sizes: tuple[Size, ...]
     max_prompt_chars: int
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -64,6 +72,33 @@ class RowRules:
     def sizes(self) -> dict[str, str]:
         """The sizes allowed."""
         return {name: either([str(size) for size in limit.sizes]) for name, limit in self.limits.items()}
+
+    @cached_property
+    def all_durations(self) -> tuple[int, ...]:
+        """Those of any model, for a row whose own is not known."""
+        return tuple(sorted({seconds for limit in self.limits.values() for seconds in limit.durations}))
+
+    @cached_property
+    def all_sizes(self) -> tuple[Size, ...]:
+        """The same of sizes."""
+        return tuple(dict.fromkeys(size for limit in self.limits.values() for size in limit.sizes))
+
+    @cached_property
+    def parameter_columns(self) -> tuple[str, ...]:
+        """Columns that set a parameter of one of the models, or would be taken for one; they are never merely carried through."""
+        known = (name for limit in self.limits.values() for name in limit.parameters)
+        return tuple(dict.fromkeys([*PARAMETER_COLUMNS, *known]))
+
+    @cached_property
+    def number_columns(self) -> tuple[str, ...]:
+        """Columns in which numbers are expected."""
+        known = (item for limit in self.limits.values() for item in limit.parameters.items())
+        numbers = (
+            name
+            for name, parameter in known
+            if parameter.type in (ParameterType.INTEGER, ParameterType.NUMBER)
+        )
+        return tuple(dict.fromkeys(["duration", "takes", *numbers]))
 
     def __post_init__(self) -> None:
         if self.default_model not in self.limits:

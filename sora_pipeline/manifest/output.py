@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from sora_pipeline.clip import Clip
+from sora_pipeline.clip import Clip, canonical_json
 from sora_pipeline.manifest import cells
 from sora_pipeline.manifest.arrow_arrays import arrow_array
 from sora_pipeline.manifest.carried import as_text, carried_array
@@ -154,6 +154,7 @@ def _clip_cells(clip: Clip, outcome: ClipOutcome, about: OutputAbout) -> tuple[A
         outcome.run_id,
         about.manifest_sha256,
         clip.row_number,
+        canonical_json(clip.parameters) if clip.parameters else None,
     )
 
 
@@ -183,13 +184,19 @@ def _invalid_cells(bad: InvalidRow, clip_id: str, about: OutputAbout) -> tuple[A
 
 
 def reasons_of(bad: InvalidRow) -> str:
-    """Everything that is wrong with a row, as sentences."""
-    return " ".join(f"{problem.column}: {problem.message}." for problem in bad.problems)
+    """Everything that is wrong with a row, and where that is, as sentences."""
+    return " ".join(
+        f"{problem.shown_place}, {problem.column}: {_sentence(problem.message)}" for problem in bad.problems
+    )
+
+
+def _sentence(message: str) -> str:
+    return message if message.endswith("?") else f"{message}."
 
 
 def _readable_duration(value: Any) -> int | None:
     try:
-        seconds = cells.whole_number(value, "")
+        seconds = cells.seconds(value, "")
     except CellFault:
         return None
     return seconds if seconds is not None and abs(seconds) < 2**31 else None

@@ -13,10 +13,11 @@ from sora_pipeline.manifest.columns import INPUT_COLUMNS
 from sora_pipeline.manifest.csv_file import CsvFile, records
 from sora_pipeline.manifest.output import OutputAbout, OutputRow, reasons_of
 from sora_pipeline.manifest.snapshot import InvalidRow
-from sora_pipeline.manifest.table import is_blank
+from sora_pipeline.manifest.table import COMMA, is_blank
+from sora_pipeline.manifest.templates import escaped
 from sora_pipeline.manifest.uris import beside
 from sora_pipeline.outcome import ClipOutcome
-from sora_pipeline.status import ClipStatus
+from sora_pipeline.status import CANCELLED, ClipStatus
 
 _FAILED_COLUMNS = ("clip_id", *(name for name in INPUT_COLUMNS if name != "clip_id"))
 
@@ -25,22 +26,25 @@ class FailedCsv:
     """The rows that failed or were invalid, with what went wrong, as an input manifest.
 
     One row per clip, under the id that it is reported by, so that a mended row takes the place of the failed one; the
-    production that it amends is named in every row. Images are absolute, so that the file can be handed in from any
+    production that it amends is named in every row. Braces in prompts are doubled, since they are filled by now. Images are absolute, so that the file can be handed in from any
     folder. ``error_message`` is dropped when the file is read, and apostrophes before formulas are taken off again.
-    Ambiguous clips may have been paid for, so that handing the file in must not send them again: they are left out.
+    Ambiguous clips may have been paid for, so that handing the file in must not send them again: they are left out, and so are
+    those that a person cancelled. So are rows that share an id: handed in by itself, one would be taken for the other, or for a new
+    clip; whose id it is, the manifest must say.
 
     Args:
         path: The file; it has the rows in the order of their numbers when this is closed.
         about: What all rows have in common.
+        delimiter: Between columns, as in the manifest: what a person opens that with opens this.
 
     Raises:
         OSError: it cannot be written; so do the methods.
     """
 
-    def __init__(self, path: Path, about: OutputAbout) -> None:
+    def __init__(self, path: Path, about: OutputAbout, delimiter: str = COMMA) -> None:
         self._path, self._about = path, about
         header = ["production", *_FAILED_COLUMNS, *about.carried, "error_message"]
-        self._file = CsvFile(path, header, bom=True)
+        self._file = CsvFile(path, header, bom=True, delimiter=delimiter)
         self._numbers = array("q")
 
     def __enter__(self) -> "FailedCsv":
@@ -56,10 +60,12 @@ class FailedCsv:
         """Take those of some rows that failed or are invalid."""
         cells = []
         for subject, standing in rows:
+            if isinstance(subject, InvalidRow) and subject.shares_its_id:
+                continue
             if isinstance(subject, InvalidRow):
                 assert isinstance(standing, str)
                 cells.append(_invalid_cells(subject, standing, self._about))
-            elif isinstance(standing, ClipOutcome) and standing.status is ClipStatus.FAILED:
+            elif isinstance(standing, ClipOutcome) and _is_to_mend(standing):
                 cells.append(_clip_cells(subject, standing, self._about))
             else:
                 continue
@@ -86,8 +92,14 @@ class FailedCsv:
         ordered.replace(self._path)
 
 
+def _is_to_mend(outcome: ClipOutcome) -> bool:
+    return outcome.status is ClipStatus.FAILED and outcome.error_kind != CANCELLED
+
+
 def _clip_cells(clip: Clip, outcome: ClipOutcome, about: OutputAbout) -> list[str | None]:
-    requested = [clip.prompt, clip.image, str(clip.duration), str(clip.size), clip.model, None]
+    # Its prompt is filled, and filled once more when the file is handed in.
+    prompt = escaped(clip.prompt, (*_FAILED_COLUMNS, *about.carried))
+    requested = [prompt, clip.image, str(clip.duration), str(clip.size), clip.model, None]
     return [
         about.production,
         clip.clip_id,

@@ -1,6 +1,7 @@
 """The output manifest as files: Parquet and its CSV twin, written side by side from rows in the order of their ids."""
 
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +11,18 @@ from sora_pipeline.manifest.output_csv import csv_cell
 if TYPE_CHECKING:
     import pyarrow as pa
 
+FINISHED_AT_KEY = "sora_pipeline.finished_at"
+"""In the key-value metadata of a production that has finished: when, in UTC."""
 _CSV_ROWS = 4_096
 
 
-def write_output(schema: "pa.Schema", tables: "Iterable[pa.Table]", parquet: Path, csv: Path) -> None:
+def write_output(
+    schema: "pa.Schema",
+    tables: "Iterable[pa.Table]",
+    parquet: Path,
+    csv: Path,
+    finished_at: datetime | None = None,
+) -> None:
     """Write all rows, zstd-compressed, schema version in the key-value metadata; and as UTF-8 CSV.
 
     In CSV null is empty, booleans are true/false, times ISO 8601 with Z, lists JSON, and nothing is a formula.
@@ -23,12 +32,16 @@ def write_output(schema: "pa.Schema", tables: "Iterable[pa.Table]", parquet: Pat
         tables: The rows, in order.
         parquet: The file of the one kind.
         csv: The file of the other.
+        finished_at: When the production finished; None: it goes on.
 
     Raises:
         OSError: one cannot be written.
     """
     import pyarrow.parquet as pq
 
+    if finished_at is not None:
+        finished = {FINISHED_AT_KEY: finished_at.astimezone(UTC).isoformat()}
+        schema = schema.with_metadata({**(schema.metadata or {}), **finished})
     with (
         pq.ParquetWriter(parquet, schema, compression="zstd") as writer,
         CsvFile(csv, schema.names) as csv_file,

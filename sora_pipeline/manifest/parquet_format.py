@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sora_pipeline.manifest.bounds import (
     MAX_CELLS,
     MAX_COLUMNS,
+    MAX_DEPTH,
     MAX_ROWS,
     require_at_most,
     require_bytes,
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 MAGIC = b"PAR1"
 _PANDAS_INDEX = re.compile(r"__index_level_\d+__")
-_MAX_DEPTH = 8
 """Lists and records within each other."""
 _LEVELS = 2
 """A list is two levels of a schema."""
@@ -113,9 +113,9 @@ def _texts(schema: "pq.ParquetSchema") -> list[str]:
 def _require_small(uri: str, footer: Footer, times: int) -> None:
     require_at_most(uri, MAX_COLUMNS, footer.columns, "columns")
     require_at_most(uri, MAX_ROWS, footer.rows, "rows")
-    if footer.depth > _LEVELS * _MAX_DEPTH:
+    if footer.depth > _LEVELS * MAX_DEPTH:
         raise ManifestError(
-            uri, f"a column holds lists in lists; up to {_MAX_DEPTH} are allowed. Write it as JSON text."
+            uri, f"a column holds lists in lists; up to {MAX_DEPTH} are allowed. Write it as JSON text."
         )
     require_at_most(uri, times * MAX_CELLS, footer.values, "cells")
     require_bytes(uri, footer.unpacked_bytes, "its content unpacks to", times)

@@ -35,6 +35,8 @@ class RowProblem:
         allowed: What would be right: ``4, 8 or 12``.
         clip_id: The row's id, where it has one.
         passing: Whether the row may be right all the same, and is taken when the manifest is read again.
+        suggestion: What was probably meant; empty: nothing comes near.
+        place: Where people find the row: ``row 14`` as a spreadsheet numbers it; empty in what earlier versions wrote.
     """
 
     row_number: int
@@ -44,6 +46,8 @@ class RowProblem:
     allowed: str
     clip_id: str | None = None
     passing: bool = False
+    suggestion: str = ""
+    place: str = ""
 
     @property
     def message(self) -> str:
@@ -51,11 +55,28 @@ class RowProblem:
         subject = "the value" if self.value is None else f'"{self.value}"'
         if self.passing:
             return f"{subject} cannot be checked now: {self.fault.rstrip('. ')}; read the manifest again when that has passed"
-        return f"{subject} {self.fault.rstrip('. ')}; allowed: {self.allowed}"
+        hint = f". Did you mean {self.suggestion}?" if self.suggestion else ""
+        return f"{subject} {self.fault.rstrip('. ')}; allowed: {self.allowed}{hint}"
+
+    @property
+    def shown_place(self) -> str:
+        """Where people find the row."""
+        return self.place or f"row {self.row_number + 1}"
+
+    @property
+    def shown_number(self) -> int:
+        """The number in that."""
+        return number_in(self.shown_place)
 
     def sentence(self, file: str) -> str:
-        """The whole sentence: file, row, column, value, and what is allowed."""
-        return f"{file}, row {self.row_number}, column {self.column}: {self.message}"
+        """The whole sentence: file, row, clip id, column, value, and what is allowed."""
+        clip = f" (clip {self.clip_id})" if self.clip_id else ""
+        return f"{file}, {self.shown_place}{clip}, column {self.column}: {self.message}"
+
+
+def number_in(place: str) -> int:
+    """The number of ``row 14``."""
+    return int(place.rpartition(" ")[2])
 
 
 def shown(value: object) -> str | None:

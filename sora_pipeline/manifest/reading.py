@@ -1,37 +1,26 @@
 """A manifest file to raw rows: format, column names, nothing blank. Knows nothing of what a value may be."""
 
-import difflib
-import re
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from sora_pipeline.manifest.bounds import MAX_BYTES, MAX_COLUMNS, MAX_NAME_CHARS, MAX_ROWS, require_at_most
-from sora_pipeline.manifest.columns import (
-    ESCAPED,
-    INPUT_COLUMNS,
-    OUTPUT_COLUMNS,
-    REPORT_COLUMNS,
-    TEXT_COLUMNS,
-)
+from sora_pipeline.manifest.bounds import MAX_BYTES, MAX_COLUMNS, MAX_ROWS, require_at_most
+from sora_pipeline.manifest.column_names import lookalikes, understood_names
+from sora_pipeline.manifest.columns import ESCAPED, INPUT_COLUMNS, REPORT_COLUMNS, TEXT_COLUMNS
 from sora_pipeline.manifest.csv_format import parse_csv
 from sora_pipeline.manifest.excel_format import parse_excel
 from sora_pipeline.manifest.formulas import unescape
 from sora_pipeline.manifest.json_values import json_value, kind_of
+from sora_pipeline.manifest.jsonl_format import EXTENSIONS, parse_jsonl
 from sora_pipeline.manifest.parquet_format import MAGIC, parse_parquet
-from sora_pipeline.manifest.problems import ManifestError, either, shown
-from sora_pipeline.manifest.table import NotText, Record, Table, is_blank
+from sora_pipeline.manifest.problems import ManifestError
+from sora_pipeline.manifest.table import COMMA, ROWS, NotText, Places, Record, Table, is_blank
+from sora_pipeline.manifest.understanding import NOTHING_GUESSED, Understanding
 from sora_pipeline.manifest.uris import extension, read_to_spool, split_sheet
 from sora_pipeline.spool import CHUNK_BYTES, Spool
 from sora_pipeline.streams import Streamed
 from sora_pipeline.uris import Uri, absolute_uri, is_incomplete
-
-# Hugging Face's VideoFolder takes columns that end so for the names of files to load, and keeps the videos themselves in
-# a column "video": one that is carried through would replace them, without a word (datasets 5.2).
-_LOADED_ENDINGS = ("_file_name", "_file_names")
-_LOADED_NAMES = ("video", "file_names")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +33,14 @@ class RawRow:
         not_text: What stands in columns of texts and is none; there ``values`` has a blank, since written into a CSV it would be
             text when it is read again.
         surplus: Cells beyond the last column, usually the rest of a text whose commas were not quoted.
+        fault: Why the row as a whole cannot be read; empty: it can.
     """
 
     number: int
     values: Mapping[str, Any]
     surplus: tuple[str, ...] = ()
     not_text: Mapping[str, NotText] = field(default_factory=dict)
+    fault: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +54,9 @@ class ManifestFile:
         columns: Input and carried columns, in the file's order.
         ignored_columns: Columns of an output manifest, left out.
         productions: The productions that the rows say they belong to, as a ``failed.csv`` does.
+        places: Where people find a row.
+        understanding: What was guessed of how it is written.
+        delimiter: What separates its columns, where it is CSV.
     """
 
     uri: Uri
@@ -71,6 +65,9 @@ class ManifestFile:
     columns: tuple[str, ...]
     ignored_columns: tuple[str, ...] = ()
     productions: frozenset[str] = frozenset()
+    places: Places = ROWS
+    understanding: Understanding = NOTHING_GUESSED
+    delimiter: str = COMMA
 
     @property
     def is_report(self) -> bool:
@@ -84,7 +81,7 @@ class ManifestFile:
 
 
 def read_manifest(uri: str) -> ManifestFile:
-    """Read CSV, Parquet or Excel from a path or fsspec URI.
+    """Read CSV, Parquet, Excel or JSON Lines from a path or fsspec URI.
 
     The extension says which it is, else the content. Of a workbook the first sheet is read, or the one that is named:
     ``prompts.xlsx#Autumn``.
@@ -106,8 +103,9 @@ def read_manifest(uri: str) -> ManifestFile:
     table = unescape(_parse(uri, extension(file), sheet, content))
     require_at_most(uri, MAX_COLUMNS, len(table.names), "columns")
     require_at_most(uri, MAX_ROWS, len(table.rows), "rows")
-    _check_names(uri, table.names)
-    kept = [(i, name) for i, name in enumerate(table.names) if name and name not in REPORT_COLUMNS]
+    meant = understood_names(uri, table.names)
+    names = [meant.get(name, name) for name in table.names]
+    kept = [(i, name) for i, name in enumerate(names) if name and name not in REPORT_COLUMNS]
     return ManifestFile(
         uri=uri,
         sha256=sha256,
@@ -115,6 +113,9 @@ def read_manifest(uri: str) -> ManifestFile:
         columns=tuple(name for _, name in kept),
         ignored_columns=tuple(name for name in table.names if name in REPORT_COLUMNS - {ESCAPED}),
         productions=_productions(table),
+        places=table.places,
+        understanding=Understanding(table.read_as, meant, lookalikes=lookalikes([name for _, name in kept])),
+        delimiter=table.delimiter,
     )
 
 
@@ -139,6 +140,11 @@ def _parse(uri: str, kind: str, sheet: str | None, content: Spool) -> Table:
         return parse_excel(uri, content.read(), sheet)
     if content.read(0, len(MAGIC)) == MAGIC or kind in (".parquet", ".pq"):
         return parse_parquet(uri, content, REPORT_COLUMNS - {"production", ESCAPED})
+    if kind == ".json":
+        reason = f"JSON as a whole is not read. Write JSON Lines ({EXTENSIONS[0]}): an object for each clip, each in a line of its own."
+        raise ManifestError(uri, reason)
+    if kind in EXTENSIONS:
+        return parse_jsonl(uri, content)
     return parse_csv(uri, content)
 
 
@@ -152,76 +158,15 @@ def _raw_row(row: Record, kept: list[tuple[int, str]]) -> RawRow:
     values = {name: row.cells[i] for i, name in kept}
     typed = {name: value for name, value in values.items() if type(value) is not str}
     if not typed:
-        return RawRow(row.number, values, row.surplus)
+        return RawRow(row.number, values, row.surplus, fault=row.fault)
     not_text = {
         name: NotText(kind_of(value), str(json_value(value)))
         for name, value in typed.items()
         if name in TEXT_COLUMNS and not is_blank(value) and not (name == "clip_id" and _is_number(value))
     }
     values |= {name: None if name in not_text else json_value(value) for name, value in typed.items()}
-    return RawRow(row.number, values, row.surplus, not_text)
+    return RawRow(row.number, values, row.surplus, not_text, row.fault)
 
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float | Decimal) and not isinstance(value, bool)
-
-
-def _check_names(uri: str, names: tuple[str, ...]) -> None:
-    repeated = [name for name, times in Counter(names).items() if name and times > 1]
-    if repeated:
-        reason = f"there is more than one column named {_listed(repeated)}. Rename or remove all but one."
-        raise ManifestError(uri, reason)
-    if "prompt" not in names:
-        raise ManifestError(uri, _no_prompt(names))
-    for name in names:
-        if len(name) > MAX_NAME_CHARS or "\0" in name:
-            reason = (
-                f'the column "{shown(name)}" has a name of {len(name)} characters, or a NUL in it. Up to {MAX_NAME_CHARS} '
-                f"characters other than NUL are allowed; rename it."
-            )
-            raise ManifestError(uri, reason)
-        # A column "Duration" that is silently carried along would have every clip made, and paid, at the default.
-        meant = name.lower()
-        if name != meant and meant in (*INPUT_COLUMNS, *OUTPUT_COLUMNS):
-            reason = (
-                f'the column "{name}" is not "{meant}", and so close to it that it is likely a slip. Only the lower-case '
-                f'name is allowed; write "{meant}", or rename the column if it is something else.'
-            )
-            raise ManifestError(uri, reason)
-        if (asked := _meant_by(meant)) and asked not in names:
-            reason = (
-                f'the column "{name}" is so close to "{asked}" that it is likely a slip: carried through as it is, each clip would be '
-                f'made, and paid, without it. Write "{asked}", or rename the column if it is something else.'
-            )
-            raise ManifestError(uri, reason)
-        if name in _LOADED_NAMES or meant.endswith(_LOADED_ENDINGS):
-            reason = (
-                f'the column "{name}" cannot be carried through: data set loaders give that name a meaning of their own. '
-                f'Any name is allowed but "video", "file_names" and names that end in "_file_name" or "_file_names"; rename it.'
-            )
-            raise ManifestError(uri, reason)
-
-
-def _meant_by(name: str) -> str | None:
-    """The input column that a name is the plural of, or nearly; None: none, or it is that column's own name."""
-    if name in (*INPUT_COLUMNS, *OUTPUT_COLUMNS):
-        return None
-    bare = re.sub(r"[\s_-]", "", name)
-    asked = {column.replace("_", ""): column for column in INPUT_COLUMNS}
-    return asked.get(bare) or asked.get(bare.removesuffix("s"))
-
-
-def _no_prompt(names: tuple[str, ...]) -> str:
-    present = [name for name in names if name]
-    by_lower = {name.lower(): name for name in present}
-    near = difflib.get_close_matches("prompt", by_lower, n=1, cutoff=0.7)
-    hint = f' Rename "{by_lower[near[0]]}" to "prompt".' if near else " Add one."
-    others = either([f'"{name}"' for name in INPUT_COLUMNS[1:]])
-    return (
-        f"there is no prompt column (found: {_listed(present) or 'none'}). The first line must name the columns; prompt is "
-        f"required, {others} may be there, and any other is carried through.{hint}"
-    )
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(f'"{name}"' for name in names)

@@ -8,7 +8,9 @@ from typing import Any
 
 from sora_pipeline.clip import Clip
 from sora_pipeline.manifest.earlier import StandingImage
-from sora_pipeline.manifest.problems import RowProblem
+from sora_pipeline.manifest.problems import RowProblem, number_in
+from sora_pipeline.manifest.table import COMMA
+from sora_pipeline.manifest.understanding import NOTHING_GUESSED, Understanding
 from sora_pipeline.streams import Streamed
 from sora_pipeline.uris import Uri
 
@@ -19,7 +21,7 @@ class InvalidRow:
 
     Attributes:
         row_number: The first row below the header is 1.
-        clip_id: The row's id; None where none can be derived (no prompt, or an id that is not allowed).
+        clip_id: The row's id; None where none can be derived (no prompt, or an id that is not allowed), or another row has it.
         values: The row as it was written, input and carried columns, as JSON values.
         problems: At least one.
     """
@@ -28,6 +30,21 @@ class InvalidRow:
     clip_id: str | None
     values: Mapping[str, Any]
     problems: tuple[RowProblem, ...]
+
+    @property
+    def shares_its_id(self) -> bool:
+        """Whether another row has the id that it gives, so that it is known by none of its own."""
+        return self.clip_id is None and any(problem.clip_id is not None for problem in self.problems)
+
+    @property
+    def place(self) -> str:
+        """Where people find it: ``row 14`` as a spreadsheet numbers it."""
+        return self.problems[0].shown_place if self.problems else f"row {self.row_number + 1}"
+
+    @property
+    def shown_number(self) -> int:
+        """The number in that."""
+        return number_in(self.place)
 
     @property
     def row_hash(self) -> str:
@@ -48,8 +65,10 @@ class Snapshot:
         invalid: The other rows, in the file's order.
         carried_columns: Names of the columns carried through, in the file's order.
         ignored_columns: Names of columns that were left out because the output manifest writes them itself.
+        delimiter: What separated the file's columns, where it was CSV: of rows to mend, a spreadsheet is to understand the same.
         standing_images: Images that could not be read this time, of rows that stand as they were read before; known only
             to whoever has read the manifest.
+        understanding: What was guessed of how the file is written; known only to whoever has read it.
     """
 
     manifest_uri: Uri
@@ -59,7 +78,9 @@ class Snapshot:
     invalid: Sequence[InvalidRow] = ()
     carried_columns: tuple[str, ...] = ()
     ignored_columns: tuple[str, ...] = ()
+    delimiter: str = field(default=COMMA, compare=False)
     standing_images: Sequence[StandingImage] = field(default=(), compare=False)
+    understanding: Understanding = field(default=NOTHING_GUESSED, compare=False)
 
     @property
     def problems(self) -> Sequence[RowProblem]:
@@ -97,7 +118,7 @@ _canonical = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",
 
 
 def _clip_values(clip: Clip) -> tuple[Any, ...]:
-    return (
+    values = (
         clip.clip_id,
         clip.row_number,
         clip.prompt,
@@ -110,6 +131,7 @@ def _clip_values(clip: Clip) -> tuple[Any, ...]:
         clip.take,
         clip.carried,
     )
+    return (*values, clip.parameters) if clip.parameters else values
 
 
 def _invalid_values(bad: InvalidRow) -> tuple[Any, ...]:

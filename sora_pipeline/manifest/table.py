@@ -23,19 +23,62 @@ class NotText:
 
 
 class Record(NamedTuple):
-    """One row: its number (the first below the header is 1), its cells as the file types them, and cells beyond the last column."""
+    """One row.
+
+    Attributes:
+        number: The first below the header is 1.
+        cells: As the file types them.
+        surplus: Cells beyond the last column.
+        fault: Why the row as a whole cannot be read; empty: it can.
+    """
 
     number: int
     cells: tuple[Any, ...]
     surplus: tuple[str, ...] = ()
+    fault: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where people find a row: as a spreadsheet or an editor numbers it.
+
+    Attributes:
+        word: What is numbered: rows, or lines.
+        above: How many stand above the row whose number is 1: the header, and blank ones above that.
+    """
+
+    word: str = "row"
+    above: int = 0
+
+    def of(self, number: int) -> str:
+        """``row 14``, for the row of number 13."""
+        return f"{self.word} {number + self.above}"
+
+
+ROWS = Places()
+"""Of a file without a header that people see."""
+
+
+COMMA = ","
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Column names, stripped, and the rows that are not wholly blank, read anew each time they are gone through."""
+    """A file's cells.
+
+    Attributes:
+        names: Of the columns, stripped.
+        rows: Those that are not wholly blank, read anew each time they are gone through.
+        places: Where people find them.
+        read_as: What was guessed of how the file is written; nothing, where nothing was.
+        delimiter: What separates its columns, where it is CSV.
+    """
 
     names: tuple[str, ...]
     rows: Streamed[Record]
+    places: Places = ROWS
+    read_as: tuple[str, ...] = ()
+    delimiter: str = COMMA
 
 
 def is_blank(value: Any) -> bool:

@@ -79,7 +79,9 @@ def _chunks(uri: str) -> Iterator[bytes]:
     except FileNotFoundError:
         raise ManifestError(uri, "there is no such file. Check the path or URI of the manifest.") from None
     except IsADirectoryError:
-        raise ManifestError(uri, "this is a folder. Name the CSV, Parquet or Excel file in it.") from None
+        raise ManifestError(
+            uri, "this is a folder. Name the CSV, Parquet, Excel or JSON Lines file in it."
+        ) from None
     except ImportError as error:
         reason = f"this kind of URI needs a package that is not installed: {error}"
         raise ManifestError(uri, reason) from error

@@ -6,9 +6,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from sora_pipeline.errors import SoraPipelineError
+from sora_pipeline.media.frames import is_at, jpeg_of, place_in, scaled
 from sora_pipeline.media.memory import DECODING
 from sora_pipeline.media.probe import (
     HELD_BYTES_PER_PIXEL,
@@ -21,7 +22,6 @@ from sora_pipeline.media.probe import (
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
-    from PIL.Image import Image
 
 LIMIT_BYTES = 30_000  # event metadata live in Dagster's database, one poster for each clip
 MOST_PIXELS = 4096 * 2304
@@ -50,7 +50,7 @@ class Poster:
     def watch(self, frame: "VideoFrame", stream: "VideoStream") -> None:
         """Make the poster of the first frame at its place; never raises, since a picture for people decides nothing."""
         with suppress(Exception):
-            if not self._seen and _is_at(frame, _place(stream, PLACE)):
+            if not self._seen and is_at(frame, place_in(stream, PLACE)):
                 self._seen = True
                 self.jpeg = _small_jpeg(frame, WIDTH)
 
@@ -81,64 +81,54 @@ def poster_frame(path: Path, *, at: float = PLACE, width: int = WIDTH) -> bytes:
         raise PosterError(f"No poster can be made of {path.name}: {reason}") from error
 
 
-def data_uri(jpeg: bytes) -> str:
-    """The JPEG as a ``data:`` URI, for ``![](…)`` in Markdown."""
-    return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode('ascii')}"
+def data_uri(picture: bytes, media_type: str = "image/jpeg") -> str:
+    """The picture as a ``data:`` URI, for ``![](…)`` in Markdown."""
+    return f"data:{media_type};base64,{base64.b64encode(picture).decode('ascii')}"
+
+
+def tiny_uri(poster: bytes, most_chars: int) -> str | None:
+    """The poster as a ``data:`` URI of so few characters, as WebP of hardly more than a hundred pixels; None: it does not fit.
+
+    Raises:
+        Exception: of Pillow, where it is no picture.
+    """
+    from PIL import Image
+
+    with Image.open(io.BytesIO(poster)) as picture:
+        for side in (128, 96, 64, 40):
+            small = picture.convert("RGB")
+            small.thumbnail((side, side))
+            for quality in (30, 10):
+                out = io.BytesIO()
+                small.save(out, "WEBP", quality=quality, method=6)
+                uri = data_uri(out.getvalue(), "image/webp")
+                if len(uri) <= most_chars:
+                    return uri
+    return None
 
 
 def _poster(path: Path, at: float, width: int) -> bytes:
     check_structure(path)
     with DECODING.reserve(MOST_PIXELS * HELD_BYTES_PER_PIXEL), opened(path, MOST_PIXELS) as container:
         stream = picture_stream(container)
-        place = _place(stream, at)
+        place = place_in(stream, at)
         container.seek(place, stream=stream)  # to the key frame before it
         chosen = None
         for frame in islice(container.decode(stream), _MOST_FRAMES):
             chosen = frame
-            if _is_at(frame, place):
+            if is_at(frame, place):
                 break
         if chosen is None:
             raise PosterError(f"{path.name} has no frame at {at:.0%}.")
         return _small_jpeg(chosen, width)
 
 
-def _place(stream: "VideoStream", at: float) -> int:
-    return (stream.start_time or 0) + int((stream.duration or 0) * at)
-
-
-def _is_at(frame: "VideoFrame", place: int) -> bool:
-    return frame.pts is None or frame.pts >= place
-
-
 def _small_jpeg(frame: "VideoFrame", width: int) -> bytes:
     scale = min(1.0, width / frame.width, _TALLEST * width / frame.height)
     while True:
-        picture = _scaled(frame, max(1, round(frame.width * scale)), max(1, round(frame.height * scale)))
+        picture = scaled(frame, max(1, round(frame.width * scale)), max(1, round(frame.height * scale)))
         for quality in (82, 70, 55, 40):
-            jpeg = _jpeg(picture, quality)
+            jpeg = jpeg_of(picture, quality)
             if len(jpeg) <= LIMIT_BYTES:
                 return jpeg
         scale *= 0.75
-
-
-def _scaled(frame: "VideoFrame", width: int, height: int) -> "Image":
-    """The frame in RGB, scaled while it is converted: a fifth of the time of doing one after the other."""
-    from av.video.reformatter import Interpolation
-
-    if not hasattr(Interpolation, "ACCURATE_RND"):  # an older PyAV knows no such flags
-        return cast("Image", frame.to_image()).resize((width, height))  # type: ignore[no-untyped-call]
-    # Without the other three, libswscale takes every other column of the colours and rounds coarsely.
-    best = (
-        Interpolation.BICUBIC
-        | Interpolation.ACCURATE_RND
-        | Interpolation.FULL_CHR_H_INT
-        | Interpolation.FULL_CHR_H_INP
-    )
-    # PyAV does not say that this is a PIL image.
-    return cast("Image", frame.to_image(width=width, height=height, interpolation=best))  # type: ignore[no-untyped-call]
-
-
-def _jpeg(picture: "Image", quality: int) -> bytes:
-    out = io.BytesIO()
-    picture.save(out, "JPEG", quality=quality, optimize=True)
-    return out.getvalue()

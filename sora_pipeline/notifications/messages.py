@@ -6,10 +6,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from sora_pipeline.advice import explained
+from sora_pipeline.amounts import counted, usd
 from sora_pipeline.ledger.spending import Spending
+from sora_pipeline.media_server.public_links import public_address
 from sora_pipeline.outcome import ClipOutcome
 from sora_pipeline.production.progress import Progress
 from sora_pipeline.production.publishing import GALLERY, PARQUET
+from sora_pipeline.settings import Settings
 from sora_pipeline.status import ClipStatus
 from sora_pipeline.uris import shown_uri
 
@@ -31,7 +34,7 @@ def finished_message(
     counts: Counter[str],
     troubles: Sequence[ClipOutcome],
     spending: Spending,
-    ui_url: str | None,
+    settings: Settings,
     video_manifest: Sequence[str],
 ) -> Message:
     """A production has settled, or was stopped early.
@@ -41,18 +44,22 @@ def finished_message(
         counts: Rows by status, invalid ones included.
         troubles: The first ``MOST_CLIPS`` clips that failed or may have been billed for nothing.
         spending: What it comes to.
-        ui_url: Address of the Dagster UI, for links.
+        settings: Those of its pipeline: addresses, for links.
         video_manifest: Key of the asset that shows it there.
     """
-    production = progress.production
+    production, ui_url = progress.production, settings.ui_url
     verb = "finished" if progress.stopped is None else "stopped early"
-    title = f"{production.production_id} {verb}: {counts['delivered']} of {counts.total()} clips delivered"
+    title = f"{production.production_id} {verb}: {counts['delivered']} of {counted(counts.total(), 'clip')} delivered"
     budget = production.budget_usd
-    unit = "sandbox USD" if production.simulated else "USD"
-    cost = f"{spending.spent_usd:.2f} {unit}" + ("" if budget is None else f" of {budget:.2f} USD budget")
+    cost = usd(spending.spent_usd, simulated=production.simulated)
+    if budget is not None:
+        cost += f", of a budget of {budget:.2f}"
     output = shown_uri(production.output_uri).rstrip("/")
+    public = public_address(settings, output)
     links = [
-        f"Gallery: `{escaped(f'{output}/{GALLERY}')}`",
+        f"Gallery: `{escaped(f'{output}/{GALLERY}')}`"
+        if public is None
+        else _link(f"{public}/{GALLERY}", "Gallery"),
         f"Manifest: `{escaped(f'{output}/{PARQUET}')}`",
     ]
     if ui_url:

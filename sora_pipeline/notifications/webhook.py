@@ -6,14 +6,11 @@ The webhook's address is a secret: whoever has it can write to the channel. Only
 import hashlib
 import json
 import logging
-import queue
 import re
-import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
-from typing import TypeVar
 from urllib.parse import unquote, urlsplit
 
 from sora_pipeline.errors import SoraPipelineError
@@ -33,6 +30,7 @@ from sora_pipeline.provider.catalogue import Catalogue
 from sora_pipeline.provider.retry_after import parse_retry_after
 from sora_pipeline.settings import Settings, SettingsError
 from sora_pipeline.status import ClipStatus
+from sora_pipeline.time_limit import within
 
 NEWS = timedelta(days=1)
 """What changed longer ago is told to nobody: a webhook that is set for the first time does not hear the whole past."""
@@ -85,9 +83,7 @@ def notify_if_settled(
         return False
     spending = ledger.money.of_production(production.production_id)
     try:
-        message = finished_message(
-            progress, look.counts, look.troubles, spending, settings.ui_url, video_manifest
-        )
+        message = finished_message(progress, look.counts, look.troubles, spending, settings, video_manifest)
         send(message, settings)
     except BaseException:
         ledger.notifications.give_back(telling)
@@ -141,7 +137,7 @@ def send(message: Message, settings: Settings) -> None:
     address = settings.notify_url_text
     content = _without_secrets(json.dumps(message, ensure_ascii=False), settings)
     try:
-        status, retry_after = _within(PATIENCE_S, lambda: _post(address, content.encode(errors="replace")))
+        status, retry_after = within(PATIENCE_S, lambda: _post(address, content.encode(errors="replace")))
     except (httpx.HTTPError, httpx.InvalidURL, ValueError, OSError) as error:
         # Without the error's own words and cause: they may hold the address.
         raise NotificationError(f"{who} could not be told: {_in_words(type(error))}", "webhook") from None
@@ -162,34 +158,6 @@ def _post(address: str, content: bytes) -> tuple[int, str | None]:
         client.stream("POST", address, content=content, headers=headers) as answer,
     ):
         return answer.status_code, answer.headers.get("Retry-After")
-
-
-_Done = TypeVar("_Done")
-
-
-def _within(seconds: float, work: Callable[[], _Done]) -> _Done:
-    """Do something that may take for ever, a name's look-up included, and go on without it after a while.
-
-    Raises:
-        TimeoutError: it was not done in time.
-        Exception: what it raised.
-    """
-    ended: queue.SimpleQueue[tuple[_Done | None, Exception | None]] = queue.SimpleQueue()
-
-    def do() -> None:
-        try:
-            ended.put((work(), None))
-        except Exception as error:
-            ended.put((None, error))
-
-    threading.Thread(target=do, daemon=True).start()
-    try:
-        done, error = ended.get(timeout=seconds)
-    except queue.Empty:
-        raise TimeoutError from None
-    if error is not None:
-        raise error
-    return done  # type: ignore[return-value]  # None only beside an error
 
 
 def webhook_host(settings: Settings) -> str | None:

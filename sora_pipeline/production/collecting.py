@@ -11,7 +11,7 @@ from sora_pipeline.clip import Clip
 from sora_pipeline.ledger import Attempt, AttemptState, ClipStanding
 from sora_pipeline.ledger.batches import GENERATIONS, VIDEOS
 from sora_pipeline.media.decoders import in_decoder
-from sora_pipeline.media.poster import Poster
+from sora_pipeline.media.frame_pictures import FramePictures
 from sora_pipeline.media.probe import VideoError, VideoErrorKind, most_bytes, verify_video
 from sora_pipeline.production.context import RunContext
 from sora_pipeline.production.downloading import Download, DownloadError
@@ -43,12 +43,14 @@ class Collected:
         posters: JPEG bytes of a frame, for clips collected by this run.
         failed: Clips that have none, with the attempt and the sentence for people.
         waiting: Clips that may still come (no attempt, another run has it), with the reason.
+        unshown: Keys of ``delivered`` of which Dagster was not told yet: whoever has told it takes them out.
     """
 
     delivered: dict[str, Attempt] = field(default_factory=dict)
     posters: dict[str, bytes] = field(default_factory=dict)
     failed: dict[str, tuple[Attempt, str]] = field(default_factory=dict)
     waiting: dict[str, str] = field(default_factory=dict)
+    unshown: dict[str, None] = field(default_factory=dict)
 
 
 async def collect_videos(
@@ -74,11 +76,8 @@ async def collect_videos(
     collected = Collected() if collected is None else collected
     collector = _Collector(context, keys, resume_timed_out, batch_id, collected, settled)
     await collector.begin()
-    try:
-        async with context.alive(), polling(context, collector.woken):
-            await collector.go_on()
-    finally:
-        await collector.end()
+    async with context.alive(), polling(context, collector.woken):
+        await collector.go_on()
     return collected
 
 
@@ -116,7 +115,7 @@ class _Collector:
     async def begin(self) -> None:
         """Take the batch over."""
         if self._batch_id is not None:
-            await asyncio.to_thread(
+            self._batch_id = await asyncio.to_thread(
                 self.context.ledger.batches.begin,
                 self._batch_id,
                 self.context.owner,
@@ -126,11 +125,6 @@ class _Collector:
                 keys=list(self._undecided),
                 lease_s=self.context.lease_s,
             )
-
-    async def end(self) -> None:
-        """Let others plan what is left of the batch."""
-        if self._batch_id is not None:
-            await asyncio.to_thread(self.context.end_batch, self._batch_id)
 
     async def go_on(self) -> None:
         """Fetch whatever is rendered, until all is settled or the run is to leave."""
@@ -168,7 +162,8 @@ class _Collector:
         """Show that this run lives, and look at everything: others bring clips on as well."""
         self._looked_at = time.monotonic()
         if self._batch_id is not None:
-            await asyncio.to_thread(self.context.sign_batch, self._batch_id, keys=list(self._undecided))
+            keys = [*self._undecided, *self.collected.unshown]
+            await asyncio.to_thread(self.context.sign_batch, self._batch_id, keys=keys)
         left = list(self._undecided)  # whoever fetches takes from it meanwhile
         standings = await self._look_at([key for key in left if key not in self._fetching])
         if self._goes_on and not self._fetching and self._undecided:
@@ -275,6 +270,7 @@ class _Collector:
 
     def _deliver(self, key: str, attempt: Attempt) -> None:
         self.collected.delivered[key] = attempt
+        self.collected.unshown[key] = None
         self._note_settled(key)
 
     def _fail(self, key: str, attempt: Attempt, why: str) -> None:
@@ -328,15 +324,15 @@ class _Collector:
         """Deliver the video, or keep one that is not what was asked for: it is paid."""
         attempts, run_id = self.context.ledger.attempts, self.context.owner
         problem: VideoError | None = None
-        poster = Poster()
+        pictures = FramePictures()
         try:
-            facts = await self._download_whole(store, clip, attempt, staged, poster)
+            facts = await self._download_whole(store, clip, attempt, staged, pictures)
         except VideoError as other_video:
             if other_video.video is None:
                 raise
             problem, facts = other_video, other_video.video
         video, jpeg = await asyncio.to_thread(
-            store_video, store, clip, attempt, staged, facts, poster, self.context.say
+            store_video, store, clip, attempt, staged, facts, pictures, self.context.say
         )
         if jpeg is not None:
             self.collected.posters[attempt.clip_key] = jpeg
@@ -354,7 +350,7 @@ class _Collector:
         )
 
     async def _download_whole(
-        self, store: OutputStore, clip: Clip, attempt: Attempt, staged: Path, poster: Poster
+        self, store: OutputStore, clip: Clip, attempt: Attempt, staged: Path, pictures: FramePictures
     ) -> VideoFacts:
         """Download until the file decodes to its end: a damaged copy says nothing about the original."""
         # Some times what is plausible: a paid file that is only too large is kept, and not refused on its way.
@@ -364,7 +360,7 @@ class _Collector:
             try:
                 await download.fetch(attempt.result.output_url or "")
                 return await in_decoder(
-                    verify_video, staged, size=clip.size, duration=clip.duration, watch=poster.watch
+                    verify_video, staged, size=clip.size, duration=clip.duration, watch=pictures.watch
                 )
             except (DownloadError, VideoError) as problem:
                 lasting = isinstance(problem, VideoError) and problem.kind not in _DAMAGED
@@ -372,7 +368,7 @@ class _Collector:
                     raise
                 if isinstance(problem, VideoError):
                     download.start_over()
-                    poster.start_over()
+                    pictures.start_over()
                 self.context.say(f"{clip.clip_id}: {problem.message}; downloading again")
             except OSError as error:  # of the staged file: a full disk, for one
                 raise store.problem("be written to", error) from error

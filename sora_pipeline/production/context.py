@@ -81,12 +81,6 @@ class RunContext:
         """Who submits, polls and pays."""
         return account_of(self.settings)
 
-    def end_batch(self, batch_id: str) -> None:
-        """Let others plan what is left of a batch; of a run that a person terminated, a sensor stops it first."""
-        if not self.leave.terminated:
-            with suppress(DBAPIError):  # its lease ends as well
-                self.ledger.batches.end(batch_id, self.owner)
-
     def sign_batch(self, batch_id: str, **values: Any) -> None:
         """Give a batch's sign of life, and hear whether to leave; a database that is away for a while ends no run."""
         try:

@@ -5,11 +5,13 @@ Doing it is somebody else's.
 
 from datetime import datetime
 from enum import Enum, auto
+from typing import Any
 
 from sora_pipeline.ledger import Account, Attempt, AttemptState, ClipStanding
 from sora_pipeline.ledger.clocks import is_over
 
-_HAS_PREDICTION = (AttemptState.IN_FLIGHT, AttemptState.SUCCEEDED, AttemptState.TIMED_OUT)
+HAS_PREDICTION = (AttemptState.IN_FLIGHT, AttemptState.SUCCEEDED, AttemptState.TIMED_OUT)
+"""States of an attempt that the provider accepted and that is not over."""
 
 
 class Need(Enum):
@@ -56,7 +58,7 @@ def need_of(
             # It had a prediction; that this came to nothing is shown where videos are.
             return Need.BEGIN if standing.pending(max_attempts) else Need.NOTHING
         return Need.SHOW_FAILURE if tried else Need.BEGIN
-    if latest.state in _HAS_PREDICTION:
+    if latest.state in HAS_PREDICTION:
         return Need.NOTHING
     if latest.state is AttemptState.AMBIGUOUS:
         return Need.SHOW_AMBIGUOUS
@@ -97,6 +99,7 @@ class Retry(Enum):
     ANEW = auto()  # a new attempt, at its price
     GIVE_UP_AND_ANEW = auto()  # what became of it cannot be known or had: another is paid for
     HOLD = auto()  # its submit lost its answer, and the person has not named it
+    HOLD_CANCELLED = auto()  # a person cancelled it, and it is neither named nor asked for by that kind
     HOLD_ELSEWHERE = auto()  # its prediction is at an account of earlier, and the person has not named it
     RESUME = auto()  # wait once more for a prediction past its deadline
     FETCH = auto()  # fetch a rendered video that runs had given up on
@@ -104,7 +107,21 @@ class Retry(Enum):
     NOTHING = auto()  # delivered, pending or under way
 
 
-def retry_of(
+def retry_of(standing: ClipStanding, *, uncancel: bool = False, named: bool, **facts: Any) -> Retry:
+    """What a person's retry does about a clip; the arguments are ``_retry_of``'s.
+
+    Args:
+        standing: How far the clip is.
+        uncancel: Whether the person asked for those that were cancelled.
+        named: Whether the person named this very clip.
+        facts: Everything else.
+    """
+    retry = _retry_of(standing, named=named, **facts)
+    pays = retry in (Retry.ANEW, Retry.GIVE_UP_AND_ANEW)
+    return Retry.HOLD_CANCELLED if pays and standing.cancelled and not (named or uncancel) else retry
+
+
+def _retry_of(
     standing: ClipStanding,
     *,
     account: str | None,

@@ -2,12 +2,14 @@
 
 import io
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from sora_pipeline.clip import split_clip_key
 from sora_pipeline.errors import SoraPipelineError
 from sora_pipeline.ledger import Ledger
 from sora_pipeline.ledger import Production as LedgerProduction
+from sora_pipeline.production.finish import read_finish
 from sora_pipeline.production.publishing import PARQUET
 from sora_pipeline.store import OutputStore
 from sora_pipeline.video import StoredVideo
@@ -48,6 +50,15 @@ class DeliveredProduction:
                 f"{self.name} was not published so far: there is no {self.output}/{PARQUET}"
             ) from None
         return pd.read_parquet(io.BytesIO(content))
+
+    def finished_at(self) -> datetime | None:
+        """When it finished; None: it goes on, or has something to do again.
+
+        Raises:
+            StoreError: the output cannot be read.
+        """
+        finish = read_finish(OutputStore(self.output))
+        return None if finish is None else finish.finished_at
 
 
 def delivered_production(ledger: Ledger, pipeline: str, name: str) -> DeliveredProduction:

@@ -1,4 +1,4 @@
-"""What a production's earlier readings found, asked for only where an image cannot be used now."""
+"""What a production's earlier readings found, asked for only where a row is in doubt: its image, its id, or braces in its prompt."""
 
 import json
 from collections.abc import Collection, Sequence
@@ -52,6 +52,11 @@ class EarlierReadings:
             clip_key(self._production_id, clip_id) for clip_id in clip_ids
         )
 
+    def was_invalid(self, clip_id: str, row_hash: str) -> bool:
+        """Whether the newest reading had just this row under an id, and could not use it."""
+        statement = "SELECT 1 FROM invalid WHERE clip_id = ? AND row_hash = ?"
+        return self._known.execute(statement, (clip_id, row_hash)).fetchone() is not None
+
     @property
     def _sources(self) -> tuple[str, str]:
         """What counts first, and what else."""
@@ -64,6 +69,7 @@ class EarlierReadings:
             "CREATE TABLE clips (clip_id TEXT, source TEXT, spec TEXT, PRIMARY KEY (clip_id, source)) WITHOUT ROWID;"
             "CREATE TABLE images (source TEXT, image TEXT, size TEXT, sha256 TEXT, PRIMARY KEY (source, image, size))"
             " WITHOUT ROWID;"
+            "CREATE TABLE invalid (clip_id TEXT, row_hash TEXT, PRIMARY KEY (clip_id, row_hash)) WITHOUT ROWID;"
         )
 
         def note(source: str, clip: Clip) -> None:
@@ -75,6 +81,12 @@ class EarlierReadings:
 
         if self._decided.known is not None:
             self._ledger.clips.ever_wanted(self._production_id, lambda clip: note(_LEDGER, clip))
-            for clip in newest_snapshot(self._decided.known).clips:
+            newest = newest_snapshot(self._decided.known)
+            for clip in newest.clips:
                 note(_OWN, clip)
+            for row in newest.invalid:
+                if row.clip_id is not None:
+                    scratch.execute(
+                        "INSERT OR IGNORE INTO invalid VALUES (?, ?)", (row.clip_id, row.row_hash)
+                    )
         return scratch

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
+from sora_pipeline.amounts import counted
 from sora_pipeline.clip import Size
 from sora_pipeline.ledger import Attempt, AttemptState, Ledger, Production
 from sora_pipeline.ledger.types import MICROS
@@ -113,7 +114,7 @@ def _rows(rows: Sequence[_Row], expected: set[str]) -> Verdict:
     wrong = [f"missing: {_some(missing)}"] if missing else []
     wrong += [f"not asked for: {_some(extra)}"] if extra else []
     wrong += [f"there twice: {_some(twice)}"] if twice else []
-    sentence = "; ".join(wrong) or f"{len(rows)} rows, one for every clip and every bad row"
+    sentence = "; ".join(wrong) or f"{counted(len(rows), 'row')}, one for every clip and every bad row"
     return Verdict(
         ROWS,
         healthy=not wrong,
@@ -158,7 +159,7 @@ def _files(
         elif attempt is not None and not known:
             verified.append(attempt.attempt_id)
     ledger.attempts.note_verified(verified)
-    sentence = f"{len(rows) - len(wrong)} of {len(rows)} files are there and whole"
+    sentence = f"{len(rows) - len(wrong)} of {counted(len(rows), 'file')} there and whole"
     if wrong:
         sentence += f"; {_some(wrong)}"
     return Verdict(
@@ -197,7 +198,8 @@ def _as_asked(rows: Sequence[_Row]) -> Verdict:
         AS_ASKED,
         healthy=not wrong,
         serious=True,
-        sentence=_some(wrong) or f"all {len(rows)} videos have the size and duration asked for",
+        sentence=_some(wrong)
+        or f"{counted(len(rows), 'video')} looked at: each has the size and duration asked for",
         facts={"videos": len(rows), "wrong": len(wrong)},
     )
 
@@ -225,7 +227,7 @@ def _ambiguous(rows: Sequence[_Row]) -> Verdict:
     held = [row["clip_id"] for row in rows if row["status"] == "ambiguous"]
     sentence = "the provider's answer to every submit is known"
     if held:
-        sentence = f"{len(held)} clips may have been billed without an answer: {_some(held)}"
+        sentence = f"{counted(len(held), 'clip')} may have been billed without an answer: {_some(held)}"
     return Verdict(
         AMBIGUOUS,
         healthy=not held,

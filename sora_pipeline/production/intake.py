@@ -1,7 +1,7 @@
 """Takes a manifest in: reads and checks it, keeps its canonical snapshot, and tells the ledger what is wanted."""
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -9,25 +9,29 @@ from functools import partial
 from sora_pipeline.admission.limits import account_of
 from sora_pipeline.clip import Clip, Size
 from sora_pipeline.errors import Explain
+from sora_pipeline.garbage import without_collection
 from sora_pipeline.ledger import Ledger, Production, Reading
 from sora_pipeline.ledger.amendments import amended
 from sora_pipeline.manifest.canonical import load_snapshot
+from sora_pipeline.manifest.columns import INPUT_COLUMNS, REPORT_COLUMNS
 from sora_pipeline.manifest.earlier import Earlier
 from sora_pipeline.manifest.ids import row_id
 from sora_pipeline.manifest.images import ImageFinding
 from sora_pipeline.manifest.reading import ManifestFile, RawRow, read_manifest
 from sora_pipeline.manifest.reported_ids import InvalidIds, invalid_ids
 from sora_pipeline.manifest.snapshot import InvalidRow, Snapshot
-from sora_pipeline.manifest.snapshot_parquet import read_snapshot_file, write_snapshot
+from sora_pipeline.manifest.snapshot_parquet import read_invalid_rows, read_snapshot_file, write_snapshot
 from sora_pipeline.media.fit import ImageFit
 from sora_pipeline.media.images import ImageError
 from sora_pipeline.production.context import image_cache
 from sora_pipeline.production.naming import Decided, ProductionRequest, decide, refuse_paid_elsewhere
 from sora_pipeline.production.ownership import claim, require_free
-from sora_pipeline.provider.catalogue import Catalogue
+from sora_pipeline.provider.catalogue import Catalogue, Model
 from sora_pipeline.settings import Settings, SettingsError
+from sora_pipeline.spool import Spool
 from sora_pipeline.store import OutputStore
 from sora_pipeline.streams import Streamed, in_stretches, stretches
+from sora_pipeline.suggestions import did_you_mean
 from sora_pipeline.uris import Uri
 
 SNAPSHOTS = ".snapshots"
@@ -93,8 +97,8 @@ def read_snapshot(
         earlier: What is known of the production's earlier readings, for images that cannot be used now.
 
     Raises:
-        ManifestError: two clips would share an id.
-        SettingsError: the provider does not reach the default model.
+        ManifestError: there are too many clips.
+        SettingsError: the provider does not reach the default model, or a parameter's name is a column's of another meaning.
     """
     reached = (
         model for name in catalogue.names if settings.provider in (model := catalogue.model(name)).formats
@@ -103,9 +107,10 @@ def read_snapshot(
     if settings.model not in limits:
         raise SettingsError(
             f"{settings.model} is not a model that the provider {settings.provider} reaches; allowed: "
-            f"{', '.join(limits) or 'none'}",
+            f"{', '.join(limits) or 'none'}.{did_you_mean(settings.model, limits)}",
             "model_not_reached",
         )
+    _refuse_taken_names(limits)
     images = image_cache(settings)
     fit = ImageFit(settings.image_fit)
 
@@ -115,14 +120,25 @@ def read_snapshot(
         except ImageError as problem:
             return ImageFinding(problem=explained(problem), passing=problem.transient)
 
-    return load_snapshot(
-        file,
-        limits=limits,
-        default_model=settings.model,
-        simulated=account_of(settings).simulated,
-        image_check=check,
-        earlier=earlier,
-    )
+    with without_collection():
+        return load_snapshot(
+            file,
+            limits=limits,
+            default_model=settings.model,
+            simulated=account_of(settings).simulated,
+            image_check=check,
+            earlier=earlier,
+        )
+
+
+def _refuse_taken_names(limits: Mapping[str, Model]) -> None:
+    """Refuse parameters whose columns would never be read as what they are."""
+    for model in limits.values():
+        if taken := sorted(model.parameters.keys() & {*INPUT_COLUMNS, *REPORT_COLUMNS}):
+            raise SettingsError(
+                f"the catalogue has parameters of {model.name} by the names of columns that manifests or outputs have: "
+                f"{', '.join(taken)}. Leave them out"
+            )
 
 
 def with_amendments(ledger: Ledger, decided: Decided, snapshot: Snapshot) -> Snapshot:
@@ -186,7 +202,8 @@ def register(snapshot: Snapshot, decided: Decided, ledger: Ledger, began_at: dat
         invalid=_hashes(_rows_of(invalid_ids(snapshot), amended_clips), amended_clips),
         began_at=began_at,
     )
-    return ledger.productions.record_snapshot(plan, reading)
+    with without_collection():
+        return ledger.productions.record_snapshot(plan, reading)
 
 
 def amendable(snapshot: Snapshot, decided: Decided, ledger: Ledger) -> tuple[list[Clip], list[str]]:
@@ -252,10 +269,18 @@ def _in_its_row(clip: Clip, invalid: Mapping[str, InvalidRow]) -> Clip:
 
 def newest_snapshot(production: Production) -> Snapshot:
     """What was read last; where that is not in the output, as little as the ledger knows of it."""
+    return _newest(production, read_snapshot_file)
+
+
+def newest_invalid_rows(production: Production) -> Snapshot:
+    """The same without the clips: only the rows that could not be used."""
+    return _newest(production, read_invalid_rows)
+
+
+def _newest(production: Production, read: Callable[[Spool], Snapshot]) -> Snapshot:
     if production.snapshot_path is not None:
         try:
-            content = OutputStore(production.output_uri).read_to_spool(production.snapshot_path)
-            return read_snapshot_file(content)
+            return read(OutputStore(production.output_uri).read_to_spool(production.snapshot_path))
         except (FileNotFoundError, ValueError):
             pass  # moved away, or written by another version: the ledger knows the clips
     return Snapshot(

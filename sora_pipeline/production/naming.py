@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from sora_pipeline.admission.limits import account_of
+from sora_pipeline.amounts import counted
 from sora_pipeline.errors import SoraPipelineError
 from sora_pipeline.ledger import Ledger, Plan, Production
 from sora_pipeline.manifest.reading import ManifestFile
@@ -135,7 +136,7 @@ def refuse_paid_elsewhere(ledger: Ledger, decided: Decided, clips_made: dict[str
     other, clips = max(clips_made.items(), key=lambda item: item[1])
     name = decided.plan.production_id
     raise ProductionNameError(
-        f"{clips} clips of {decided.plan.manifest_uri} are paid for already, in the production {other} (same ids, same rows)",
+        f"{counted(clips, 'clip')} of {decided.plan.manifest_uri} {'is' if clips == 1 else 'are'} paid for already, in the production {other} (same ids, same rows)",
         "paid_elsewhere",
         other=other,
         production=name,

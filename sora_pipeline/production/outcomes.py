@@ -7,7 +7,9 @@ from sora_pipeline.clip import Clip
 from sora_pipeline.ledger.surveys import Made, SurveyedClip
 from sora_pipeline.ledger.types import MICROS, Failure, status_of_standing
 from sora_pipeline.outcome import ClipOutcome
-from sora_pipeline.status import ClipStatus
+from sora_pipeline.status import CANCELLED, ClipStatus
+
+CANCELLED_BY_A_PERSON = "a person cancelled it before it was made"
 
 
 def outcome_of(
@@ -32,10 +34,14 @@ def outcome_of(
     pending = status is ClipStatus.PENDING
     hold = hold_of(clip) if pending and standing == ClipStatus.PENDING else None
     shown = delivered or (made[-1] if made else None)
+    if standing == CANCELLED:
+        before = made[-1].failure if made else None
+        why = f"{CANCELLED_BY_A_PERSON}; before that: {before.message}" if before else CANCELLED_BY_A_PERSON
+        hold = Failure(CANCELLED, why, retryable=True)
     if shown is None or (pending and shown.fingerprint != fingerprint):
         return ClipOutcome(
             clip_id=clip.clip_id,
-            status=ClipStatus.PENDING,
+            status=status,
             attempts=len(made),
             cost_usd=_cost(made, clip.simulated),
             fingerprint=fingerprint,

@@ -24,7 +24,17 @@ OWNER = ".sora-pipeline.json"
 MAX_BYTES = 2**20
 FORMAT_VERSION = 1
 _TRACES = ("metadata.parquet", ".snapshots")
-_FOLDERS = ("videos", ".snapshots", ".staging", ".sidecars", ".posters", ".images", "gallery")
+_FOLDERS = (
+    "videos",
+    ".snapshots",
+    ".amendments",
+    ".staging",
+    ".sidecars",
+    ".posters",
+    ".images",
+    "gallery",
+    "delta",
+)
 """Folders of an output that hold files of its own production only; beside them another output may lie."""
 
 
@@ -166,6 +176,7 @@ def require_free(output_uri: str, ledger: Ledger, production_id: str) -> None:
             f"the ledger at {ledger.database.shown_url} is older than what it has published in {store.uri}: it was put back "
             "from a copy, and would pay again for what it has paid for since",
             "ledger_older",
+            output=store.uri,
         )
 
 

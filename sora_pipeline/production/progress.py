@@ -3,8 +3,10 @@
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 
-from sora_pipeline.admission.holds import hold_of_all
+from sora_pipeline.admission.holds import hold_of_all, still_to_pay_usd
+from sora_pipeline.amounts import counted
 from sora_pipeline.errors import Reason
 from sora_pipeline.ledger import AttemptState, Ledger, Production
 from sora_pipeline.ledger.spending import Spending
@@ -24,6 +26,7 @@ class Progress:
         counts: Clips by how they stand.
         at_work: Clips that the provider or a run is busy with, by the state of their attempt.
         spending: US dollars billed, and reserved, so far.
+        to_pay_usd: What its pending clips will cost.
         trouble: What holds up submits at the moment although they are tried again by themselves; None while all is well.
         published: Whether the output manifest shows all of this.
         stopped: Why nothing more is submitted although clips are pending; None while all is well.
@@ -35,6 +38,7 @@ class Progress:
     counts: Counter[ClipStatus]
     at_work: Counter[AttemptState]
     spending: Spending
+    to_pay_usd: Decimal
     trouble: str | None
     published: bool
     stopped: Reason | None
@@ -50,6 +54,13 @@ class Progress:
         """Whether nothing changes any more unless somebody does something."""
         waiting = self.counts[ClipStatus.PENDING] - self.at_work[AttemptState.RESERVED]
         return not self.working and (not waiting or self.stopped is not None)
+
+    @property
+    def finished(self) -> bool:
+        """Whether every clip has come to an end, be it that a person has to decide what becomes of it."""
+        return (
+            not self.working and not self.counts[ClipStatus.PENDING] and not self.counts[ClipStatus.IN_FLIGHT]
+        )
 
 
 _AT_WORK = (AttemptState.RESERVED, AttemptState.SUBMITTING, AttemptState.IN_FLIGHT, AttemptState.SUCCEEDED)
@@ -72,7 +83,10 @@ def progress_of(ledger: Ledger, production: Production, settings: Settings, cata
         counts[status] += clips
         if state in _AT_WORK and status is not ClipStatus.FAILED:
             at_work[state] += clips
-    hold = hold_of_all(ledger, production, settings, catalogue) if tally.pending else None
+    hold, to_pay_usd = None, Decimal(0)
+    if tally.pending:
+        hold = hold_of_all(ledger, production, settings, catalogue)
+        to_pay_usd = still_to_pay_usd(ledger, production, settings, catalogue)
     refused = ledger.attempts.trouble(identity) if at_work[AttemptState.RESERVED] else None
     return Progress(
         production=production,
@@ -80,6 +94,7 @@ def progress_of(ledger: Ledger, production: Production, settings: Settings, cata
         counts=+counts,
         at_work=+at_work,
         spending=ledger.money.of_production(identity),
+        to_pay_usd=to_pay_usd,
         trouble=None if refused is None else refused.why,
         published=production.published_seq >= production.change_seq,
         stopped=None if hold is None else hold.reason,
@@ -96,8 +111,8 @@ def open_elsewhere(ledger: Ledger, settings: Settings, production_id: str) -> di
 def why_left_open(account: Account, count: int) -> Reason:
     """Why nobody here brings open attempts to an end."""
     return Reason(
-        f"{count} attempts are open at the account {account.name} ({account.provider}), which is not configured now: nobody "
-        "polls them, and they end as timed_out by their deadline",
+        f"{counted(count, 'attempt is', 'attempts are')} open at the account {account.name} ({account.provider}), which is not configured now: nobody "
+        "polls there, and what is open ends as timed_out by its deadline",
         "account_not_configured",
         {"provider": account.provider, "account": account.name},
     )

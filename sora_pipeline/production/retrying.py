@@ -1,5 +1,6 @@
 """Decides, for a person who asks, which clips are tried once more, and makes the ledger want them."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -7,9 +8,12 @@ from sora_pipeline.clip import clip_key, split_clip_key
 from sora_pipeline.errors import SoraPipelineError
 from sora_pipeline.ledger import Attempt, AttemptState, ClipStanding, Ledger
 from sora_pipeline.production.decisions import Retry, Said, is_stuck, retry_of
+from sora_pipeline.production.finish import withdraw_if_going_on
 from sora_pipeline.production.stuck import give_up as give_up_attempt
 from sora_pipeline.settings import Settings
+from sora_pipeline.status import CANCELLED
 from sora_pipeline.store import OutputStore
+from sora_pipeline.suggestions import did_you_mean
 
 Ask = Callable[[Sequence[Attempt]], Mapping[int, Said]]
 
@@ -26,29 +30,54 @@ class AmbiguousClipError(SoraPipelineError):
         self.productions = productions
 
 
+class UnknownKindError(SoraPipelineError):
+    """Raised where no clip failed with the error kind that a person names, or with several of such names."""
+
+    def __init__(self, kind: str, known: Mapping[str, int]) -> None:
+        shown = ", ".join(f"{name} ({count})" for name, count in sorted(known.items()))
+        said = (
+            "is not clear"
+            if any(kind.lower() in name for name in known)
+            else "is no kind that clips failed with"
+        )
+        there_are = f"{said}; there are: {shown}" if known else "cannot be meant: no clip has failed"
+        super().__init__(f"{kind} {there_are}.{did_you_mean(kind, known)}", "unknown_kind")
+
+
 @dataclass(slots=True)
 class Retried:
     """What a retry does with each clip, by its key.
 
     Attributes:
         anew: Clips that begin a new attempt, and cost again.
+        first: Those of them for which nothing was ever submitted: they were cancelled before.
         fetched: Clips whose rendered video is fetched (or polled for) once more, and cost nothing.
         rendering: Those of them that the provider still renders, with the attempt: a person may rather give that up.
         given_up: Those begun anew whose prediction was given up, with the attempt: it was, or may have been, billed.
         held: Clips that may have been billed and were not named, so they stay as they are.
+        uncancelled: Clips that were cancelled, are at the provider all the same, and may be begun again should that fail.
+        cancelled: Clips that a person cancelled, and that are neither named nor asked for by that kind.
         elsewhere: The same, of which the account is known that can still tell: another than their production's now.
         fine: Clips that were named and need nothing: delivered, pending or under way.
         unknown: Names that are no clip's, or no longer.
     """
 
     anew: list[str] = field(default_factory=list)
+    first: list[str] = field(default_factory=list)
     fetched: list[str] = field(default_factory=list)
     rendering: dict[str, Attempt] = field(default_factory=dict)
     given_up: dict[str, Attempt] = field(default_factory=dict)
     held: list[str] = field(default_factory=list)
+    uncancelled: list[str] = field(default_factory=list)
+    cancelled: list[str] = field(default_factory=list)
     elsewhere: dict[str, str] = field(default_factory=dict)
     fine: list[str] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
+
+    @property
+    def submitted(self) -> str:
+        """What happens to those that begin anew, as a participle."""
+        return "submitted" if self.first else "submitted again"
 
 
 def retry_clips(
@@ -57,8 +86,10 @@ def retry_clips(
     productions: Iterable[str],
     named: Iterable[str],
     *,
+    kind: str = "",
     ask: Ask = lambda _: {},
     give_up: bool = False,
+    dry_run: bool = False,
 ) -> Retried:
     """Let failed clips go on: those named, or all that the productions still want.
 
@@ -70,29 +101,32 @@ def retry_clips(
         settings: The settings.
         productions: The productions that are meant.
         named: Clip keys, or clip ids that only one of these productions has; none: all that failed.
+        kind: Only those that failed with this error kind, or the one whose name holds these letters; empty: whatever it was.
         ask: Asks the provider once more for predictions that no run waits for any more, and says by attempt id what it said.
         give_up: Rather pay for another than wait for such a prediction, where the clip is named.
+        dry_run: Only find out what it comes to: nothing is changed but what the provider says when it is asked.
 
     Raises:
         AmbiguousClipError: a clip id is that of clips in several of these productions.
+        UnknownKindError: no clip failed with that kind, or clips failed with several of such names.
     """
     productions, retried = list(productions), Retried()
-    keys: list[str] = []
-    for name in dict.fromkeys(named):
-        keys += _keys_of(ledger, productions, name, retried)
+    keys, retried.unknown = clips_named(ledger, productions, named)
     if keys or retried.unknown:
         standings = ledger.clips.standings(keys)
     else:
         standings = {}
         for production_id in productions:
             standings |= ledger.clips.unsettled(production_id)
-    said = ask(
-        [
-            standing.latest
-            for key, standing in standings.items()
-            if standing.latest and _is_to_be_asked(standing.latest, give_up=give_up and key in keys)
-        ]
-    )
+    if kind:
+        standings = _of_kind(standings, kind)
+    uncancel = bool(kind) and all(standing.cancelled for standing in standings.values())
+    to_ask = [
+        standing.latest
+        for key, standing in standings.items()
+        if standing.latest and _is_to_be_asked(standing.latest, give_up=give_up and key in keys)
+    ]
+    said = ask(to_ask)
     if said:
         standings = ledger.clips.standings(standings)
     accounts = {name: ledger.productions.get(name).account for name in productions}
@@ -102,6 +136,7 @@ def retry_clips(
             standing,
             account=accounts[standing.production_id],
             named=key in keys,
+            uncancel=uncancel,
             file_lost=file_lost,
             max_attempts=settings.max_attempts,
             said=_said_of(standing, said),
@@ -109,9 +144,33 @@ def retry_clips(
         )
         if retry is Retry.RESUME and standing.latest and _said_of(standing, said) is Said.RUNNING:
             retried.rendering[key] = standing.latest
-        _do(ledger, settings, key, standing, retry, retried)
-    ledger.clips.new_round(retried.anew)
+        _note(key, standing, retry, retried)
+        if retry is Retry.NOTHING and standing.cancelled and (uncancel or key in keys):
+            retried.uncancelled.append(key)
+        if not dry_run:
+            _do(ledger, settings, standing, retry)
+    if not dry_run:
+        ledger.clips.new_round([*retried.anew, *retried.uncancelled])
+        for production_id in {split_clip_key(key)[0] for key in (*retried.anew, *retried.fetched)}:
+            withdraw_if_going_on(ledger, ledger.productions.get(production_id), settings)
     return retried
+
+
+def _of_kind(standings: Mapping[str, ClipStanding], kind: str) -> dict[str, ClipStanding]:
+    """Those that failed with an error kind."""
+    kinds = {key: found for key, standing in standings.items() if (found := _kind_of(standing))}
+    known = Counter(kinds.values())
+    meant = [kind] if kind in known else [name for name in known if kind.lower() in name]
+    if len(meant) != 1:
+        raise UnknownKindError(kind, known)
+    return {key: standings[key] for key, found in kinds.items() if found == meant[0]}
+
+
+def _kind_of(standing: ClipStanding) -> str | None:
+    if standing.cancelled:
+        return CANCELLED
+    failure = standing.latest.failure if standing.latest else None
+    return failure.kind if failure else None
 
 
 def _is_to_be_asked(attempt: Attempt, *, give_up: bool) -> bool:
@@ -124,8 +183,24 @@ def _said_of(standing: ClipStanding, said: Mapping[int, Said]) -> Said:
     return said.get(standing.latest.attempt_id, Said.NO_ANSWER) if standing.latest else Said.NO_ANSWER
 
 
-def _keys_of(ledger: Ledger, productions: list[str], name: str, retried: Retried) -> list[str]:
-    """The one clip that a person means by its id, or by its key."""
+def clips_named(
+    ledger: Ledger, productions: Sequence[str], names: Iterable[str]
+) -> tuple[list[str], list[str]]:
+    """The keys of the clips that a person means by their ids or keys, and the names that are no clip's, or no longer.
+
+    Raises:
+        AmbiguousClipError: a clip id is that of clips in several of these productions.
+    """
+    keys: list[str] = []
+    unknown: list[str] = []
+    for name in dict.fromkeys(names):
+        key = _key_of(ledger, productions, name)
+        keys += [] if key is None else [key]
+        unknown += [name] if key is None else []
+    return keys, unknown
+
+
+def _key_of(ledger: Ledger, productions: Sequence[str], name: str) -> str | None:
     try:
         production_id, clip_id = split_clip_key(name)
     except ValueError:
@@ -134,41 +209,44 @@ def _keys_of(ledger: Ledger, productions: list[str], name: str, retried: Retried
         wanted = [clip_key(production_id, clip_id)] if production_id in productions else []
     matches = [key for key, standing in ledger.clips.standings(wanted).items() if standing.active]
     if len(matches) > 1:
-        raise AmbiguousClipError(name, [split_clip_key(key)[0] for key in matches])
-    if not matches:
-        retried.unknown.append(name)
-    return matches
+        raise AmbiguousClipError(name, sorted(split_clip_key(key)[0] for key in matches))
+    return matches[0] if matches else None
 
 
-def _do(
-    ledger: Ledger, settings: Settings, key: str, standing: ClipStanding, retry: Retry, retried: Retried
-) -> None:
-    """Do what one clip needs, and note it."""
-    latest, attempts = standing.latest, ledger.attempts
+def _note(key: str, standing: ClipStanding, retry: Retry, retried: Retried) -> None:
+    """Note what is done about one clip."""
+    latest = standing.latest
     match retry:
         case Retry.HOLD:
             retried.held.append(key)
+        case Retry.HOLD_CANCELLED:
+            retried.cancelled.append(key)
         case Retry.HOLD_ELSEWHERE if latest is not None:
             retried.elsewhere[key] = latest.account.name
         case Retry.NOTHING:
             retried.fine.append(key)
         case Retry.ANEW:
             retried.anew.append(key)
+            retried.first += [key] if latest is None else []
         case Retry.GIVE_UP_AND_ANEW if latest is not None:
-            give_up_attempt(ledger, latest, "a person had it submitted again")
             retried.given_up[key] = latest
             retried.anew.append(key)
+        case _:
+            retried.fetched.append(key)
+
+
+def _do(ledger: Ledger, settings: Settings, standing: ClipStanding, retry: Retry) -> None:
+    """Do what one clip needs; a new round is begun for all of them together."""
+    latest, attempts = standing.latest, ledger.attempts
+    match retry:
+        case Retry.GIVE_UP_AND_ANEW if latest is not None:
+            give_up_attempt(ledger, latest, "a person had it submitted again")
         case Retry.RESUME if latest is not None:
             attempts.resume(latest.attempt_id, settings.generation_timeout_s)
-            retried.fetched.append(key)
         case Retry.FETCH if latest is not None:
             attempts.fetch_again(latest.attempt_id)
-            retried.fetched.append(key)
         case Retry.FETCH_LOST if standing.delivered is not None:
             attempts.fetch_lost(standing.delivered.attempt_id)
-            retried.fetched.append(key)
-        case _:
-            raise AssertionError(f"{retry} needs an attempt")
 
 
 def _is_lost(standing: ClipStanding) -> bool:

@@ -11,6 +11,7 @@ from sora_pipeline.admission.breaker import (
     stop_on_failures,
     stop_on_silence,
 )
+from sora_pipeline.admission.holds import why_paused
 from sora_pipeline.errors import Reason
 from sora_pipeline.ledger import Attempt, AttemptState, ClipStanding
 from sora_pipeline.ledger.breakers import Breaker
@@ -46,7 +47,11 @@ class _Taken(Exception):
 
 
 class _Unwanted(Exception):
-    """The manifest names the clip no longer, or asks for something else by now."""
+    """The manifest names the clip no longer or asks for something else by now, or a person cancelled it."""
+
+
+class _Paused(Exception):
+    """A person has paused the clip's production, or its account."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +80,7 @@ class Sender:
         account, pauses = context.account.name, context.ledger.pauses
         # In the ledger, so that every run with the same key waits.
         gate = SubmitGate(
-            per_minute=context.settings.submits_per_minute,
+            turn=partial(context.ledger.turns.take, account, context.settings.submits_per_minute),
             left_s=partial(pauses.left_s, account),
             pause=partial(pauses.pause, account),
         )
@@ -138,6 +143,9 @@ class Sender:
         except _Unwanted:
             ledger.release(attempt.attempt_id)
             self.results.waiting[key] = UNWANTED
+        except _Paused as paused:
+            ledger.release(attempt.attempt_id)
+            self.results.waiting[key] = str(paused)
         except GateClosed:
             if context.leave.is_set():
                 self._leave_to_another(attempt)
@@ -178,8 +186,13 @@ class Sender:
         )
         if not begun:
             standing = context.ledger.clips.standings([attempt.clip_key])[attempt.clip_key]
-            wanted = standing.active and standing.clip.fingerprint == attempt.fingerprint
-            raise _Taken if wanted else _Unwanted
+            changed = standing.clip.fingerprint != attempt.fingerprint
+            if not standing.active or standing.cancelled or changed:
+                raise _Unwanted
+            production = context.ledger.productions.get(attempt.production_id)
+            if (paused := why_paused(context.ledger, production, attempt.account)) is not None:
+                raise _Paused(context.explained(paused))
+            raise _Taken
         try:
             return await context.provider.submit(request)
         except TransientError as error:
@@ -300,6 +313,8 @@ async def _request(context: RunContext, standing: ClipStanding) -> tuple[SubmitR
         "size": str(clip.size),
         "image_sha256": clip.image_sha256,
     }
+    if clip.parameters:
+        summary["parameters"] = dict(clip.parameters)
     image = None
     if clip.image is not None:
         fitted = await asyncio.to_thread(
@@ -312,7 +327,7 @@ async def _request(context: RunContext, standing: ClipStanding) -> tuple[SubmitR
         url = clip.image.reveal() if is_http(clip.image) and fitted.unchanged else None
         image = InputImage(fitted.content, fitted.media_type, url)
         summary["image"] = _fitting(fitted)
-    return SubmitRequest(clip.prompt, clip.model, clip.duration, clip.size, image), summary
+    return SubmitRequest(clip.prompt, clip.model, clip.duration, clip.size, image, clip.parameters), summary
 
 
 def _fitting(fitted: FittedImage) -> str:

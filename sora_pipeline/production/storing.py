@@ -13,7 +13,8 @@ from pathlib import Path
 
 from sora_pipeline.clip import Clip
 from sora_pipeline.ledger import Attempt
-from sora_pipeline.media.poster import Poster, poster_frame
+from sora_pipeline.media.frame_pictures import FramePictures
+from sora_pipeline.media.poster import poster_frame
 from sora_pipeline.production.context import Say
 from sora_pipeline.production.input_images import input_image_name, small_input_image
 from sora_pipeline.production.unexpected import described
@@ -21,6 +22,8 @@ from sora_pipeline.store import OutputStore, StoreError
 from sora_pipeline.video import StoredVideo, VideoFacts
 
 SIDECARS = ".sidecars"
+SIDECAR_FORMAT = 1
+"""What ``docs/sidecar.schema.json`` describes; sidecars of earlier versions do not say it, and are the same otherwise."""
 
 
 def store_video(
@@ -29,13 +32,14 @@ def store_video(
     attempt: Attempt,
     staged: Path,
     facts: VideoFacts,
-    poster: Poster,
+    pictures: FramePictures,
     say: Say,
 ) -> tuple[StoredVideo, bytes | None]:
     """Move a staged file under its final name.
 
     A file of its name is this attempt's own from before a crash: where it is whole, it is kept as the video. What
-    goes with it, a poster, a sidecar and a copy of its image, may fail without failing it: the video is what was paid for.
+    goes with it (a poster, a storyboard, a sidecar and a copy of its image) may fail without failing it: the video is what
+    was paid for.
 
     Args:
         store: The output.
@@ -43,7 +47,7 @@ def store_video(
         attempt: The attempt that made it.
         staged: The file.
         facts: What it is.
-        poster: What came of its frames while it was verified; a file that was not decoded is looked into for one.
+        pictures: What came of its frames while it was verified; a file that was not decoded is looked into for a poster.
         say: Takes a sentence about what went wrong beside the video.
 
     Returns:
@@ -54,7 +58,7 @@ def store_video(
     """
     name = _put(store, staged, f"{clip.clip_id}/{_attempt_name(clip, attempt)}", facts.sha256)
     jpeg = _put_beside(
-        store, f".posters/{name}.jpg", lambda: poster.jpeg or poster_frame(staged), attempt, say
+        store, f".posters/{name}.jpg", lambda: pictures.poster.jpeg or poster_frame(staged), attempt, say
     )
     video = StoredVideo(
         file_name=f"videos/{name}.mp4",
@@ -62,9 +66,17 @@ def store_video(
         output_uri=store.uri,
         facts=facts,
     )
+    _keep_storyboard(store, video, pictures, attempt, say)
     _put_beside(store, f"{SIDECARS}/{name}.json", lambda: _sidecar(clip, attempt, video), attempt, say)
     _keep_input_image(store, clip, attempt, say)
     return video, jpeg
+
+
+def _keep_storyboard(
+    store: OutputStore, video: StoredVideo, pictures: FramePictures, attempt: Attempt, say: Say
+) -> None:
+    if pictures.storyboard.frames:
+        _put_beside(store, video.storyboard_path, pictures.storyboard.strip, attempt, say)
 
 
 def _keep_input_image(store: OutputStore, clip: Clip, attempt: Attempt, say: Say) -> None:
@@ -115,6 +127,7 @@ def _attempt_name(clip: Clip, attempt: Attempt) -> str:
 def _sidecar(clip: Clip, attempt: Attempt, video: StoredVideo) -> bytes:
     """What made the file, beside the file: metadata inside it would invalidate its provenance."""
     facts = {
+        "format": SIDECAR_FORMAT,
         "production": attempt.production_id,
         "clip_id": clip.clip_id,
         "prompt": clip.prompt,
@@ -130,6 +143,7 @@ def _sidecar(clip: Clip, attempt: Attempt, video: StoredVideo) -> bytes:
         "fingerprint": attempt.fingerprint,
         "cost_usd": str(attempt.cost_usd),
         "carried": dict(clip.carried),
+        "parameters": dict(clip.parameters),
         "file_name": video.file_name,
         "poster_path": video.poster_path,
         **asdict(video.facts),

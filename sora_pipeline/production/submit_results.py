@@ -8,7 +8,7 @@ from sora_pipeline.ledger import Attempt
 from sora_pipeline.ledger.breakers import Breaker
 from sora_pipeline.production.context import RunContext
 
-UNWANTED = "its manifest names it no longer, or asks for something else by now"
+UNWANTED = "its manifest names it no longer or asks for something else by now, or a person cancelled it"
 LEFT = "the run that was to submit it ended before its turn came; the dispatch sensor plans it again"
 
 

@@ -26,6 +26,7 @@ def submitted_clip(clip: Clip, attempt: Attempt) -> Clip:
             model=attempt.model,
             duration=int(asked["duration"]),
             size=Size.parse(str(asked["size"])),
+            parameters=dict(asked.get("parameters") or {}),
         )
     except (
         KeyError,

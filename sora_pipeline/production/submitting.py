@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Container, Mapping, Sequence
 from contextlib import suppress
+from datetime import datetime
 
 from sora_pipeline.admission.holds import Admission
 from sora_pipeline.ledger import Attempt, AttemptState, ClipStanding, Ledger
@@ -30,6 +31,7 @@ async def ensure_predictions(
     batch_id: str,
     may_begin: bool,
     force: bool = False,
+    asked_at: datetime | None = None,
     results: SubmitResults | None = None,
     settled: Callable[[str], None] = lambda key: None,
 ) -> SubmitResults:
@@ -42,18 +44,17 @@ async def ensure_predictions(
         may_begin: Whether this run may begin attempts that nobody planned: a person asked for it. Else it begins those of its
             batch that are pending by themselves, and leaves when it has found nothing to do for ``idle_s``.
         force: Begin one although the clip is delivered with the same fingerprint.
+        asked_at: When a person asked for this run: what was cancelled before that is begun anew. None: it is not known, and nothing is.
         results: Where it is noted how each ends.
         settled: Called with the key of each clip as soon as it is known what becomes of it in this run.
     """
     results = SubmitResults() if results is None else results
     submits = await _Submits.begin(context, keys, batch_id, may_begin, force, results, settled)
-    try:
-        async with context.alive(), polling(context, submits.woken):
-            if may_begin:
-                await _ask_again(context, keys, batch_id=batch_id, force=force)
-            await submits.go_on()
-    finally:
-        await asyncio.to_thread(context.end_batch, batch_id)
+    async with context.alive(), polling(context, submits.woken):
+        if may_begin:
+            await _begin_cancelled_anew(context, keys, asked_at)
+            await _ask_again(context, keys, batch_id=batch_id, force=force)
+        await submits.go_on()
     return results
 
 
@@ -65,6 +66,7 @@ class _Submits:
         context: RunContext,
         keys: Sequence[str],
         batch_id: str,
+        kept_as: str,
         planned: Container[str] | None,
         force: bool,
         results: SubmitResults,
@@ -75,6 +77,8 @@ class _Submits:
         self._context = context
         self._keys = keys
         self._batch_id = batch_id
+        self._kept_as = kept_as
+        """The batch that says which clips are this run's; its reservations are those of ``batch_id``."""
         self._planned = planned
         """Clips that it may begin where they are pending by themselves; None: a person's run, which may begin any."""
         self._force = force
@@ -100,7 +104,7 @@ class _Submits:
         batches = context.ledger.batches
         batch = await asyncio.to_thread(batches.get, batch_id)
         planned = frozenset(batch.keys) if batch is not None else frozenset()
-        await asyncio.to_thread(
+        kept_as = await asyncio.to_thread(
             batches.begin,
             batch_id,
             context.owner,
@@ -110,7 +114,7 @@ class _Submits:
             keys=keys,
             lease_s=context.lease_s,
         )
-        return cls(context, keys, batch_id, None if may_begin else planned, force, results, settled)
+        return cls(context, keys, batch_id, kept_as, None if may_begin else planned, force, results, settled)
 
     async def go_on(self) -> None:
         """Submit whenever a slot is free, until all is settled or the run is to leave."""
@@ -154,7 +158,7 @@ class _Submits:
         context, wanted = self._context, Counter(self._to_begin.values())
         await asyncio.to_thread(
             context.sign_batch,
-            self._batch_id,
+            self._kept_as,
             # What waits for a word, money or a model is anybody's again as soon as that has come.
             keys=[key for key in self._keys if key not in self.results.waiting],
             wanted=wanted,
@@ -237,7 +241,7 @@ class _Submits:
         key, planned = standing.key, self._planned
         if planned is None or (key in planned and standing.pending(self._context.settings.max_attempts)):
             self._to_begin[key] = standing.production_id
-        elif key in planned and not standing.active:
+        elif key in planned and (standing.cancelled or not standing.active):
             self._wait_for_later(key, UNWANTED)
         else:
             self._wait_for_later(key, "no attempt is reserved for it; the dispatch sensor plans the next")
@@ -288,7 +292,11 @@ class _Submits:
             return []
         if self._planned is None:
             max_attempts = context.settings.max_attempts
-            again = [key for key in costs if not standings[key].pending(max_attempts)]
+            again = [
+                key
+                for key in costs
+                if not standings[key].pending(max_attempts) and not standings[key].cancelled
+            ]
             await asyncio.to_thread(ledger.clips.new_round, again)
         reservation = await asyncio.to_thread(
             ledger.attempts.reserve,
@@ -303,7 +311,7 @@ class _Submits:
         for key in reservation.unwanted:
             del self._to_begin[key]
             if self._planned is None:
-                self._fail(key, "the manifest no longer names this clip; put its row back and read it again")
+                self._fail(key, _why_unwanted(standings[key]))
             else:
                 self._wait_for_later(key, UNWANTED)
         held = [*unknown, *reservation.no_budget, *reservation.elsewhere]
@@ -365,6 +373,19 @@ class _Submits:
         self._settled(key)
 
 
+async def _begin_cancelled_anew(context: RunContext, keys: Sequence[str], asked_at: datetime | None) -> None:
+    """A person wants clips after all that were cancelled; one that was cancelled since he asked is not begun."""
+    if asked_at is None:
+        return
+    standings = await asyncio.to_thread(context.ledger.clips.standings, keys)
+    lifted = [
+        key
+        for key, standing in standings.items()
+        if standing.cancelled_at and standing.cancelled_at < asked_at
+    ]
+    await asyncio.to_thread(context.ledger.clips.new_round, lifted)
+
+
 async def _ask_again(context: RunContext, keys: Sequence[str], *, batch_id: str, force: bool) -> None:
     """Ask once more for what no run waits for any more, and give up what the provider has lost; forced, what it still renders."""
     standings = await asyncio.to_thread(context.ledger.clips.standings, keys)
@@ -380,6 +401,12 @@ async def _ask_again(context: RunContext, keys: Sequence[str], *, batch_id: str,
             give_up(context.ledger, attempt, "a person had it made once more")
         elif now is Said.RENDERED and attempt.state is AttemptState.SUCCEEDED:
             context.ledger.attempts.fetch_again(attempt.attempt_id)
+
+
+def _why_unwanted(standing: ClipStanding) -> str:
+    if standing.cancelled:
+        return "a person cancelled it while this run was at it"
+    return "the manifest no longer names this clip; put its row back and read it again"
 
 
 def park_lost(ledger: Ledger, attempt: Attempt) -> None:

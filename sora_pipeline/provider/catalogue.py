@@ -5,20 +5,30 @@ Read from ``catalogue.toml``, the catalogues that installed providers bring, and
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
 from importlib import resources
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from sora_pipeline.clip import Size
 from sora_pipeline.errors import SoraPipelineError
+from sora_pipeline.parameter import Parameter, ParameterType
 from sora_pipeline.provider.registry import broken, usable
 from sora_pipeline.provider.spec import ProviderSpec
+from sora_pipeline.suggestions import did_you_mean
 
 
 class CatalogueError(SoraPipelineError, ValueError):
@@ -34,7 +44,7 @@ class UnknownModelError(SoraPipelineError, KeyError):
         self.known = known
 
     def __str__(self) -> str:
-        return f"unknown model {self.name!r}; the catalogue has {', '.join(self.known)}"
+        return f"unknown model {self.name!r}; the catalogue has {', '.join(self.known)}.{did_you_mean(self.name, self.known)}"
 
 
 def _size(value: object) -> object:
@@ -62,6 +72,46 @@ class ImageLimits(BaseModel):
     max_bytes: int = Field(gt=0)
 
 
+class _ParameterData(BaseModel):
+    """One entry of a model's ``parameters``."""
+
+    model_config = _STRICT
+
+    type: ParameterType
+    minimum: Annotated[Decimal, Field(allow_inf_nan=False)] | None = None
+    maximum: Annotated[Decimal, Field(allow_inf_nan=False)] | None = None
+    max_chars: int | None = Field(default=None, gt=0)
+    choices: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _fits_its_type(self) -> Self:
+        numbers = self.type in (ParameterType.INTEGER, ParameterType.NUMBER)
+        if not numbers and (self.minimum is not None or self.maximum is not None):
+            raise ValueError("minimum and maximum are for numbers")
+        if self.type is not ParameterType.TEXT and (self.max_chars is not None or self.choices):
+            raise ValueError("max_chars and choices are for text")
+        if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
+            raise ValueError("minimum is greater than maximum")
+        return self
+
+
+def _is_free(name: str) -> str:
+    if name in _OWN_FIELDS:
+        raise ValueError(f"{name} is a field of requests already, or decides what a clip costs; leave it out")
+    return name
+
+
+_OWN_FIELDS = frozenset(
+    {
+        *("prompt", "model", "provider", "mode", "duration", "seconds", "size", "resolution", "aspect_ratio"),
+        *("image", "images", "image_url", "frame_images", "input_reference", "input_references"),
+        *("n", "stream", "callback_url"),
+    }
+)
+"""What requests say by themselves, and what would make them something else than the one clip that is paid for."""
+_ParameterName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$"), AfterValidator(_is_free)]
+
+
 class _ModelData(BaseModel):
     """One ``[models.<name>]`` table."""
 
@@ -77,6 +127,7 @@ class _ModelData(BaseModel):
     usd_per_second: _Prices = Field(min_length=1)
     unlisted_usd_per_second: _Prices = Field(default_factory=dict)
     image: ImageLimits
+    parameters: dict[_ParameterName, _ParameterData] = Field(default_factory=dict)
 
 
 class _CatalogueData(BaseModel):
@@ -103,6 +154,7 @@ class Model:
         max_prompt_chars: Longest prompt.
         expected_render_s: About how long a render takes, where that is known: when clips are polled until some have ended.
         image: Limits of the first frame.
+        parameters: What else it can be told, by the names of the request's fields, which are those of the manifest's columns, too.
     """
 
     name: str
@@ -116,6 +168,7 @@ class Model:
     max_prompt_chars: int
     expected_render_s: float | None
     image: ImageLimits
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)
 
     def cost(self, duration: int, size: Size) -> Decimal:
         """US dollars for one clip, exact.
@@ -271,4 +324,15 @@ def _model(name: str, data: _ModelData) -> Model:
         max_prompt_chars=data.max_prompt_chars,
         expected_render_s=data.expected_render_s,
         image=data.image,
+        parameters={name: _parameter(entry) for name, entry in data.parameters.items()},
+    )
+
+
+def _parameter(data: _ParameterData) -> Parameter:
+    return Parameter(
+        data.type,
+        None if data.minimum is None else float(data.minimum),
+        None if data.maximum is None else float(data.maximum),
+        data.max_chars,
+        data.choices,
     )

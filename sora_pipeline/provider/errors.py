@@ -23,21 +23,21 @@ class ErrorKind(StrEnum):
     RATE_LIMITED = "rate_limited"  # HTTP 429
     UNAVAILABLE = "unavailable"  # HTTP 503 of a server that took nothing; any 5xx on a poll
     AMBIGUOUS_SUBMIT = "ambiguous_submit"  # read timeout, disconnect, HTTP 500, 502, 504 on a submit
-    CONTENT_POLICY = "content_policy"
-    INVALID_REQUEST = "invalid_request"
-    IMAGE_MISMATCH = "image_mismatch"
+    CONTENT_POLICY = "content_policy"  # prompt or image were refused for what they show
+    INVALID_REQUEST = "invalid_request"  # how the clip was asked for was refused
+    IMAGE_MISMATCH = "image_mismatch"  # the image does not fit the clip
     NO_RESOURCE = "no_resource"  # the provider was too busy for an accepted job
     PROVIDER_INTERNAL = "provider_internal"  # an accepted job failed, and no cause of the clip's was named
-    CANCELLED = "cancelled"
+    CANCELLED = "cancelled"  # at the provider
     EXPIRED = "expired"  # the prediction or its output is gone
     NO_OUTPUT = "no_output"  # completed, but no output URL came
-    BAD_TOKEN = "bad_token"  # noqa: S105
-    NO_BALANCE = "no_balance"
-    ACCOUNT_SUSPENDED = "account_suspended"
-    MODEL_GONE = "model_gone"
+    BAD_TOKEN = "bad_token"  # the key is not accepted  # noqa: S105
+    NO_BALANCE = "no_balance"  # the account is empty
+    ACCOUNT_SUSPENDED = "account_suspended"  # by the provider
+    MODEL_GONE = "model_gone"  # gone, paused, retired, or not open to this account
     PRIVATE_ADDRESS = "private_address"  # an output that is not in the public internet
     WRONG_ADDRESS = "wrong_address"  # a redirect or a web page where the API should be
-    UNREADABLE_ANSWER = "unreadable_answer"
+    UNREADABLE_ANSWER = "unreadable_answer"  # no JSON, or not what the format says
     OTHER_PREDICTION = "other_prediction"  # an answer to a poll that is about another prediction
 
 

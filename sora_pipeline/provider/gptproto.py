@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from sora_pipeline.provider.images import image_file, image_reference
 from sora_pipeline.provider.protocol import ImageTransport, SubmitRequest
-from sora_pipeline.provider.wire import Outgoing, WireFormat
+from sora_pipeline.provider.wire import Outgoing, WireFormat, form_fields
 
 
 class GptProto(WireFormat):
@@ -22,11 +22,12 @@ class GptProto(WireFormat):
         """JSON; a form only where multipart is asked for, which the page's "file" type suggests and no sample shows."""
         path = self.submit_path(request)
         size = f"{request.size.width}{self._config.size_separator}{request.size.height}"
-        body: dict[str, Any] = {"prompt": request.prompt, "duration": request.duration, "size": size}
+        own = {"prompt": request.prompt, "duration": request.duration, "size": size}
+        body: dict[str, Any] = {**request.parameters, **own}
         if request.image is None:
             return Outgoing(path, json=body)
         if self._config.image_transport is ImageTransport.MULTIPART:
-            form = {key: str(value) for key, value in body.items()}
+            form = form_fields(body)
             return Outgoing(path, fields=form, files={"image": image_file(request.image)})
         body["image"] = image_reference(request.image, self._config.image_transport)
         return Outgoing(path, json=body)

@@ -23,6 +23,7 @@ class GptProtoUnified(WireFormat):
     def outgoing(self, request: SubmitRequest) -> Outgoing:
         """JSON; the image is the first of ``frame_images``."""
         body: dict[str, Any] = {
+            **request.parameters,
             "model": self.slug(request.model),
             "prompt": request.prompt,
             "duration": request.duration,

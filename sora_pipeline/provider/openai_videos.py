@@ -12,7 +12,7 @@ from sora_pipeline.provider.catalogue import Catalogue
 from sora_pipeline.provider.config import ProviderConfig
 from sora_pipeline.provider.images import image_file, image_reference
 from sora_pipeline.provider.protocol import ImageTransport, Prediction, PredictionState, SubmitRequest
-from sora_pipeline.provider.wire import Outgoing, WireFormat
+from sora_pipeline.provider.wire import Outgoing, WireFormat, form_fields
 
 _AS_FORM = (ImageTransport.AUTO, ImageTransport.MULTIPART)
 
@@ -36,6 +36,7 @@ class OpenAIVideos(WireFormat):
         """A multipart form, which every host of this format documents; JSON where a URL or data URI is asked for."""
         path = self.submit_path(request)
         body: dict[str, Any] = {
+            **request.parameters,
             "model": request.model,
             "prompt": request.prompt,
             # A string here, where all other formats have an integer named duration.
@@ -45,7 +46,7 @@ class OpenAIVideos(WireFormat):
         transport = self._config.image_transport
         if transport in _AS_FORM:
             files = {"input_reference": image_file(request.image)} if request.image else None
-            return Outgoing(path, fields=body, files=files)
+            return Outgoing(path, fields=form_fields(body), files=files)
         if request.image is not None:
             body["input_reference"] = {"image_url": image_reference(request.image, transport)}
         return Outgoing(path, json=body)

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from sora_pipeline.clip import Size
 from sora_pipeline.provider.errors import ErrorKind, GenerationFailedError
@@ -56,6 +56,9 @@ class SubmitRequest:
     duration: int  # seconds
     size: Size
     image: InputImage | None = None
+    parameters: Mapping[str, Any] = field(
+        default_factory=dict
+    )  # further ones, as the catalogue has them for the model
 
 
 @dataclass(frozen=True, slots=True)

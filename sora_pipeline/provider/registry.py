@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from sora_pipeline.errors import SoraPipelineError
 from sora_pipeline.provider.spec import PROTOCOL_VERSION, ProviderSpec
+from sora_pipeline.suggestions import did_you_mean
 
 if TYPE_CHECKING:
     from sora_pipeline.provider.catalogue import Catalogue
@@ -43,7 +44,7 @@ def entry_of(name: str) -> EntryPoint:
     entries = [entry for entry in _entries(tuple(sys.path)) if entry.name == name]
     if not entries:
         raise ProviderNotInstalledError(
-            f"no provider {name!r} is installed; installed: {', '.join(installed()) or 'none'}. Install the package that offers "
+            f"no provider {name!r} is installed; installed: {', '.join(installed()) or 'none'}.{did_you_mean(name, installed())} Install the package that offers "
             f"it into the environment of sora-pipeline ({sys.prefix}), for example with pip"
         )
     if len(entries) > 1:

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 import stamina
-from aiolimiter import AsyncLimiter
 
 from sora_pipeline.provider.errors import ErrorKind, TransientError
 from sora_pipeline.provider.protocol import Accepted
@@ -24,11 +23,11 @@ class GateClosed(Exception):
 class SubmitGate:
     """What all submits of a run to one account pass through: a rate, and the pause that one clip's 429 imposes on all.
 
-    The gate decides how long a pause is; where it is kept, and so who else heeds it, is the caller's. Nobody else waits
-    after a 429.
+    The gate decides how long a pause is; where it and the turns are kept, and so who else heeds them, is the caller's. Nobody
+    else waits after a 429.
 
     Args:
-        per_minute: Submits in any sixty seconds at most.
+        turn: Takes the account's next turn, and returns 0; or returns for how many seconds there is none. Called in a thread.
         left_s: Seconds until the account's pause is over; called in a thread, for it may wait for a database.
         pause: Begins a pause of so many seconds, or makes one longer.
         max_pause_s: Longest pause a 429 can impose.
@@ -36,21 +35,18 @@ class SubmitGate:
 
     def __init__(
         self,
-        per_minute: float,
         *,
+        turn: Callable[[], float],
         left_s: Callable[[], float],
         pause: Callable[[float], None],
         max_pause_s: float = MAX_WAIT_S,
     ) -> None:
-        if per_minute <= 0:
-            raise ValueError("submits per minute must be more than 0")
-        self._per_minute = per_minute
+        self._take = turn
         self._left_s = left_s
         self._pause = pause
         self._max_pause_s = max_pause_s
         self._refusals = 0
-        self._limiter: AsyncLimiter | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._order = asyncio.Lock()
         self._waiting: set[asyncio.Task[None]] = set()
         self._closed = False
 
@@ -81,12 +77,13 @@ class SubmitGate:
             turn.cancel()
 
     async def _turn(self) -> None:
-        while True:
-            # The rate first: it lets clips pass in the order in which they came, and a thread's answer has no order.
-            await self._limiter_of_this_loop().acquire()
-            if (left_s := await self._pause_left_s()) <= 0:
-                return
-            await asyncio.sleep(left_s)
+        async with self._order:  # in the order in which they came: a thread's answer has none
+            while left_s := await self._wait_s():  # noqa: ASYNC110 - other processes take turns, too
+                await asyncio.sleep(left_s)
+
+    async def _wait_s(self) -> float:
+        """Seconds until one may ask again; 0: it is this one's turn, and there is no pause."""
+        return await asyncio.to_thread(self._take) or await self._pause_left_s()
 
     async def rate_limited(self, retry_after_s: float | None) -> None:
         """A submit got HTTP 429: nobody sends for a while.
@@ -107,17 +104,6 @@ class SubmitGate:
 
     async def _pause_left_s(self) -> float:
         return min(await asyncio.to_thread(self._left_s), self._max_pause_s)
-
-    def _limiter_of_this_loop(self) -> AsyncLimiter:
-        loop = asyncio.get_running_loop()
-        if self._limiter is None or self._loop is not loop:
-            # A leaky bucket lets its whole capacity pass at once and then its rate: with the full rate as capacity twice
-            # the limit could pass in the first minute. A tenth as burst and the rest as rate never exceeds it.
-            burst = max(1, int(self._per_minute // 10))
-            rate = self._per_minute - (burst - 1)
-            self._limiter = AsyncLimiter(burst, 60 * burst / rate)
-            self._loop = loop
-        return self._limiter
 
 
 async def retry_transient(

@@ -33,6 +33,13 @@ class Outgoing:
     files: Mapping[str, FilePart] | None = None
 
 
+def form_fields(body: Mapping[str, Any]) -> dict[str, str]:
+    """A JSON body as the fields of a form, which know no types: truth values as JSON writes them."""
+    return {
+        name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in body.items()
+    }
+
+
 class WireFormat(ABC):
     """A provider, but for how one format writes a submit and where it is polled."""
 

@@ -13,15 +13,14 @@ from typing import Any
 
 from sora_pipeline.clip import clip_key
 from sora_pipeline.ledger import Account, Attempt, AttemptState
+from sora_pipeline.ledger.restore import LOST_END, LOST_KIND
 from sora_pipeline.ledger.types import MICROS, Failure, Polling, Result, Submission
 from sora_pipeline.provider.errors import ErrorKind
 from sora_pipeline.recovery.clips import WantedClip
 from sora_pipeline.recovery.evidence import LONG_AGO, Evidence, EvidenceKind
 
 LOST_SUBMIT = "the ledger was lost while a run may have submitted it"
-LOST_END = "the ledger that knew how it ended was lost, and another attempt followed"
 NO_REASON = "no reason was recorded"
-LOST_KIND = "history_lost"
 _FIRST = ("submitted_at", "stored_at")
 """Moments that Dagster noted a little after they had been: of several, the first is the right one."""
 

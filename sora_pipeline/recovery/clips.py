@@ -13,6 +13,7 @@ from sora_pipeline.recovery.evidence import Evidence, ManifestReading
 from sora_pipeline.recovery.fingerprints import present_fingerprints
 from sora_pipeline.recovery.output_evidence import OutputEvidence, Outputs, Row, clip_of_row, clip_of_sidecar
 from sora_pipeline.recovery.productions import ProductionHistory
+from sora_pipeline.status import CANCELLED
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,7 @@ class WantedClip:
         production_id: The production that wants it, or once did.
         active: Whether its manifest still names the clip.
         position: Where in the manifest.
+        cancelled: Whether a person cancelled it, as was published last.
     """
 
     clip: Clip
@@ -32,6 +34,7 @@ class WantedClip:
     production_id: str
     active: bool
     position: int
+    cancelled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +186,12 @@ class ProductionClips:
             self._history.name,
             own is not None,
             self._positions.get(clip_id, len(self.wanted)),
+            clip_id in self._cancelled,
         )
+
+    @cached_property
+    def _cancelled(self) -> set[str]:
+        return {row["clip_id"] for _, row in self._rows if row["error_kind"] == CANCELLED}
 
     @cached_property
     def _positions(self) -> dict[str, int]:

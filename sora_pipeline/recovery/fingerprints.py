@@ -17,6 +17,8 @@ def present_fingerprints(clip: Clip) -> dict[str, str]:
     """
     by_maker = {simulated: replace(clip, simulated=simulated).fingerprint for simulated in (True, False)}
     present = {fingerprint: fingerprint for fingerprint in by_maker.values()}
+    if clip.parameters:  # no earlier version sent any
+        return present
     spec = spec_of(clip)
     for provider in EARLIER_PROVIDERS:
         present[fingerprint_0002(spec, provider)] = by_maker[provider == "sandbox"]

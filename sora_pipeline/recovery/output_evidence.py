@@ -293,6 +293,7 @@ def clip_of_row(row: Row) -> Clip:
         size=Size.parse(row["size"]),
         take=row["take"],
         carried={name: _plain(value) for name, value in row.items() if name not in OUTPUT_COLUMNS},
+        parameters=read_json(row["parameters"]) if row.get("parameters") else {},
     )
     return replace(clip, simulated=_asks_for_simulated(clip, row))
 
@@ -320,6 +321,7 @@ def clip_of_sidecar(sidecar: Row) -> Clip:
         duration=round(sidecar["duration_s"]),
         size=Size(sidecar["width"], sidecar["height"]),
         carried=sidecar.get("carried") or {},
+        parameters=sidecar.get("parameters") or {},
     )
 
 

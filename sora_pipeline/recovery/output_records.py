@@ -14,6 +14,7 @@ from pydantic import (
 )
 
 from sora_pipeline.clip import Size
+from sora_pipeline.foreign_json import read_json
 from sora_pipeline.manifest.ids import is_safe_id
 from sora_pipeline.production.naming import is_name
 from sora_pipeline.status import ClipStatus
@@ -42,6 +43,12 @@ def _size(text: str) -> str:
     if len(text) > MOST_SIZE_CHARS:
         raise ValueError("is no size")
     Size.parse(text)
+    return text
+
+
+def _parameters(text: str) -> str:
+    if not isinstance(read_json(text), dict):
+        raise ValueError("is no record of parameters")
     return text
 
 
@@ -94,6 +101,7 @@ class _Sidecar(_Record):
     fingerprint: str
     cost_usd: Annotated[Usd, Field(strict=False)]  # written as text, so that no cent is lost
     carried: dict[str, Any] = {}
+    parameters: dict[str, str | int | float | bool] = {}
     file_name: Inside
     bytes: Count
     sha256: str
@@ -127,6 +135,7 @@ class _OutputRow(_Record):
     run_id: str | None
     manifest_sha256: str | None
     row_number: int
+    parameters: Annotated[str, AfterValidator(_parameters)] | None = None
 
     @model_validator(mode="after")
     def _delivered_has_a_video(self) -> Self:

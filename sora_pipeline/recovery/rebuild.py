@@ -8,6 +8,7 @@ from decimal import Decimal
 
 from sora_pipeline.admission.costs import cost_usd
 from sora_pipeline.admission.limits import account_of
+from sora_pipeline.amounts import counted
 from sora_pipeline.clip import Clip, Size, clip_key, split_clip_key
 from sora_pipeline.errors import Reason, SoraPipelineError
 from sora_pipeline.ledger import Account, Attempt, Ledger, Plan, Production
@@ -142,7 +143,12 @@ def restore(ledger: Ledger, recovered: Recovered) -> None:
     for production in recovered.contents.productions:
         own(OutputStore(production.output_uri), ledger, production)
     ledger.restore.insert(recovered.contents)
-    for production in recovered.contents.productions:
+    record_mended(ledger, recovered, recovered.contents.productions)
+
+
+def record_mended(ledger: Ledger, recovered: Recovered, productions: Iterable[Production]) -> None:
+    """Let rows that people mended stand in productions that were put into the ledger."""
+    for production in productions:
         for rows in recovered.mended.get(production.production_id, ()):
             ledger.productions.record_amendments(
                 Plan(
@@ -400,6 +406,7 @@ class _Recovery:
             position=wanted.position,
             round=1 if same else 2,  # a row that was changed began a new round
             fingerprint=fingerprint,
+            cancelled=wanted.cancelled,
         )
 
     def _follows_lost_amendment(self, history: ProductionHistory, wanted: WantedClip, last: Attempt) -> bool:
@@ -412,8 +419,8 @@ class _Recovery:
         """What a clip asked for, the next reading of its manifest says; what was paid for it must be known by then."""
         if clip_ids:
             sentence = (
-                f"{len(clip_ids)} clips of {history.name} have attempts and are in no snapshot that is left: "
-                f"{_some(clip_ids)}. Reading their manifest again makes them whole"
+                f"of {history.name}, {counted(len(clip_ids), 'clip has', 'clips have')} attempts and no snapshot that is left: "
+                f"{_some(clip_ids)}. Reading the manifest again mends that"
             )
             self._notes.append(Reason(sentence))
 

@@ -6,7 +6,6 @@ Imported by every run worker, so it takes little along: the server's own modules
 import contextlib
 import fcntl
 import http.client
-import importlib.util
 import json
 import os
 import signal
@@ -36,7 +35,7 @@ _started: dict[int, subprocess.Popen[bytes]] = {}
 
 
 class SandboxStartError(SoraPipelineError):
-    """The sandbox did not come up; the text says what to install, or names its log and holds the last lines."""
+    """The sandbox did not come up; the text names its log and holds the last lines."""
 
     code = "sandbox"
 
@@ -66,7 +65,6 @@ def ensure_sandbox(state_dir: Path) -> SandboxEndpoint:
     Raises:
         SandboxStartError: it did not come up.
     """
-    check_installed()
     state_dir = state_dir.resolve()
     state_dir.mkdir(parents=True, exist_ok=True)
     with _alone(state_dir):
@@ -80,20 +78,6 @@ def ensure_sandbox(state_dir: Path) -> SandboxEndpoint:
         if last is not None:
             environment[f"{_PREFIX}PORT"] = str(urllib.parse.urlsplit(last.url).port)
         return _start(state_dir, environment)
-
-
-def check_installed() -> None:
-    """See that the sandbox's server is installed; the pipeline itself works without.
-
-    Raises:
-        SandboxStartError: it is not.
-    """
-    missing = [name for name in ("numpy", "starlette", "uvicorn") if importlib.util.find_spec(name) is None]
-    if missing:
-        raise SandboxStartError(
-            f"the sandbox provider needs {', '.join(missing)}: pip install 'sora-pipeline[sandbox]', or name "
-            "another provider in SORA_PROVIDER"
-        )
 
 
 def stop_sandbox(state_dir: Path) -> bool:

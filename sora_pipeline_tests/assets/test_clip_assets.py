@@ -1,6 +1,7 @@
 import threading
 from pathlib import Path
 
+import dagster as dg
 import pytest
 
 from sora_pipeline.ledger import AttemptState, Ledger
@@ -185,3 +186,12 @@ def test_video_manifest_publishes_what_is_out_of_date(studio: Studio, tmp_path: 
     assert (shown["clips"], shown["clips_pending"], shown["spent_usd"]) == (1, 1, 0.0)
     assert Path(str(shown["manifest"])).is_file()
     assert Path(str(shown["gallery"])).is_file()
+
+
+def test_gallery_is_a_link_where_browsers_read_the_output(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SORA_PUBLIC_URL", "https://cdn.acme.example")
+    studio.read(rows_of(a="a fox"))
+    (event,) = studio.materialize(["video_manifest"]).asset_materializations_for_node("video_manifest")
+    assert event.metadata["gallery"] == dg.MetadataValue.url("https://cdn.acme.example/prompts/gallery.html")

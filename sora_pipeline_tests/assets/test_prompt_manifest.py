@@ -36,8 +36,8 @@ def test_invalid_rows_are_listed_and_the_others_go_on(studio: Studio, ledger: Le
     table = event.metadata["problems"]
     assert isinstance(table, dg.TableMetadataValue)
     assert {(each.data["row"], each.data["column"]) for each in table.records} == {
-        (2, "prompt"),
-        (2, "duration"),
+        ("row 3", "prompt"),
+        ("row 3", "duration"),
     }
 
 
@@ -46,7 +46,7 @@ def test_invalid_rows_are_listed_and_the_others_go_on(studio: Studio, ledger: Le
     [
         (None, "there is no such file"),
         ("title,text\nx,y\n", "prompt"),
-        ("clip_id,prompt\na,x\na,y\n", "a"),
+        ("prompt,Clip ID,ClipID\na,x,y\n", "all mean"),
     ],
 )
 def test_whole_file_problem_fails_with_its_sentence_and_registers_nothing(

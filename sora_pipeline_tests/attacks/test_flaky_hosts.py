@@ -271,9 +271,9 @@ def test_the_asset_and_check_say_which_rows_stand(host: FileHost, studio: Studio
     assert checked.exit_code == 0
     said = json.loads(checked.stdout)
     assert (said["clips"], said["invalid_rows"]) == (3, 0)
-    assert {image["row"] for image in said["images_not_read"]} == {1, 2, 3}
+    assert {image["row"] for image in said["images_not_read"]} == {2, 3, 4}
     spoken = CliRunner().invoke(app, ["check", str(path)]).stderr
-    assert "row 1 (fox): its image cannot be used now" in spoken
+    assert "row 2 (fox): its image cannot be used now" in spoken
     assert "HTTP 503" in spoken
     assert "what was read before stands" in spoken
 

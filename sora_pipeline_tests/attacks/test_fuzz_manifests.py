@@ -1,6 +1,7 @@
 """Damaged and odd manifests, made from real files by mutation: read, or refused in words; nothing else ever comes out."""
 
 import io
+import json
 import random
 import subprocess
 import sys
@@ -36,6 +37,25 @@ def csv_bytes() -> bytes:
         ",\u732b,missing.png,5,1x1,sora-9,0,,",
     ]
     return "\r\n".join(lines).encode()
+
+
+def semicolon_bytes() -> bytes:
+    lines = [
+        "Prompt;Clip ID;duration;note",
+        '"A ""red"" {note}; läuft";fox;8,0;"x\r\ny"',
+        "An owl;;5;é",
+        ";;;",
+    ]
+    return "\r\n".join(lines).encode("cp1252")
+
+
+def jsonl_bytes() -> bytes:
+    rows = [
+        {"prompt": "a {tag} fox", "tag": "red", "duration": 8, "tags": ["x", None], "deep": {"a": [1.5]}},
+        {"prompt": "an owl \u732b", "clip_id": 7, "takes": 2},
+        {"prompt": None, "x": True},
+    ]
+    return "\n".join(json.dumps(row, ensure_ascii=False) for row in rows).encode()
 
 
 def columns() -> dict[str, Any]:
@@ -86,6 +106,9 @@ def workbook_bytes(compression: int = zipfile.ZIP_DEFLATED) -> bytes:
 
 FILES: dict[str, Callable[[], bytes]] = {
     "plain.csv": csv_bytes,
+    "semicolons.csv": semicolon_bytes,
+    "utf-16.csv": lambda: csv_bytes().decode().replace(",", "\t").encode("utf-16"),
+    "rows.jsonl": jsonl_bytes,
     "snappy.parquet": parquet_bytes,
     "zstd.parquet": lambda: parquet_bytes(compression="zstd", data_page_version="2.0"),
     "flat.parquet": lambda: parquet_bytes(compression="none", use_dictionary=False),
@@ -191,6 +214,7 @@ NAMES = st.sampled_from(
         "clip_id",
         "image",
         "duration",
+        "seed",
         "size",
         "model",
         "takes",

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from sora_pipeline.manifest.problems import ManifestError
+from sora_pipeline.manifest.uris import read_to_spool
 from sora_pipeline.media.images import ImageError, read_image
 from sora_pipeline.provider.addresses import public_only
 from sora_pipeline.schemes import SCHEMES, why_refused
@@ -195,3 +197,20 @@ def test_an_archive_in_the_same_folder_is_not_opened(tmp_path: Path):
 )
 def test_what_is_allowed_is_allowed(uri: str):
     assert why_refused(uri) is None
+
+
+@pytest.mark.parametrize(
+    "uri", ["s3://AKIA:s3cr3t@bucket/a.png", "abfs://clips:s3cr3t@acme.dfs.core.windows.net/a.png"]
+)
+def test_addresses_of_objects_hold_no_keys(uri: str):
+    """Their drivers would take one for a part of the bucket's name, and say it in their errors."""
+    with pytest.raises(ManifestError) as caught:
+        read_to_spool(uri, 1)
+    for said in (refused(uri), str(caught.value)):
+        assert "holds a password or key" in said
+        assert "s3cr3t" not in said
+
+
+def test_a_key_of_an_object_may_look_like_a_password():
+    assert why_refused("s3://bucket/me:you@host.png") is None
+    assert why_refused("abfs://clips@acme.dfs.core.windows.net/a.png") is None

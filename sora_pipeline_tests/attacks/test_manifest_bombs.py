@@ -206,6 +206,39 @@ CSV_BOMBS = [
     (takes_of_takes, "2,000,000 clips, takes included; up to 1,000,000"),
 ]
 
+
+def one_long_line(path: Path) -> None:
+    path.write_bytes(b'{"prompt": "' + b"a" * (200 << 20) + b'"}\n')
+
+
+def lists_in_a_line(path: Path) -> None:
+    """Each line may be as long as it is allowed: two bytes become an object of Python."""
+    line = b'{"prompt": "a", "x": [' + b"{}," * (2_700_000) + b"1]}\n"
+    path.write_bytes(line * 8)
+
+
+def brackets_in_brackets(path: Path) -> None:
+    path.write_bytes(b'{"prompt": "a", "x": ' + b"[" * 4_000_000 + b"]" * 4_000_000 + b"}\n")
+
+
+def a_key_a_line(path: Path) -> None:
+    path.write_bytes(b"".join(b'{"prompt": "a", "k%d": 1}\n' % n for n in range(900_000)))
+
+
+def values_without_end(path: Path) -> None:
+    keys = b", ".join(b'"k%d": 1' % n for n in range(900))
+    path.write_bytes(b'{"prompt": "a", ' + keys + b"}\n" + b'{"prompt": "a"}\n' * 100_000)
+
+
+JSONL_BOMBS = [
+    (one_long_line, "line 1 is longer than 8 MiB"),
+    (lists_in_a_line, "cells; up to 20,000,000"),
+    (brackets_in_brackets, "line 1 is nested too deeply"),
+    (a_key_a_line, "1,001 columns; up to 1,000"),
+    (values_without_end, "cells; up to 20,000,000"),
+    (larger_than_allowed, "256 MiB or more; up to 256 MiB"),
+]
+
 READ = """
 import re, sys
 from pathlib import Path
@@ -237,6 +270,7 @@ def read_in_a_process(path: Path) -> tuple[str, int]:
         *((bomb, words, "parquet") for bomb, words in PARQUET_BOMBS),
         *((bomb, words, "xlsx") for bomb, words in EXCEL_BOMBS),
         *((bomb, words, "csv") for bomb, words in CSV_BOMBS),
+        *((bomb, words, "jsonl") for bomb, words in JSONL_BOMBS),
     ],
 )
 def test_a_bomb_is_refused_in_words_and_in_little_memory(

@@ -1,4 +1,5 @@
 from decimal import Decimal
+from functools import partial
 
 import dagster as dg
 import pytest
@@ -89,12 +90,12 @@ def test_ticks_without_work_say_why(
     production(rows_of(a="a fox", b="an owl"))
     reserve(ledger, "a")
     monkeypatch.setenv("SORA_MAX_IN_FLIGHT", "1")
-    assert daemon.tick(DISPATCH).skipped == "1 clips are pending; waiting for slots (0 free)"
+    assert daemon.tick(DISPATCH).skipped == "1 clip is pending; waiting for slots (0 free)"
     monkeypatch.setenv("SORA_BATCH_SIZE", "1")
     monkeypatch.setenv("SORA_MAX_IN_FLIGHT", "2")
     production(rows_of(a="a fox", b="an owl", c="a bear"))
     assert len(daemon.tick(DISPATCH).requests) == 1
-    assert daemon.tick(DISPATCH).skipped == "1 clips are pending; the runs at work take them next"
+    assert daemon.tick(DISPATCH).skipped == "1 clip is pending; next for the runs at work"
     ledger.breakers.open("sandbox", "no_balance", "HTTP 403: Insufficient balance")
     assert "top the account up" in daemon.tick(DISPATCH).skipped
 
@@ -105,7 +106,7 @@ def test_budget_is_named_where_it_holds_clips_back(
     production(rows_of(a="a fox", b="an owl"), budget=Decimal("1.50"))
     assert daemon.run(daemon.tick(DISPATCH).request, GENERATIONS_JOB).success
     skipped = daemon.tick(DISPATCH).skipped
-    assert "1.20 of 1.50 USD" in skipped
+    assert "1.20 of 1.50 sandbox USD" in skipped
     assert "--budget" in skipped
     assert standing(ledger, "b").latest is None
     production(rows_of(a="a fox", b="an owl"), budget=Decimal("2.40"))
@@ -121,7 +122,7 @@ def test_budget_of_the_day_holds_all_productions_together(
     daemon.run(daemon.tick(DISPATCH).request, GENERATIONS_JOB)
     assert len(ledger.attempts.live(AttemptState.IN_FLIGHT)) == 2, "both were neighbours, and one run's"
     skipped = daemon.tick(DISPATCH).skipped
-    assert "2.40 of 2.50 USD" in skipped
+    assert "2.40 of 2.50 sandbox USD" in skipped
     assert "SORA_BUDGET_DAILY_USD" in skipped
 
 
@@ -257,3 +258,41 @@ def test_refused_for_now_four_times_is_not_dispatched_again(
     assert latest(ledger, "a").number == 1
     assert daemon.tick(DISPATCH).skipped == "no clip is pending"
     assert sandbox.billed == 0
+
+
+@pytest.mark.parametrize("newest", ["terminated", "at work"])
+def test_of_two_runs_over_parts_of_a_batch_one_is_terminated_and_only_its_clips_wait_for_a_word(
+    daemon: Daemon, ledger: Ledger, production: Producer, newest: str
+) -> None:
+    production(rows_of(a="a fox", b="an owl"))
+    runs = [daemon.a_run(dg.DagsterRunStatus.STARTED, {BATCH_TAG: "batch"}) for _ in range(2)]
+    first, second = runs[::-1] if newest == "terminated" else runs
+    begin = partial(
+        ledger.batches.begin, "batch", pipeline="", account=SANDBOX.name, asset=GENERATIONS, lease_s=LEASE_S
+    )
+    assert begin(first.run_id, keys=keys("a")) == "batch"
+    assert begin(second.run_id, keys=keys("b")) == second.run_id, "the other one has the batch"
+    daemon.instance.report_run_canceled(first)
+    assert daemon.tick(DISPATCH).requests == []
+    assert failure_of(latest(ledger, "a")).kind == "terminated"
+    assert standing(ledger, "b").latest is None
+    assert [batch.batch_id for batch in ledger.batches.unfinished("")] == [second.run_id]
+
+
+@pytest.mark.parametrize("newest", ["terminated", "dead"])
+def test_of_two_runs_over_parts_of_a_batch_one_is_dead_and_its_clips_are_planned_again(
+    daemon: Daemon, ledger: Ledger, production: Producer, newest: str
+) -> None:
+    production(rows_of(a="a fox", b="an owl"))
+    runs = [daemon.a_run(dg.DagsterRunStatus.STARTED, {BATCH_TAG: "batch"}) for _ in range(2)]
+    first, second = runs[::-1] if newest == "dead" else runs
+    begin = partial(
+        ledger.batches.begin, "batch", pipeline="", account=SANDBOX.name, asset=GENERATIONS, lease_s=LEASE_S
+    )
+    begin(first.run_id, keys=keys("a"))
+    begin(second.run_id, keys=keys("b"))
+    daemon.instance.report_run_failed(first)
+    daemon.instance.report_run_canceled(second)
+    assert range_of(daemon.tick(DISPATCH).request) == (key("a"), key("a"))
+    assert latest(ledger, "a").state is RESERVED
+    assert failure_of(latest(ledger, "b")).kind == "terminated"

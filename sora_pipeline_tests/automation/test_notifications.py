@@ -39,7 +39,7 @@ def test_finished_production_is_told_once(
     assert standing(ledger, "a").delivered is not None
     assert daemon.tick(FINISHED).skipped.startswith("told of ")
     require_what_slack_takes(webhook.told[0])
-    assert "1 of 1 clips delivered" in webhook.texts[0]
+    assert "1 of 1 clip delivered" in webhook.texts[0]
     assert NOTHING in daemon.tick(FINISHED).skipped
     assert webhook.calls == 1
 
@@ -103,7 +103,7 @@ def test_failed_run_is_told_with_its_clips_and_reason(
     shown = words(message)
     assert f"Run failed: {GENERATIONS_JOB}" in shown
     assert "*Clips* prompts:a … prompts:b (2)" in shown
-    assert "*Why* 1 clips could not be submitted: prompts:a: content_policy" in shown
+    assert "*Why* 1 clip could not be submitted: prompts:a: content_policy" in shown
     assert f"<http://ui.example/runs/{failed.run_id}|" in shown
     daemon.tick(FAILED)
     assert webhook.calls == 1

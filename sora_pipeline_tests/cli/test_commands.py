@@ -10,10 +10,24 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from sora_pipeline.cli.app import app
-from sora_pipeline.cli.run import _what_next
+from sora_pipeline.cli.check import _verdict
+from sora_pipeline.cli.output import console
+from sora_pipeline.cli.run import _finish, _what_next
 from sora_pipeline.clip import Clip, Size
+from sora_pipeline.headless.home import prepare_home
+from sora_pipeline.headless.run import Ended
 from sora_pipeline.ledger import Account, Ledger, Limits, Plan, Reading
-from sora_pipeline_tests.conftest import Producer, Sandbox, keys, rows_of, write_manifest
+from sora_pipeline.production.invalid_rows import invalid_rows
+from sora_pipeline.production.publishing import publish
+from sora_pipeline_tests.conftest import (
+    PROMPTS,
+    Producer,
+    Sandbox,
+    keys,
+    rows_of,
+    settings_of,
+    write_manifest,
+)
 from sora_pipeline_tests.production.parts import SANDBOX
 
 KEY = "sk-very-secret"
@@ -54,19 +68,33 @@ def test_check_of_a_good_manifest_says_what_it_costs(home: Path, good: Path) -> 
     result = invoke("check", str(good))
     assert result.exit_code == 0
     assert "2 clips are fine" in result.stdout
-    assert "2.40 USD" in result.stdout
+    assert "price: 2.40 sandbox USD" in result.stdout
 
 
 def test_check_lists_every_problem_with_where_and_what_is_allowed(home: Path, bad: Path) -> None:
     result = invoke("check", str(bad))
     assert result.exit_code == 2
-    lines = [line for line in result.stderr.splitlines() if line.strip()]
+    lines = [line for line in result.stderr.splitlines() if line.startswith("✗")]
     assert len(lines) == 2
     duration, prompt = lines
-    for word in (str(bad), "row 2", "duration", "5", "4, 8", "12"):
+    for word in (str(bad), "row 3", "duration", "5", "4, 8", "12"):
         assert word in duration
-    for word in (str(bad), "row 3", "prompt"):
+    for word in (str(bad), "row 4", "prompt"):
         assert word in prompt
+
+
+@pytest.mark.parametrize(
+    ("clips", "invalid", "verdict"),
+    [
+        (0, 0, "nothing can be produced: there is no row"),
+        (0, 1, "nothing can be produced: 1 row cannot be used"),
+        (1, 0, "1 clip is fine"),
+        (1, 2, "1 clip is fine, 2 rows cannot be used (what is fine can be produced all the same)"),
+        (2, 1, "2 clips are fine, 1 row cannot be used (what is fine can be produced all the same)"),
+    ],
+)
+def test_check_says_how_much_of_it_is_fine(clips: int, invalid: int, verdict: str) -> None:
+    assert _verdict(clips, invalid) == verdict
 
 
 def test_check_as_json_is_one_object_and_nothing_else(home: Path, bad: Path) -> None:
@@ -74,13 +102,29 @@ def test_check_as_json_is_one_object_and_nothing_else(home: Path, bad: Path) -> 
     assert result.exit_code == 2
     said = json.loads(result.stdout)
     assert (said["clips"], said["invalid_rows"]) == (1, 2)
-    assert {(each["row"], each["column"]) for each in said["problems"]} == {(2, "duration"), (3, "prompt")}
+    assert {(each["row"], each["column"]) for each in said["problems"]} == {(3, "duration"), (4, "prompt")}
+    assert [(each["row_number"], each["place"]) for each in said["problems"]] == [(2, "row 3"), (3, "row 4")]
     assert all(each["allowed"] for each in said["problems"])
 
 
 def test_check_says_what_is_only_carried_through(home: Path, tmp_path: Path) -> None:
     manifest = write_manifest(tmp_path / "notes.csv", [{"prompt": "a fox", "lenght": "8", "note": "n"}])
-    assert "carried through to the output as they are: lenght, note" in invoke("check", str(manifest)).stderr
+    said = invoke("check", str(manifest)).stderr
+    assert "carried through to the output as they are: lenght, note" in said
+    assert 'the column "lenght" is carried through as it is; did you mean "duration"?' in said
+
+
+def test_check_says_which_clips_a_manifest_would_take_out_of_its_production(
+    home: Path, tmp_path: Path, production: Producer
+) -> None:
+    production(rows_of(a="a fox", b="an owl", c="a bear", d="a whale"), file="shots.csv")
+    fewer = [*rows_of(a="a fox", b="another owl", new="a newt"), {"clip_id": "d", "prompt": ""}]
+    other = write_manifest(tmp_path / "other.csv", fewer)
+    said = invoke("check", str(other), "--name", "shots").stderr
+    assert "1 clip of the production shots is not in this manifest, which takes the place of" in said
+    assert "not in this manifest" not in invoke("check", str(other)).stderr, "it is a production of its own"
+    whole = write_manifest(tmp_path / "whole.csv", rows_of(a="a fox", b="an owl", c="a bear", d="a whale"))
+    assert "not in this manifest" not in invoke("check", str(whole), "--name", "shots").stderr
 
 
 def test_a_new_ledger_is_told_of_before_a_clip_is_paid_for(
@@ -133,9 +177,11 @@ def test_run_with_a_budget_that_is_no_amount_is_refused(home: Path, good: Path, 
     assert "--budget" in result.output
 
 
-def test_status_of_an_empty_home(home: Path) -> None:
+def test_status_of_an_empty_home_leaves_it_empty(home: Path) -> None:
+    before = set(home.iterdir())
     assert "nothing was produced so far" in invoke("status").stdout
     assert json.loads(invoke("status", "--json").stdout)["productions"] == []
+    assert set(home.iterdir()) == before
 
 
 def test_status_shows_every_clip(home: Path, ledger: Ledger, production: Producer) -> None:
@@ -149,6 +195,19 @@ def test_status_shows_every_clip(home: Path, ledger: Ledger, production: Produce
     assert said["productions"][0]["counts"] == {"pending": 2}
     assert said["breakers"][0]["kind"] == "no_balance"
     assert [row["clip_id"] for row in said["clips"]] == ["a", "b"]
+
+
+def test_status_cuts_no_id_however_narrow_a_terminal_is(
+    home: Path, ledger: Ledger, production: Producer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ["a-rather-long-clip-id-of-a-fox-that-runs-in-the-snow", "b"]
+    production([{"clip_id": name, "prompt": "a fox"} for name in names])
+    for width in (30, 50, 80, 200):
+        monkeypatch.setattr(console, "width", width)
+        monkeypatch.setattr(console, "breaks_lines", True)
+        lines = [line.rstrip() for line in invoke("status").stdout.splitlines()]
+        for name in names:
+            assert any(line.split()[:1] == [name] for line in lines), width
 
 
 def test_status_says_nothing_of_what_another_pipelines_settings_decide(home: Path, ledger: Ledger) -> None:
@@ -169,17 +228,56 @@ def test_status_says_nothing_of_what_another_pipelines_settings_decide(home: Pat
     ("counts", "words"),
     [
         ({"delivered": 1, "failed": 1}, ["out/failed.csv"]),
-        ({"invalid": 1}, ["out/failed.csv"]),
-        ({"ambiguous": 2}, ["2 may have been billed"]),
+        ({"invalid": 2}, ["2 rows cannot be used (row 2, row 3): mend that in"]),
+        ({"failed": 1, "invalid": 2}, ["retry --production prompts", "and run out/failed.csv, which"]),
+        ({"ambiguous": 2}, ["2 clips may have been billed"]),
+        ({"failed": 2, "cancelled": 2}, ["--production prompts --kind cancelled"]),
+        ({"failed": 2, "cancelled": 1}, ["--kind cancelled", "out/failed.csv"]),
         ({"failed": 1, "ambiguous": 1}, ["out/failed.csv", "--production prompts --clip ID"]),
     ],
 )
 def test_the_end_of_a_run_says_what_can_be_done(
     production: Producer, counts: dict[str, int], words: list[str]
 ) -> None:
-    sentences = _what_next(Counter(counts), production(rows_of(a="a fox")), "out/failed.csv")
+    places = ["row 2", "row 3"][: counts.get("invalid", 0)]
+    sentences = _what_next(Counter(counts), production(rows_of(a="a fox")), "out/failed.csv", places)
     assert len(sentences) == len(words)
     assert all(word in sentence for word, sentence in zip(words, sentences, strict=True))
+
+
+def test_a_run_that_was_stopped_says_it_too(
+    home: Path, ledger: Ledger, production: Producer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = production([*rows_of(a="a fox"), {"clip_id": "b", "prompt": ""}])
+    ended = Ended(None, stopped="the --timeout was reached")
+    assert _finish(ledger, settings_of(), made, ended, as_json=False) == 3
+    said = capsys.readouterr().err.splitlines()
+    assert said[-2] == "error: the --timeout was reached"
+    assert said[-1].startswith(f"1 row cannot be used (row 3): mend that in {made.manifest_uri}")
+    assert f"{made.output_uri}/failed.csv" in said[-1]
+
+
+def test_status_counts_rows_that_cannot_be_used_of_every_production(
+    home: Path, ledger: Ledger, production: Producer, tmp_path: Path
+) -> None:
+    bad = [*rows_of(a="a fox"), {"clip_id": "b", "prompt": ""}, {"prompt": "", "duration": "5"}]
+    made = production(bad, name="bad", file="bad.csv")
+    production(rows_of(a="a fox"), name="good", file="good.csv")
+    shown = invoke("status", "--no-clips").stdout
+    sentence = "  2 rows of its manifest cannot be used: "
+    assert f"{sentence}`sora-pipeline check {made.manifest_uri}` says what is wrong" in shown
+    assert shown.count("cannot be used") == 1
+    assert publish(ledger, "bad", settings_of(), "a test") is not None
+    failed = f"{made.output_uri}/failed.csv"
+    assert f"{sentence}{failed} says what is wrong" in invoke("status").stdout
+    said = {each["production"]: each for each in json.loads(invoke("status", "--json").stdout)["productions"]}
+    assert (said["bad"]["invalid_rows"], said["bad"]["failed_csv"]) == (2, failed)
+    assert (said["good"]["invalid_rows"], said["good"]["failed_csv"]) == (0, None)
+    (without_id,) = (bad_id for row, bad_id in invalid_rows(ledger, made) if row.clip_id is None)
+    mended = {"production": "bad", "prompt": "an owl", "error_message": "it is wrong"}
+    write_manifest(tmp_path / "mended.csv", [{**mended, "clip_id": each} for each in ("b", without_id)])
+    production.read(tmp_path / "mended.csv")
+    assert "cannot be used" not in invoke("status").stdout, "rows that were amended are clips"
 
 
 def test_status_reads_the_clips_of_a_large_production_only_where_they_are_asked_for(
@@ -194,7 +292,18 @@ def test_status_reads_the_clips_of_a_large_production_only_where_they_are_asked_
     assert f"`sora-pipeline status {named}` lists" in looked.stderr
     for asked in ("--clips", named, "--json"):
         assert "owl" in invoke("status", *asked.split()).stdout, asked
-    assert invoke("status", "--no-clips").stderr == ""
+    assert "lists" not in invoke("status", "--no-clips").stderr
+
+
+def test_status_says_that_nobody_works(home: Path, ledger: Ledger, production: Producer) -> None:
+    made = production(rows_of(fox="a fox"))
+    looked = invoke("status")
+    assert f"no Dagster daemon is at work on {home}" in looked.stderr
+    assert f"`sora-pipeline run {made.manifest_uri} --name {made.production_id}`" in looked.stderr
+    assert "no Dagster daemon" in json.loads(invoke("status", "--json").stdout)["waits_for"]
+    watched = invoke("watch")
+    assert watched.exit_code == 3
+    assert "no Dagster daemon" in watched.stderr
 
 
 def test_retry_names_clips_that_nobody_knows(home: Path, ledger: Ledger, production: Producer) -> None:
@@ -204,6 +313,39 @@ def test_retry_names_clips_that_nobody_knows(home: Path, ledger: Ledger, product
     assert "--clip nobody" in result.stderr
     assert "a needs no retry" in result.stderr
     assert invoke("retry").exit_code == 0
+
+
+@pytest.mark.parametrize("command", ["retry", "cancel"])
+def test_row_that_cannot_be_used_is_no_unknown_clip(
+    home: Path, ledger: Ledger, production: Producer, command: str
+) -> None:
+    made = production([*rows_of(a="a fox"), {"clip_id": "b", "prompt": "", "duration": "5"}])
+    for name in ("b", f"{PROMPTS}:b"):
+        result = invoke(command, "--clip", name)
+        assert result.exit_code == 2
+        for words in (
+            f"--clip {name}: its row cannot be used. {made.manifest_uri}, row 3, column",
+            "duration:",
+        ):
+            assert words in result.stderr
+    said = json.loads(invoke(command, "--clip", "b", "--clip", "nobody", "--json").stdout)
+    assert (said["exit_code"], said["unknown"]) == (2, ["b", "nobody"])
+    assert "row 3" in said["error"]
+    assert "--clip nobody: no manifest that was read names this clip" in said["error"]
+    fine = json.loads(invoke(command, "--clip", "a", "--json").stdout)
+    assert (fine["exit_code"], fine["error"]) == (0, None)
+
+
+def test_amended_row_is_a_clip_again(
+    home: Path, ledger: Ledger, production: Producer, tmp_path: Path
+) -> None:
+    production([*rows_of(a="a fox"), {"clip_id": "b", "prompt": ""}])
+    mended = {"production": PROMPTS, "clip_id": "b", "prompt": "an owl", "error_message": "it is blank"}
+    write_manifest(tmp_path / "mended.csv", [mended])
+    production.read(tmp_path / "mended.csv")
+    assert "b needs no retry" in invoke("retry", "--clip", "b").stderr
+    (tmp_path / "out").rename(tmp_path / "away")
+    assert "no manifest that was read names this clip" in invoke("retry", "--clip", "c").stderr
 
 
 def test_resume_closes_the_breaker(home: Path, ledger: Ledger) -> None:
@@ -300,7 +442,7 @@ def test_doctor_says_that_an_account_has_moved_as_commands_would(
     monkeypatch.setenv("SORA_BASE_URL", "http://127.0.0.1:9")
     result = invoke("doctor")
     assert result.exit_code == 2
-    assert "1 predictions open at http://127.0.0.1:8" in result.stdout
+    assert "1 prediction open at http://127.0.0.1:8" in result.stdout
     assert "SORA_ACCOUNT" in result.stdout
 
 
@@ -311,8 +453,8 @@ def test_check_says_how_many_clips_the_budgets_allow(
     monkeypatch.setenv("SORA_BUDGET_DAILY_USD", "100")
     result = invoke("check", str(good))
     assert result.exit_code == 0
-    assert "0.00 of 1.50 USD" in result.stdout
-    assert "1 of the 2 clips to pay fit the budget" in result.stdout
+    assert "0.00 of 1.50 sandbox USD" in result.stdout
+    assert "1 of 2 clips to pay fits the budget" in result.stdout
     said = json.loads(invoke("check", str(good), "--json").stdout)
     assert (said["clips_to_pay"], said["clips_within_budget"], said["budget_daily_usd"]) == (2, 1, 100)
 
@@ -408,7 +550,7 @@ def test_doctor_says_what_an_older_dagster_yaml_lacks(home: Path) -> None:
 
 
 def test_doctor_finds_nothing_missing_in_the_dagster_yaml_that_is_shipped(home: Path) -> None:
-    invoke("status")
+    prepare_home()
     assert (home / "dagster.yaml").exists()
     said = {each["subject"] for each in json.loads(invoke("doctor", "--json").stdout)["findings"]}
     assert "home" in said

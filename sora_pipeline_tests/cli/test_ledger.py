@@ -439,3 +439,20 @@ def test_output_that_holds_nothing_is_refused(home: Path, tmp_path: Path, folder
     assert result.exit_code == 2
     assert f"{tmp_path / folder} holds neither" in result.stderr
     assert "--output" in result.stderr
+
+
+def test_clips_that_were_cancelled_stay_so(
+    home: Path, ledger: Ledger, production: Producer, tmp_path: Path
+) -> None:
+    from sora_pipeline.production.publishing import publish
+    from sora_pipeline_tests.conftest import rows_of, settings_of
+
+    made = production(rows_of(a="a fox", b="an owl"))
+    ledger.cancellations.cancel(PROMPTS, 3, [key("b")])
+    assert publish(ledger, PROMPTS, settings_of(), "me") is not None
+    lose_ledger(home)
+    result = CliRunner().invoke(app, ["ledger", "rebuild", "--output", made.output_uri])
+    assert result.exit_code == 0, result.output
+    rebuilt = Ledger(url_of_ledger(home))
+    assert ids(rebuilt.clips.pending(3)) == ["a"]
+    assert rebuilt.clips.standings([key("b")])[key("b")].cancelled

@@ -11,8 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from sora_pipeline_tests.components import schema_table
-
 ROOT = Path(__file__).parents[2]
 COMPONENT = "sora_pipeline.components.VideoProduction"
 SECRET = "sk-very-secret"
@@ -190,9 +188,3 @@ def test_two_components_of_one_name_are_refused(project: Project) -> None:
     checked = project.dg("check", "defs")
     assert checked.returncode != 0
     assert "two VideoProduction components have the name 'acme'" in checked.stdout + checked.stderr
-
-
-def test_page_shows_the_attributes_as_they_are() -> None:
-    assert schema_table.in_page() == schema_table.table(), (
-        "run python -m sora_pipeline_tests.components.schema_table"
-    )

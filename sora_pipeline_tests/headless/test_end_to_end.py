@@ -76,13 +76,13 @@ def test_run_delivers_what_it_can_and_says_what_it_could_not(
     finished = [each for each in webhook.texts if each.startswith("prompts ")]
     assert len(finished) == 1, "the daemon's sensor or the command, and not both"
     assert finished[0].startswith("prompts finished: 2 of 4 clips delivered, 3.60 sandbox USD")
-    assert any(each.startswith("Run failed: generations_job: 1 clips") for each in webhook.texts)
+    assert any(each.startswith("Run failed: generations_job: 1 clip") for each in webhook.texts)
 
     assert_nothing_is_paid_again_without_the_ledger(manifest, said, home, sandbox, webhook)
 
     retried = command("retry")
     assert retried.returncode == 0, retried.stderr
-    assert "submitted again, for 2.40 USD: " in retried.stdout
+    assert "submitted again, for 2.40 sandbox USD: " in retried.stdout
     ledger = Ledger(url_of_ledger(home))
     assert sorted(ledger.clips.pending(3)) == keys("blocked", "refused")
     ledger.close()
@@ -114,6 +114,7 @@ def assert_nothing_is_paid_again_without_the_ledger(
         "metadata.parquet",
         "manifest.csv",
         "failed.csv",
+        "finished.json",
         "gallery.html",
         ".sora-pipeline.json",
     } == manifests

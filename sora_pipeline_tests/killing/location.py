@@ -15,6 +15,7 @@ from typing import Any
 import dagster as dg
 
 import sora_pipeline.assets.prompt_manifest as prompt_manifest_module
+from sora_pipeline.assets.clip_pages import ClipPages
 from sora_pipeline.automation import at_work, dispatch, manifests, publish, requests
 from sora_pipeline.ledger.attempts import Attempts
 from sora_pipeline.production import collecting
@@ -62,6 +63,8 @@ before(
 before(Attempts, "collect", point("before_collect"))
 before(Attempts, "begin_submit", point("before_intent"))
 before(collecting._Collector, "_wait", point("between_videos"))
+before(ClipPages, "generation", point("before_generation_shown"))
+before(ClipPages, "video", point("before_video_shown"))
 before(dispatch, "_request", point("after_reserve"))
 before(prompt_manifest_module, "register", point("before_register"))
 

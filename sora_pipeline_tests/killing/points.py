@@ -23,6 +23,8 @@ POINTS = {
     "in_the_post": "a run, while the provider has its request and the answer is still to come",
     "before_accept": "a run that has the answer, before it commits it",
     "mid_poll": "whoever polls, with the answer in hand",
+    "before_generation_shown": "a run that has recorded the answer to a submit, before it tells Dagster",
+    "before_video_shown": "a run that has recorded a video, before it tells Dagster",
     "between_waves": "a run that has submitted some of its clips and waits for slots",
     "between_videos": "a run that has begun to fetch what is rendered, and has videos still to come",
     "mid_download": "a run that has downloaded a part of a video",

@@ -14,6 +14,7 @@ from decimal import Decimal
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import dagster as dg
@@ -47,22 +48,21 @@ class Case:
         production: The production.
         standings: Its clips, by key.
         made: Every attempt at each of them.
+        output: Its output, or a copy of one that is elsewhere.
     """
 
     production: Production
     standings: Mapping[str, ClipStanding]
     made: Mapping[str, list[Attempt]]
+    output: Path
 
     @classmethod
-    def of(cls, ledger: Ledger, production: Production) -> "Case":
+    def of(cls, ledger: Ledger, production: Production, output: Path | None) -> "Case":
         made: dict[str, list[Attempt]] = defaultdict(list)
         for attempt in ledger.attempts.of_production(production.production_id):
             made[attempt.clip_key].append(attempt)
-        return cls(production, ledger.clips.standings_of(production.production_id), made)
-
-    @property
-    def output(self) -> Path:
-        return Path(self.production.output_uri)
+        standings = ledger.clips.standings_of(production.production_id)
+        return cls(production, standings, made, output or Path(production.output_uri))
 
     @cached_property
     def rows(self) -> Mapping[str, Mapping[str, Any]]:
@@ -77,6 +77,7 @@ def violations(
     *,
     instance: dg.DagsterInstance | None = None,
     sound: Sequence[str] = (),
+    outputs: Mapping[str, Path] = MappingProxyType({}),
 ) -> list[str]:
     """Everything that is not as promised, a sentence each; none where all is well.
 
@@ -85,8 +86,12 @@ def violations(
         bills: The providers', by account.
         instance: Where its runs were, if Dagster had a part in it.
         sound: Keys of clips that nothing is wrong with: they have to be delivered, unless they are ambiguous.
+        outputs: Copies of outputs that are not in a folder, by production.
     """
-    cases = [Case.of(ledger, production) for production in ledger.productions.all()]
+    cases = [
+        Case.of(ledger, production, outputs.get(production.production_id))
+        for production in ledger.productions.all()
+    ]
     found = [*_bills(cases, bills, ledger), *_outputs(cases, ledger)]
     for case in cases:
         found += [
@@ -318,6 +323,7 @@ def _dagster(cases: Sequence[Case], instance: dg.DagsterInstance) -> Iterator[st
     pipelines = {case.production.production_id: case.production.pipeline for case in cases}
     for pipeline in sorted(set(pipelines.values())):
         names = PipelineNames(pipeline)
+        yield from _not_green(cases, instance, names)
         partitions = set(instance.get_dynamic_partitions(names.clips))
         wanted = {key for case in cases if case.production.pipeline == pipeline for key in case.standings}
         if partitions != wanted:
@@ -327,3 +333,21 @@ def _dagster(cases: Sequence[Case], instance: dg.DagsterInstance) -> Iterator[st
                 ends = {run.tags[tag] for tag in (RANGE_START_TAG, RANGE_END_TAG) if tag in run.tags}
                 if any(pipelines.get(split_clip_key(key)[0]) != pipeline for key in ends):
                     yield f"run {run.run_id} of {job} is about {sorted(ends)}"
+
+
+def _not_green(cases: Sequence[Case], instance: dg.DagsterInstance, names: PipelineNames) -> Iterator[str]:
+    """A clip whose newest attempt has brought its video is green in both assets."""
+    delivered = [
+        key
+        for case in cases
+        if case.production.pipeline == names.name
+        for key, standing in case.standings.items()
+        if standing.delivered is not None and standing.latest == standing.delivered
+    ]
+    partitions = dg.DynamicPartitionsDefinition(name=names.clips)
+    for asset in (names.generations, names.videos):
+        statuses = instance.get_status_by_partition(asset, delivered, partitions) or {}
+        for key in delivered:
+            status = statuses.get(key)
+            if status is None or status.value != "MATERIALIZED":
+                yield f"{key} is delivered, and {status.value if status else 'missing'} in {asset.to_user_string()}"

@@ -180,7 +180,7 @@ class Stage:
     def markers(self) -> Path:
         return self.folder / "markers"
 
-    def request(self, manifest: Path, pipeline: str = BUILT_IN) -> Production:
+    def request(self, manifest: Path | str, pipeline: str = BUILT_IN) -> Production:
         """What ``sora-pipeline run`` asks for, of a pipeline."""
         request = ProductionRequest(manifest=str(manifest))
         intake = open_production(self.ledger, self.settings[pipeline], pipeline, request)
@@ -228,7 +228,7 @@ class Stage:
             self._resume_after_silence()
             meanwhile()
             productions = self.ledger.productions.all()
-            if done() and not self.unfinished() and all(map(self._settled, productions)):
+            if done() and not self.is_at_work() and all(map(self._settled, productions)):
                 return
             states = [(each.production_id, each.change_seq, each.published_seq) for each in productions]
             now = states, [run.status for run in self.unfinished()]
@@ -270,6 +270,10 @@ class Stage:
         """Runs that have not ended."""
         open_states = [status for status in dg.DagsterRunStatus if status not in _FINISHED]
         return list(self.instance.get_runs(filters=dg.RunsFilter(statuses=open_states)))
+
+    def is_at_work(self) -> bool:
+        """Whether a run goes on, or has left something behind that sensors still have to see to."""
+        return bool(self.unfinished()) or any(map(self.ledger.batches.unfinished, ACCOUNTS))
 
     def situation(self) -> str:
         runs = [f"{run.job_name} {run.run_id[:8]} {run.status.value}" for run in self.unfinished()]

@@ -13,6 +13,7 @@ from sqlalchemy import update
 from sora_pipeline.clip import clip_key
 from sora_pipeline.ledger import AttemptState, Limits
 from sora_pipeline.ledger.schema import attempts
+from sora_pipeline.names import PipelineNames
 from sora_pipeline.production.collecting import collect_videos
 from sora_pipeline.production.context import RunContext
 from sora_pipeline.production.ownership import OWNER
@@ -100,6 +101,10 @@ class Crime:
         self.instance.add_dynamic_partitions("acme_clips", [key("a", MONDAY)])
         return "acme_clips has ['monday:a'] too many or too few"
 
+    def materialized_nowhere(self) -> str:
+        self.instance.wipe_assets([PipelineNames().generations])
+        return "monday:a is delivered, and missing in generations"
+
     def file_is_gone(self) -> str:
         self.video().unlink()
         return "is not there"
@@ -137,6 +142,7 @@ CRIMES: list[Callable[[Crime], str]] = [
     Crime.output_of_the_other_production,
     Crime.video_of_a_stranger,
     Crime.partition_of_the_other_pipeline,
+    Crime.materialized_nowhere,
     Crime.file_is_gone,
     Crime.file_is_cut,
     Crime.left_in_staging,
@@ -167,6 +173,9 @@ async def test_referee_sees_it(
         await ensure_predictions(context, [clip], batch_id=made.production_id, may_begin=True)
         await collect_videos(context, [clip], resume_timed_out=False)
         assert latest(context.ledger, "a", made.production_id).state is AttemptState.COLLECTED
+        names = PipelineNames(context.pipeline)
+        for asset in (names.generations, names.videos):
+            instance.report_runless_asset_event(dg.AssetMaterialization(asset, partition=clip))
         assert publish(context.ledger, made.production_id, context.settings, "judge") is not None
     bills = {SANDBOX: sandbox.bill(), ACME: second_sandbox.bill()}
     sound = [key("a", MONDAY), key("a", AUTUMN)]

@@ -22,6 +22,20 @@ def wait_until(start: float) -> None:
     time.sleep(max(0.0, start - time.time()))
 
 
+def take_turns(url: str, start: float, seconds: float, per_minute: float, _number: int) -> int:
+    """Take as many turns as there are for a while; how many this one got."""
+    ledger = Ledger(url)
+    wait_until(start)
+    took = 0
+    while time.time() < start + seconds:
+        if (left_s := ledger.turns.take("sandbox", per_minute)) > 0:
+            time.sleep(min(left_s, max(0.0, start + seconds - time.time())))
+        else:
+            took += 1
+    ledger.close()
+    return took
+
+
 def open_ledger(url: str, start: float) -> None:
     wait_until(start)
     Ledger(url).close()

@@ -10,7 +10,7 @@ from sora_pipeline.ledger import Attempt, AttemptState, ClipStanding, Ledger
 from sora_pipeline.ledger.counters import NOT_SENT
 from sora_pipeline.ledger.schema import charges, clip_counts
 from sora_pipeline.ledger.types import GIVEN_UP, ClipCounts
-from sora_pipeline.status import ClipStatus
+from sora_pipeline.status import CANCELLED, ClipStatus
 
 MANY_ATTEMPTS = 1_000
 
@@ -71,6 +71,8 @@ def standing_of(clip: ClipStanding) -> str:
         return GIVEN_UP if given_up else latest.state
     if clip.delivered:
         return ClipStatus.DELIVERED
+    if clip.cancelled:
+        return CANCELLED
     return ClipStatus.PENDING if clip.pending(MANY_ATTEMPTS) else ClipStatus.FAILED
 
 

@@ -228,7 +228,7 @@ def test_name_of_an_account_never_stands_for_the_sandbox_and_for_the_real_thing(
     world.register("a")
     world.collected()
     real = Account("mine", "gptproto", simulated=False)
-    with pytest.raises(LedgerError, match=r"mine has made simulated videos .* real ones") as caught:
+    with pytest.raises(LedgerError, match=r"mine has made in this ledger is simulated, .* real") as caught:
         ledger.accounts.use(real, "https://real")
     assert "SORA_ACCOUNT" in explained(caught.value)
     assert ledger.accounts.address_of("mine") == "http://127.0.0.1:1"

@@ -12,7 +12,7 @@ def plan(ledger: Ledger, batch_id: str = "b1", **values: Any) -> None:
     ledger.batches.plan(batch_id, **{"asset": GENERATIONS, "keys": ["p:a", "p:b"], **PIPELINE, **values})
 
 
-def begin(ledger: Ledger, run_id: str, batch_id: str = "b1", **values: Any) -> bool:
+def begin(ledger: Ledger, run_id: str, batch_id: str = "b1", **values: Any) -> str:
     return ledger.batches.begin(
         batch_id, run_id, **{"asset": GENERATIONS, "keys": ["p:a", "p:b"], **PIPELINE, **values}
     )
@@ -36,15 +36,20 @@ def test_one_run_holds_a_batch_and_another_takes_it_over_once_that_is_dead(
     ledger: Ledger, clock: Clock
 ) -> None:
     plan(ledger)
-    assert begin(ledger, "run-1")
-    assert not begin(ledger, "run-2")
-    assert only(ledger).run_id == "run-1"
+    assert begin(ledger, "run-1") == "b1"
+    assert begin(ledger, "run-2") == "run-2", "it has one of its own"
+    assert {batch.batch_id: batch.run_id for batch in ledger.batches.unfinished("")} == {
+        "b1": "run-1",
+        "run-2": "run-2",
+    }
+    ledger.batches.end("run-2", "run-2")
     clock.turn(LEASE_S - 1)
     ledger.batches.sign("b1", "run-1", lease_s=LEASE_S)
     clock.turn(LEASE_S - 1)
-    assert not begin(ledger, "run-2"), "it has given a sign of life"
+    assert begin(ledger, "run-2") == "run-2", "it has given a sign of life"
+    ledger.batches.end("run-2", "run-2")
     clock.turn(2)
-    assert begin(ledger, "run-2")
+    assert begin(ledger, "run-2") == "b1"
     assert ledger.batches.end("b1", "run-1") is None
     assert only(ledger).run_id == "run-2", "the dead run's end is not the batch's"
 
@@ -57,7 +62,7 @@ def test_a_sign_of_life_says_what_is_left_and_hears_whether_to_leave(ledger: Led
     ledger.batches.tell_to_leave("b1")
     assert ledger.batches.sign("b1", "run-1", lease_s=LEASE_S)
     assert not ledger.batches.sign("b1", "run-2", lease_s=LEASE_S), "only its own run is told"
-    assert begin(ledger, "run-1"), "the next time it begins it may stay"
+    assert begin(ledger, "run-1") == "b1", "the next time it begins it may stay"
     assert not only(ledger).told_to_leave
 
 

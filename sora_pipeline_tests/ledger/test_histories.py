@@ -96,6 +96,7 @@ def histories(draw: st.DrawFn) -> dict[str, Any]:
         "prompt": draw(st.sampled_from(PROMPTS)),
         "round": draw(st.integers(max(rounds, default=1), 4)),
         "active": draw(st.booleans()),
+        "cancelled_round": draw(st.sampled_from([None, None, 1, 2, 3, 4])),
         "attempts": made,
     }
 
@@ -135,7 +136,11 @@ def _write_history(connection: Connection, world: World, clip_id: str, history: 
     connection.execute(
         update(clips_table)
         .where(clips_table.c.clip_key == key)
-        .values(round=history["round"], active=history["active"])
+        .values(
+            round=history["round"],
+            active=history["active"],
+            cancelled_round=history["cancelled_round"],
+        )
     )
     for position, attempt in enumerate(history["attempts"], 1):
         row = attempt | {"fingerprint": clip("", attempt["prompt"]).fingerprint, "number": position}
@@ -172,6 +177,8 @@ class Runs(RuleBasedStateMachine):
         self.collected: set[int] = set()
         self.delivered: dict[str, set[str]] = {}  # clip key: fingerprints
         self.account_of: dict[int, Account] = {}  # attempt: who it was reserved for
+        self.paused: set[str] = set()  # productions and accounts
+        self.withdrawn: set[int] = set()  # submits that were refused for now, and are reservations again
         self.worlds = {
             name: World(self.ledger, self.clock, name=name, pipeline=name, budget=BUDGET)
             for name in PRODUCTIONS
@@ -232,11 +239,16 @@ class Runs(RuleBasedStateMachine):
             delivered = self.delivered.get(attempt.clip_key, set())
             assert self.worlds[attempt.production_id].account == account == attempt.account
             assert standing.active
+            assert not standing.cancelled
+            assert attempt.production_id not in self.paused
+            assert account.name not in self.paused
             assert force or standing.clip.fingerprint not in delivered
             assert force or standing.attempts_in_round < self.limits.max_attempts
             self.account_of[attempt.attempt_id] = account
         for key in reservation.elsewhere:
-            assert self.worlds[before[key].production_id].account != account
+            production_id = before[key].production_id
+            stopped = self.paused & {production_id, account.name}
+            assert stopped or self.worlds[production_id].account != account
         if reservation.reserved:
             assert self.attempts.slots_taken(account.name) <= self.limits.max_in_flight
             assert self.ledger.money.of_today(account.name).committed_usd <= DAILY
@@ -249,8 +261,12 @@ class Runs(RuleBasedStateMachine):
     def take(self, data: st.DataObject, attempt_id: int, owner: str, step: str) -> None:
         match step:
             case "send":
+                attempt = self.attempts.get(attempt_id)
+                standing = self.ledger.clips.standings([attempt.clip_key])[attempt.clip_key]
                 if self.any.begin_submit(attempt_id, owner):
                     assert attempt_id not in self.on_the_wire
+                    assert not standing.cancelled
+                    assert not self.paused & {attempt.production_id, attempt.account.name}
                     self.on_the_wire.append(attempt_id)
             case "claim":
                 self.attempts.claim([attempt_id], owner, LEASE_S)
@@ -297,6 +313,7 @@ class Runs(RuleBasedStateMachine):
                 self.attempts.park_ambiguous(attempt_id, "ambiguous_submit", "lost")
             case "later":
                 self.attempts.withdraw(attempt_id, "connect", "refused")
+                self.withdrawn.add(attempt_id)
             case "refused":
                 self.attempts.fail(attempt_id, "content_policy", "no", retryable=False, reported=True)
 
@@ -346,7 +363,39 @@ class Runs(RuleBasedStateMachine):
         rows = [clip(each, prompt) for each, prompt in prompts.items()]
         world.register(*(each for each in rows if each.clip_id != clip_id or how != "drop a row"))
 
+    @rule(
+        data=st.data(),
+        name=st.sampled_from(PRODUCTIONS),
+        how=st.sampled_from(["cancel a clip", "cancel all", "pause", "pause the account", "resume"]),
+    )
+    def a_person_stops_something(self, data: st.DataObject, name: str, how: str) -> None:
+        paused, account = self.ledger.paused, self.worlds[name].account.name
+        match how:
+            case "cancel a clip" | "cancel all":
+                keys = [self.worlds[name].key(data.draw(st.sampled_from(CLIPS)))]
+                most = self.limits.max_attempts
+                self.ledger.cancellations.cancel(name, most, None if how == "cancel all" else keys)
+            case "pause":
+                assert paused.pause_production(name) == (name not in self.paused)
+                self.paused.add(name)
+            case "pause the account":
+                assert paused.pause_account(account) == (account not in self.paused)
+                self.paused.add(account)
+            case "resume":
+                assert paused.resume_production(name) == (name in self.paused)
+                assert paused.resume_account(account) == (account in self.paused)
+                self.paused -= {name, account}
+
     # -- what holds at every moment
+
+    @invariant()
+    def nothing_is_reserved_for_what_a_person_stopped(self) -> None:
+        assert set(self.ledger.paused.accounts()) == self.paused & {each.name for each in ACCOUNTS}
+        for world in self.worlds.values():
+            for attempt in world.all_attempts():
+                if attempt.state is AttemptState.RESERVED and attempt.attempt_id not in self.withdrawn:
+                    assert not self.paused & {attempt.production_id, attempt.account.name}
+                    assert not world.standing(attempt.clip_id).cancelled
 
     @invariant()
     def nothing_is_paid_twice_and_all_that_is_paid_counts(self) -> None:

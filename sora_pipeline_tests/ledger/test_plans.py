@@ -31,9 +31,11 @@ PARTIAL = (
 """Indexes over the few rows that are at something: reading all of one is fine."""
 OF_WHOLE_PRODUCTIONS = {
     "attempts.of_production",
+    "cancellations.cancel",
     "clips.standings_of",
     "productions.record_snapshot",
     "money.report",
+    "older.learn",
     "productions.record_amendments",
     "restore.insert",
     "surveys.at_one_moment",
@@ -179,6 +181,7 @@ class Calls:
             "attempts.report": lambda: attempts.report(ids),
             "attempts.expect_collect": lambda: attempts.expect_collect(ids, 60),
             "attempts.extend": lambda: attempts.extend(ids, 60),
+            "attempts.reject": lambda: attempts.reject(ids[0], "a person marked it bad"),
             "clips.new_round": lambda: self.ledger.clips.new_round(self.old),
             "batches.plan": lambda: batches.plan("new", **planned),
             "batches.next_try": lambda: batches.next_try("new"),
@@ -193,10 +196,18 @@ class Calls:
             "breakers.begin_probe": lambda: self.ledger.breakers.begin_probe(ACCOUNT.name, "batch-1"),
             "breakers.probe_another": lambda: self.ledger.breakers.probe_another(ACCOUNT.name),
             "breakers.close": lambda: self.ledger.breakers.close(ACCOUNT.name),
+            "paused.pause_production": lambda: self.ledger.paused.pause_production("new"),
+            "paused.resume_production": lambda: self.ledger.paused.resume_production("new"),
+            "paused.pause_account": lambda: self.ledger.paused.pause_account(OTHER),
+            "paused.resume_account": lambda: self.ledger.paused.resume_account(OTHER),
+            "verdicts.record": lambda: self.ledger.verdicts.record(
+                self.production, [("rows", False, True, "s")]
+            ),
+            "turns.take": lambda: self.ledger.turns.take(OTHER, 60),
             "pauses.pause": lambda: self.ledger.pauses.pause(ACCOUNT.name, 10),
             "productions.request": lambda: self.ledger.productions.request(NEW),
             "productions.record_problem": lambda: self.ledger.productions.record_problem("new", "e"),
-            "productions.lift_budget": lambda: self.ledger.productions.lift_budget("new"),
+            "productions.set_budget": lambda: self.ledger.productions.set_budget("new", None),
             "accounts.use": lambda: self.ledger.accounts.use(IDLE, "https://example.com/moved"),
             "pipelines.show": lambda: self.ledger.pipelines.show("", {"account": ACCOUNT.name}),
             "productions.claim_publish": lambda: self.ledger.productions.claim_publish(
@@ -204,6 +215,9 @@ class Calls:
             ),
             "productions.record_published": lambda: self.ledger.productions.record_published(
                 self.production, 10**6, "me"
+            ),
+            "productions.release_publish": lambda: self.ledger.productions.release_publish(
+                self.production, "me"
             ),
             "notifications.claim": lambda: self.ledger.notifications.claim(told, "state"),
             "notifications.give_back": lambda: self.ledger.notifications.give_back(
@@ -257,14 +271,19 @@ class Calls:
             "clips.productions_with_pending_clips": lambda: ledger.clips.productions_with_pending_clips(
                 "", ACCOUNT.name
             ),
+            "clips.carried_columns": lambda: ledger.clips.carried_columns([self.production]),
             "clips.named": lambda: ledger.clips.named("clip-1", ""),
             "clips.made_elsewhere": lambda: ledger.clips.made_elsewhere("new", "", wanted),
             "clips.unsettled": lambda: ledger.clips.unsettled(self.production),
             "clips.ever_wanted": lambda: ledger.clips.ever_wanted(self.production, lambda _: None),
             "clips.begun_as_asked": lambda: ledger.clips.begun_as_asked(self.production, wanted),
+            "clips.ended_as_asked": lambda: ledger.clips.ended_as_asked(self.production, wanted, 3),
             "clips.has_attempts": lambda: ledger.clips.has_attempts(self.production),
             "clips.paid_or_under_way": lambda: ledger.clips.paid_or_under_way(old),
             "clips.wanted_among": lambda: ledger.clips.wanted_among(
+                self.production, [each.clip_id for each in wanted]
+            ),
+            "clips.standings_without": lambda: ledger.clips.standings_without(
                 self.production, [each.clip_id for each in wanted]
             ),
             "clips.of_production": lambda: ledger.clips.of_production(self.production),
@@ -284,6 +303,15 @@ class Calls:
             "breakers.of_models": lambda: ledger.breakers.of_models(ACCOUNT.name),
             "breakers.all_open": lambda: ledger.breakers.all_open(),
             "breakers.closed_at": lambda: ledger.breakers.closed_at(ACCOUNT.name),
+            "verdicts.counts": lambda: ledger.verdicts.counts(""),
+            "verdicts.not_well": lambda: ledger.verdicts.not_well(""),
+            "recent.ends": lambda: ledger.recent.ends(900),
+            "recent.submits": lambda: ledger.recent.submits(900),
+            "recent.slots": ledger.recent.slots,
+            "recent.poll_delays_s": ledger.recent.poll_delays_s,
+            "recent.charges": ledger.recent.charges,
+            "recent.clip_counts": ledger.recent.clip_counts,
+            "paused.accounts": ledger.paused.accounts,
             "pauses.left_s": lambda: ledger.pauses.left_s(ACCOUNT.name),
             "productions.get": lambda: productions.get(self.production),
             "productions.find": lambda: productions.find("new"),
@@ -301,6 +329,7 @@ class Calls:
                 datetime(2020, 1, 1, tzinfo=UTC), ""
             ),
             "restore.require_empty": self.refused,
+            "older.is_of": ledger.older.is_of,
         }
 
 

@@ -119,7 +119,7 @@ def test_spending_limit_holds_until_it_is_changed_on_purpose(
     productions = ledger.productions
     for step in steps:
         if step == "lift":
-            productions.lift_budget("campaign")
+            productions.set_budget("campaign", None)
             continue
         wanted = plan(budget=step[0], given=step[1])
         match how:

@@ -94,7 +94,9 @@ def text_of(value: Any) -> str | None:
 
 
 def reasons_of(bad: InvalidRow) -> str:
-    return " ".join(f"{problem.column}: {problem.message}." for problem in bad.problems)
+    return " ".join(
+        f"row {problem.row_number + 1}, {problem.column}: {problem.message}." for problem in bad.problems
+    )
 
 
 def csv_of(table: pa.Table) -> bytes:

@@ -108,47 +108,9 @@ def test_takes_are_clips_of_their_own(manifest: WriteCsv) -> None:
     assert ids(manifest({"prompt": "a", "takes": "2"})) == [plain[0], f"{plain[0]}-t2"]
 
 
-def test_identical_rows_are_refused_with_the_way_out(manifest: WriteCsv) -> None:
-    reason = clash(manifest({"prompt": "a"}, {"prompt": "b"}, {"prompt": "a", "duration": "4"}))
-    assert all(part in reason for part in ("rows 1 and 3 ask for the same clip", "takes=2", "clip_id")), (
-        reason
-    )
-
-
-def test_ids_that_differ_in_case_only_are_refused(manifest: WriteCsv) -> None:
-    reason = clash(manifest({"prompt": "a", "clip_id": "Cat"}, {"prompt": "b", "clip_id": "cat"}))
-    assert "rows 1 and 2 have the same clip id (Cat and cat)" in reason
-
-
-def test_an_id_that_a_take_needs_is_refused(manifest: WriteCsv) -> None:
-    rows = [
-        {"prompt": "a", "clip_id": "cat", "takes": "2"},
-        {"prompt": "b", "clip_id": "cat-t2", "takes": ""},
-    ]
-    assert "rows 1 and 2" in clash(manifest(*rows))
-
-
-def test_invalid_rows_count_when_ids_are_compared(manifest: WriteCsv) -> None:
-    rows = [
-        {"prompt": "a", "clip_id": "cat", "duration": "5"},
-        {"prompt": "b", "clip_id": "cat", "duration": ""},
-    ]
-    assert "rows 1 and 2" in clash(manifest(*rows))
-
-
 def test_rows_without_a_prompt_are_problems_of_their_own_not_duplicates(manifest: WriteCsv) -> None:
     snapshot = load(manifest({"prompt": "", "x": "1"}, {"prompt": "", "x": "2"}))
     assert [row.clip_id for row in snapshot.invalid] == [None, None]
-
-
-def test_rows_of_many_takes_clash_once(manifest: WriteCsv) -> None:
-    assert clash(manifest(*[{"prompt": "a", "takes": "100"}] * 2)).count("rows 1 and 2") == 1
-
-
-def test_many_clashes_are_counted_not_listed(manifest: WriteCsv) -> None:
-    reason = clash(manifest(*[{"prompt": "a"}] * 50))
-    assert "and 44 more" in reason
-    assert len(reason) < 1000
 
 
 def test_an_id_leaves_room_for_its_takes(manifest: WriteCsv) -> None:

@@ -127,9 +127,10 @@ def test_an_invalid_row_says_what_is_wrong_with_it(snapshot: Snapshot) -> None:
         "invalid_row",
         False,
     )
-    assert row["error_message"].startswith(
-        'duration: "5" is not a duration of sora-2; allowed: 4, 8 or 12. prompt: '
+    assert row["error_message"].endswith(
+        'row 6, duration: "5" is not a duration of sora-2; allowed: 4, 8 or 12.'
     )
+    assert row["error_message"].startswith("row 6, prompt: ")
 
 
 def test_an_invalid_rows_stand_in_id_is_nobody_elses(manifest: WriteCsv) -> None:

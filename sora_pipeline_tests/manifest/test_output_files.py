@@ -20,11 +20,13 @@ from sora_pipeline.manifest.problems import RowProblem
 from sora_pipeline.manifest.reported_ids import invalid_ids
 from sora_pipeline.manifest.rows_by_id import IdSample
 from sora_pipeline.manifest.snapshot import InvalidRow, Snapshot
+from sora_pipeline.manifest.snapshot_parquet import snapshot_from_parquet, snapshot_to_parquet
 from sora_pipeline.outcome import ClipOutcome
 from sora_pipeline.status import ClipStatus
 from sora_pipeline.uris import Uri
 from sora_pipeline.video import VideoFacts
 from sora_pipeline_tests.manifest import straightforward
+from sora_pipeline_tests.manifest.conftest import load
 from sora_pipeline_tests.manifest.written import CSV, FAILED, PARQUET, files_of, rows_of
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8) | st.sampled_from(
@@ -126,17 +128,26 @@ def test_failed_rows_stand_in_the_order_of_their_numbers_however_they_come(tmp_p
 
 
 @settings(deadline=None)
-@given(cells=st.lists(TEXT, min_size=1, max_size=6))
-@example(cells=['"\n"', "a\r\nb", "=1", "\n", '"'])
+@given(cells=st.lists(TEXT, min_size=1, max_size=6), delimiter=st.sampled_from(",;\t"))
+@example(cells=['"\n"', "a\r\nb", "=1", "\n", '"', ",", ";"], delimiter=";")
 def test_first_formula_gives_the_rows_before_it_their_further_cell(
-    tmp_path_factory: pytest.TempPathFactory, cells: list[str]
+    tmp_path_factory: pytest.TempPathFactory, cells: list[str], delimiter: str
 ) -> None:
     folder = tmp_path_factory.mktemp("csv")
     for name, parts in (("at once", [cells]), ("one by one", [[cell] for cell in cells])):
-        with CsvFile(folder / name, ["a", "b"], bom=True) as file:
+        with CsvFile(folder / name, ["a", "b"], bom=True, delimiter=delimiter) as file:
             for part in parts:
                 file.write([["x"] * len(part), part])
     assert (folder / "at once").read_bytes() == (folder / "one by one").read_bytes()
+
+
+def test_snapshot_keeps_what_separated_the_columns(tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text("prompt;duration\na;5\n")
+    snapshot = load(tmp_path / "m.csv")
+    kept = snapshot_to_parquet(snapshot)
+    assert snapshot_from_parquet(kept).delimiter == ";"
+    with pytest.raises(ValueError, match="separates no columns"):
+        snapshot_from_parquet(snapshot_to_parquet(replace(snapshot, delimiter="|")))
 
 
 def invalid(clip_id: str | None, prompt: str, number: int = 1) -> InvalidRow:

@@ -16,12 +16,14 @@ from sora_pipeline.manifest.limits import ModelLimits
 from sora_pipeline_tests.manifest.conftest import WriteCsv, image_is_there, load
 
 
-@pytest.mark.parametrize("written", ["8", " 8 ", "8.0", "+8"])
+@pytest.mark.parametrize(
+    "written", ["8", " 8 ", "8.0", "+8", "8,0", "8,00", "8s", "8 s", "8 sec", "8 Seconds", "8,0 s"]
+)
 def test_a_duration_may_be_written_as_spreadsheets_write_it(manifest: WriteCsv, written: str) -> None:
     assert load(manifest({"prompt": "a", "duration": written})).clips[0].duration == 8
 
 
-@pytest.mark.parametrize("written", ["1280x720", "1280*720", "1280X720", " 1280 x 720 "])
+@pytest.mark.parametrize("written", ["1280x720", "1280*720", "1280X720", " 1280 x 720 ", "1280\u00d7720"])
 def test_a_size_is_normalised(manifest: WriteCsv, written: str) -> None:
     assert load(manifest({"prompt": "a", "size": written})).clips[0].size == Size(1280, 720)
 
@@ -42,22 +44,51 @@ def test_every_problem_of_every_row_is_reported_with_what_is_allowed(manifest: W
     )
     snapshot = load(path)
     assert [clip.prompt for clip in snapshot.clips] == ["fine"]
+    third = snapshot.invalid[2].clip_id
     assert [problem.sentence("prompts.csv") for problem in snapshot.problems] == [
-        'prompts.csv, row 2, column duration: "5" is not a duration of sora-2; allowed: 4, 8 or 12',
-        'prompts.csv, row 2, column size: "1x1" is not a size of sora-2; allowed: 720x1280 or 1280x720',
-        "prompts.csv, row 2, column prompt: the value is blank; allowed: text of 1 to 200 characters",
-        'prompts.csv, row 2, column takes: "0" is not a possible number of takes; allowed: a whole number from 1 to 100',
-        'prompts.csv, row 2, column clip_id: "a/b" is not safe as a file name; allowed: up to 100 of A-Z a-z 0-9 _ - '
+        "prompts.csv, row 3, column prompt: the value is blank; allowed: text of 1 to 200 characters",
+        'prompts.csv, row 3, column duration: "5" is not a duration of sora-2; allowed: 4, 8 or 12',
+        'prompts.csv, row 3, column size: "1x1" is not a size of sora-2; allowed: 720x1280 or 1280x720',
+        'prompts.csv, row 3, column takes: "0" is not a possible number of takes; allowed: a whole number from 1 to 100',
+        'prompts.csv, row 3, column clip_id: "a/b" is not safe as a file name; allowed: up to 100 of A-Z a-z 0-9 _ - '
         "and single dots, beginning with a letter or digit, not ending in a dot",
-        'prompts.csv, row 3, column model: "sora-3" is not a model of this provider; allowed: sora-2 or sora-2-pro',
-        'prompts.csv, row 3, column duration: "long" is not a whole number; allowed: a whole number of seconds',
-        f'prompts.csv, row 4, column prompt: "{"x" * 79}…" has 201 characters; allowed: text of 1 to 200 characters',
-        'prompts.csv, row 4, column image: "missing.png" does not exist; allowed: a path relative to the manifest\'s '
+        'prompts.csv, row 4 (clip two), column duration: "long" is not a whole number; allowed: 4, 8 or 12',
+        'prompts.csv, row 4 (clip two), column image: "missing.png" does not exist; allowed: a path relative to the manifest\'s '
+        "folder, a URL or an fsspec URI of a picture that can begin a 720x1280 video",
+        'prompts.csv, row 4 (clip two), column model: "sora-3" is not a model of this provider; allowed: sora-2 or sora-2-pro',
+        f'prompts.csv, row 5 (clip {third}), column prompt: "{"x" * 79}…" has 201 characters; allowed: text of 1 to 200 characters',
+        f'prompts.csv, row 5 (clip {third}), column image: "missing.png" does not exist; allowed: a path relative to the manifest\'s '
         "folder, a URL or an fsspec URI of a picture that can begin a 720x1280 video",
     ]
     assert [row.clip_id for row in snapshot.invalid][:2] == [None, "two"]
     assert str(snapshot.invalid[2].clip_id).startswith("x" * 40)
     assert {problem.clip_id for problem in snapshot.invalid[1].problems} == {"two"}
+
+
+@pytest.mark.parametrize(
+    ("column", "written", "suggestion"),
+    [
+        ("model", "sora2-pro", "sora-2-pro"),
+        ("model", "SORA 2", "sora-2"),
+        ("model", "sora-2-por", "sora-2-pro"),
+        ("model", "veo", ""),
+        ("size", "1280:720", "1280x720"),
+        ("size", "1280 by 720 px", "1280x720"),
+        ("size", "1280x702", "1280x720"),
+        ("size", "7x7", ""),
+        ("size", "large", ""),
+        ("size", "9" * 200_000, ""),
+        ("duration", "1,000", ""),
+    ],
+)
+def test_what_is_nearly_right_is_suggested_and_not_taken(
+    manifest: WriteCsv, column: str, written: str, suggestion: str
+) -> None:
+    snapshot = load(manifest({"prompt": "a", column: written}))
+    assert not snapshot.clips
+    [problem] = snapshot.problems
+    assert problem.suggestion == suggestion
+    assert problem.message.endswith(f"Did you mean {suggestion}?") == bool(suggestion)
 
 
 def test_what_a_model_can_make_is_asked_of_the_rows_model(manifest: WriteCsv) -> None:

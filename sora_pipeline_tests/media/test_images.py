@@ -132,9 +132,9 @@ def test_a_path_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_a_missing_driver_is_named():
-    found = problem("abfs://container/cup.png")
+    found = problem("hf://datasets/somebody/cups/cup.png")
 
-    assert "adlfs" in found.message
+    assert "huggingface_hub" in found.message
     assert "Install that package" in found.message
 
 

@@ -9,7 +9,7 @@ from av.video.reformatter import Interpolation
 from PIL import Image, ImageChops
 
 from sora_pipeline.clip import Size
-from sora_pipeline.media import poster
+from sora_pipeline.media import frames, poster
 from sora_pipeline.media.poster import LIMIT_BYTES, Poster, data_uri, poster_frame
 from sora_pipeline.media.probe import VideoError, verify_video
 from sora_pipeline_tests.media.conftest import opened, write_video
@@ -122,7 +122,7 @@ def test_a_poster_is_nearer_to_the_frame_than_one_that_is_scaled_after_its_colou
     wanted = Image.fromarray(exact).resize(small, Image.Resampling.LANCZOS)
 
     scaled_after = frame.to_image().resize(small)
-    assert _distance(poster._scaled(frame, *small), wanted) < 0.5 * _distance(scaled_after, wanted)
+    assert _distance(frames.scaled(frame, *small), wanted) < 0.5 * _distance(scaled_after, wanted)
 
 
 def _distance(one: Image.Image, other: Image.Image) -> float:

@@ -90,17 +90,18 @@ async def test_finished_production_is_told_with_all_that_people_ask(
     await make(run_context, "fine", "refused", "lost")
     assert not tell(run_context.ledger, made), "its output manifest does not show it yet"
     published(run_context.ledger, made)
-    assert tell(run_context.ledger, made, ui_url="http://ui.example:3000/")
+    public = "https://cdn.example/clips"
+    assert tell(run_context.ledger, made, ui_url="http://ui.example:3000/", public_url=public)
     (message,) = webhook.told
     require_what_slack_takes(message)
     shown = words(message)
     for word in (
         "prompts finished: 1 of 4 clips delivered",
         "1 ambiguous, 1 delivered, 1 failed, 1 invalid",
-        "2.40 sandbox USD of 10.00 USD budget",
+        "2.40 sandbox USD, of a budget of 10.00",
         "`refused` failed: content_policy",
         "`lost` ambiguous: ambiguous_submit",
-        f"{made.output_uri}/gallery.html",
+        "<https://cdn.example/clips/prompts/gallery.html|Gallery>",
         f"{made.output_uri}/metadata.parquet",
         "<http://ui.example:3000/assets/brands/video_manifest|",
         made.manifest_uri,
@@ -151,7 +152,7 @@ def test_stop_is_told_at_once_and_not_again_for_every_probe(
     made = production(rows_of(a="a fox"))
     ledger.breakers.open("sandbox", "no_balance", "HTTP 403: Insufficient balance")
     assert tell(ledger, made)
-    assert "stopped early: 0 of 1 clips delivered" in webhook.texts[0]
+    assert "stopped early: 0 of 1 clip delivered" in webhook.texts[0]
     assert "top the account up" in words(webhook.told[0])
     clock.turn(400)
     assert ledger.breakers.begin_probe("sandbox", "probe")
@@ -173,7 +174,7 @@ def test_budget_that_is_used_up_is_told_with_its_reason(
     made = production(rows_of(a="a fox"), budget=Decimal(1))
     assert tell(ledger, made)
     assert "stopped early" in webhook.texts[0]
-    assert "SORA_BUDGET_USD" in words(webhook.told[0])
+    assert "sora-pipeline budget prompts" in words(webhook.told[0])
 
 
 def test_each_production_is_told_under_its_name_with_its_own_clips(
@@ -187,7 +188,7 @@ def test_each_production_is_told_under_its_name_with_its_own_clips(
         assert tell(ledger, made)
         assert not tell(ledger, made)
     assert "monday stopped early: 0 of 2 clips delivered" in webhook.texts[0]
-    assert "tuesday finished: 0 of 1 clips delivered" in webhook.texts[1]
+    assert "tuesday finished: 0 of 1 clip delivered" in webhook.texts[1]
     assert "tuesday" not in words(webhook.told[0])
     assert "`a` failed: image: tuesday's cat" in words(webhook.told[1])
     assert ledger.notifications.unnotified(ledger.now() - NEWS, "") == []

@@ -404,7 +404,7 @@ async def test_what_the_sandbox_made_is_neither_a_real_video_nor_real_money(
         await collect_videos(context, keys("a", "c"), resume_timed_out=False)
         production(rows_of(a="a fox", b="another owl", c="a bear", d="a wolf"), name=PROMPTS, **REAL)
         results = await ensure_predictions(context, keys("d"), batch_id="3", may_begin=True)
-    assert "2.40 of 2.40 USD are spent or reserved" in results.waiting[key("d")]
+    assert "2.40 of 2.40 USD is spent or reserved" in results.waiting[key("d")]
     assert money(ledger) == (2 * USD, 2 * USD)
     assert costs(ledger, made, **REAL) == {"a": 1.2, "b": None, "c": 1.2, "d": None}
     assert (sandbox.billed, real.billed) == (2, 2)

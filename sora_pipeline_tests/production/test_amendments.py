@@ -93,6 +93,30 @@ async def campaign(run_context: RunContext, production: Producer) -> Production:
     return made
 
 
+def test_rows_to_mend_are_separated_as_the_manifest_is(
+    ledger: Ledger, production: Producer, tmp_path: Path
+) -> None:
+    """A spreadsheet that writes semicolons reads no other."""
+    manifest = tmp_path / "montag.csv"
+    manifest.write_text(
+        "clip_id;prompt;duration;note\ngood;a fox;8,0;\nbad;an owl, and; no; more;5;\n".replace(
+            "an owl, and; no; more", '"an owl, and; no; more"'
+        )
+    )
+    made = production.read(manifest)
+    publish_now(ledger, made)
+    failed = Path(made.output_uri) / "failed.csv"
+    content = failed.read_bytes()
+    assert content.startswith("\ufeffproduction;clip_id;prompt;".encode())
+    assert b';bad;"an owl, and; no; more";' in content
+    failed.write_bytes(content.replace(b";5;", b";8,0;"))
+    again = production.read(failed)
+    assert again.production_id == made.production_id
+    assert set(ledger.clips.pending(3, made.production_id)) == set(
+        keys("good", "bad", production=made.production_id)
+    )
+
+
 # ---- however the file comes back
 
 

@@ -151,7 +151,7 @@ def test_a_copy_under_a_new_name_is_made_again_only_where_that_is_said(
     shutil.copy(production.folder / "monday.csv", production.folder / "spring.csv")
     with refusal(
         ProductionNameError,
-        r"1 clips of .*/spring.csv are paid for already, in the production monday .*--name monday; .*--name spring",
+        r"1 clip of .*/spring.csv is paid for already, in the production monday .*--name monday; .*--name spring",
     ):
         production.read(production.folder / "spring.csv")
     assert names(ledger) == ["monday"]

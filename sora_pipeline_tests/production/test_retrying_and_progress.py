@@ -1,16 +1,19 @@
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
 
 from sora_pipeline.advice import explained
+from sora_pipeline.clip import Clip
 from sora_pipeline.ledger import Ledger
 from sora_pipeline.production.collecting import collect_videos
 from sora_pipeline.production.context import RunContext
-from sora_pipeline.production.estimates import estimate
+from sora_pipeline.production.estimates import Estimate, estimate
 from sora_pipeline.production.progress import Progress, progress_of
 from sora_pipeline.production.retrying import retry_clips
 from sora_pipeline.production.submitting import ensure_predictions
 from sora_pipeline.provider.catalogue import load_catalogue
+from sora_pipeline_tests.cli.test_commands import submit
 from sora_pipeline_tests.conftest import (
     PROMPTS,
     USD,
@@ -153,13 +156,54 @@ async def test_progress_says_why_nothing_more_is_submitted(
     assert seen.settled
     assert seen.stopped is not None
     assert (
-        "top the account up" if why == "breaker" else "1.20 of 1.50 USD are spent or reserved"
+        "top the account up" if why == "breaker" else "1.20 of 1.50 sandbox USD is spent or reserved"
     ) in explained(seen.stopped)
 
 
-async def test_estimate_leaves_out_what_is_paid(run_context: RunContext, production: Producer) -> None:
-    made = production(rows_of(done="a fox", failed="[sandbox:policy] a fox", waiting="an owl"))
+async def test_estimate_leaves_out_what_is_paid_and_what_nobody_has_asked_for(
+    run_context: RunContext, production: Producer
+) -> None:
+    rows = rows_of(done="a fox", failed="[sandbox:policy] a fox", unwanted="a bear", waiting="an owl")
+    made, ledger = production(rows), run_context.ledger
     await make(run_context, "done", "failed")
-    clips = tuple(each.clip for each in run_context.ledger.clips.standings_of(made.production_id).values())
-    costs = estimate(clips, run_context.ledger, made.production_id, load_catalogue())
-    assert (costs.total_usd, costs.to_pay_usd, costs.clips_to_pay) == (3 * USD, 2 * USD, 2)
+    ledger.cancellations.cancel(made.production_id, 3, keys("unwanted"))
+    costs = estimated(ledger, made.production_id)
+    assert (costs.total_usd, costs.to_pay_usd, costs.clips_to_pay) == (4 * USD, USD, 1)
+    assert (costs.failed_usd, costs.cancelled_usd) == (USD, USD)
+    assert costs.fitting(2 * USD) == 1, "a budget is for what this run pays"
+    ledger.clips.new_round(keys("failed"))
+    assert estimated(ledger, made.production_id).to_pay_usd == 2 * USD, "somebody has asked for it"
+
+
+async def test_estimate_takes_what_has_no_attempt_left_for_failed_and_a_changed_row_for_unpaid(
+    contexts: RunContexts, production: Producer
+) -> None:
+    made = production(rows_of(a="a fox", b="[sandbox:policy] an owl"))
+    async with contexts.open() as run_context:
+        await make(run_context, "a", "b")
+    ledger = contexts.ledger
+    assert estimated(ledger, made.production_id).failed_usd == USD
+    changed = [
+        replace(each, prompt=f"{each.prompt}, at night") for each in clips_of(ledger, made.production_id)
+    ]
+    costs = estimate(changed, ledger, made.production_id, load_catalogue(), 3)
+    assert (costs.to_pay_usd, costs.failed_usd) == (2 * USD, Decimal(0))
+    production(rows_of(c="a bear"))
+    submit_in_vain(ledger, "c")
+    assert estimated(ledger, made.production_id, max_attempts=2).to_pay_usd == USD
+    assert estimated(ledger, made.production_id, max_attempts=1).failed_usd == USD
+
+
+def clips_of(ledger: Ledger, production_id: str) -> list[Clip]:
+    return [each.clip for each in ledger.clips.standings_of(production_id).values()]
+
+
+def estimated(ledger: Ledger, production_id: str, max_attempts: int = 3) -> Estimate:
+    return estimate(clips_of(ledger, production_id), ledger, production_id, load_catalogue(), max_attempts)
+
+
+def submit_in_vain(ledger: Ledger, clip_id: str) -> None:
+    """As if a submit had failed for a cause that passes."""
+    submit(ledger, clip_id)
+    attempt_id = latest(ledger, clip_id).attempt_id
+    assert ledger.attempts.fail(attempt_id, "overloaded", "it says so", retryable=True, reported=True)

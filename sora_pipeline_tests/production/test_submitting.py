@@ -269,7 +269,7 @@ async def test_budget_ends_submits_where_the_next_clip_no_longer_fits(
     made = production(rows_of(a="a fox", b="an owl", c="a bear"), budget=Decimal("2.50"))
     results = await ensure(run_context, "a", "b", "c")
     assert set(ids(results.ready)) == {"a", "b"}
-    assert "2.40 of 2.50 USD are spent or reserved" in results.waiting[key("c")]
+    assert "2.40 of 2.50 sandbox USD is spent or reserved" in results.waiting[key("c")]
     assert sandbox.billed == 2
     assert spent(run_context.ledger, made.production_id) == 2 * USD
 

@@ -47,7 +47,7 @@ def test_size_without_a_price_is_an_error() -> None:
 def test_unknown_model_names_the_known_ones() -> None:
     with pytest.raises(UnknownModelError) as caught:
         load_catalogue().model("sora-3")
-    assert str(caught.value) == f"unknown model 'sora-3'; the catalogue has {', '.join(BUILT_IN)}"
+    assert str(caught.value) == f"unknown model 'sora-3'; the catalogue has {', '.join(BUILT_IN)}."
     assert isinstance(caught.value, KeyError)
 
 

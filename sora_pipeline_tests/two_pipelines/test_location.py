@@ -9,6 +9,7 @@ import dagster as dg
 import pytest
 
 from sora_pipeline.ledger import Ledger
+from sora_pipeline.names import CONTROL_JOBS
 from sora_pipeline_tests.conftest import Sandbox, latest, rows_of, write_manifest
 
 NAME = "sora_pipeline_tests.two_pipelines.location"
@@ -47,7 +48,7 @@ def test_every_part_has_a_name_of_its_own(location: ModuleType) -> None:
         "zeta_manifest_schedule",
     }
     jobs = {name for name in repository.job_names if not name.startswith("__")}
-    each = ["prompt_manifest_job", "generations_job", "videos_job", "video_manifest_job"]
+    each = ["prompt_manifest_job", "generations_job", "videos_job", "video_manifest_job", *CONTROL_JOBS]
     assert jobs == {f"{name}_{job}" for name in ("acme", "zeta") for job in each} | {
         "holidays_job",
         "upload_job",

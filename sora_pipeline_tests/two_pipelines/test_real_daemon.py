@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -47,7 +47,7 @@ TEXTS = {
 """What the project's own assets make, as its IO manager writes it."""
 ASSET_JOB = "__ASSET_JOB"
 """As Dagster calls what materializes assets without a job of their own."""
-WORKSPACE = f"load_from:\n  - python_module: {NAME}\n  - python_module: sora_pipeline.definitions\n"
+LOCATIONS = (NAME, "sora_pipeline.definitions")
 
 
 @pytest.fixture
@@ -81,10 +81,10 @@ def cron_from_now() -> str:
 
 
 @contextmanager
-def daemon(home: Path, folder: Path) -> Iterator[None]:
-    """A real daemon over both code locations; its log is shown where the test fails."""
+def daemon(home: Path, folder: Path, locations: Sequence[str] = LOCATIONS) -> Iterator[None]:
+    """A real daemon over these code locations; its log is shown where the test fails."""
     workspace, log = folder / "workspace.yaml", folder / "daemon.log"
-    workspace.write_text(WORKSPACE)
+    workspace.write_text("load_from:\n" + "".join(f"  - python_module: {each}\n" for each in locations))
     with log.open("wb") as stream:
         process = subprocess.Popen(
             [str(Path(sys.executable).with_name("dagster-daemon")), "run", "-w", str(workspace)],
@@ -164,7 +164,7 @@ def test_three_pipelines_produce_side_by_side(
             assert sandboxes["zeta"].billed == 0
             sandboxes["zeta"].change(balance_usd=100)
             resumed = command("resume", "--production", "zeta")
-            assert resumed.stdout == "submits go on: zeta\n", resumed.stdout + resumed.stderr
+            assert resumed.stdout == "submits go on: the account zeta\n", resumed.stdout + resumed.stderr
 
             refused = command(*arguments, SORA_MODEL="sora-2")
             assert refused.returncode == 2, refused.stdout + refused.stderr

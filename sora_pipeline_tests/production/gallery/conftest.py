@@ -1,11 +1,16 @@
 """A gallery with real pictures and videos, and a browser that looks at it."""
 
+import mimetypes
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pytest
+from fsspec.core import url_to_fs
+from moto.server import ThreadedMotoServer
 from playwright.sync_api import Browser, Page, expect
 
 from sora_pipeline_tests.browser import running_chromium, served
@@ -48,6 +53,49 @@ def gallery(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def gallery_url(gallery: Path) -> Iterator[str]:
     with served(gallery) as url:
         yield f"{url}/gallery.html"
+
+
+@dataclass
+class S3:
+    """A bucket that the world may read, and a folder in it.
+
+    Attributes:
+        uri: As the pipeline writes there.
+        url: As a browser reads there.
+    """
+
+    uri: str
+    url: str
+
+    def put(self, folder: Path) -> None:
+        """Copy all files of a folder, hidden ones included."""
+        filesystem, root = url_to_fs(self.uri)
+        for path in folder.rglob("*"):
+            if path.is_file():
+                media_type = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+                target = f"{root}/{path.relative_to(folder).as_posix()}"
+                filesystem.put_file(str(path), target, ContentType=media_type)
+
+
+@pytest.fixture
+def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3]:
+    """An S3 on this machine, and the driver's configuration for it."""
+    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    address = f"http://{host}:{port}"
+    options = {
+        "endpoint_url": address,
+        "key": "test",
+        "secret": "test",
+        "s3_additional_kwargs": {"ACL": "public-read"},
+    }
+    monkeypatch.setitem(fsspec.config.conf, "s3", options)
+    try:
+        fsspec.filesystem("s3").mkdir("films")
+        yield S3("s3://films/our brand/spring", f"{address}/films/our%20brand/spring")
+    finally:
+        server.stop()
 
 
 @pytest.fixture

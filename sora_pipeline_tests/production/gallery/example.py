@@ -120,7 +120,7 @@ def _standing(clip: Clip, number: int, status: ClipStatus) -> dict[str, Any]:
         "provider_status": "succeeded",
         "completed_at": submitted + timedelta(minutes=2),
         "stored_at": submitted + timedelta(minutes=2, seconds=3),
-        "render_s": 118.5,
+        "render_s": 118.456,
     }
 
 
@@ -148,7 +148,7 @@ def rows_of(count: int, *, tall: int = 5) -> Iterator[OutputRow]:
 
 
 def publish_gallery(
-    folder: Path,
+    folder: Path | str,
     rows: Iterable[OutputRow],
     *,
     now: datetime = NOON,

@@ -44,7 +44,7 @@ def measured(browser: Browser, folder: Path, clips: int) -> Iterator[str]:
     yield f"{sum(path.stat().st_size for path in files) / 1e6:.1f}"
     yield f"{first:.2f}"
     yield f"{again:.2f}"
-    before = _renderers()
+    before = renderers()
     with browser.new_context(viewport={"width": 1280, "height": 900}) as context:
         looked_at = context.new_page()
         loaded: list[str] = []
@@ -56,7 +56,7 @@ def measured(browser: Browser, folder: Path, clips: int) -> Iterator[str]:
         yield str(len(loaded))
         yield f"{shown / 1e3:.1f}"
         yield f"{_heap(looked_at):.0f}"
-        yield f"{max(used for each, used in _renderers().items() if each not in before):.0f}"
+        yield f"{max(used for each, used in renderers().items() if each not in before):.0f}"
         began = time.perf_counter()
         looked_at.fill("#words", "heron harbour")
         until(
@@ -76,7 +76,7 @@ def _heap(page: Page) -> float:
     return float(page.evaluate("performance.memory.usedJSHeapSize")) / 1e6
 
 
-def _renderers() -> dict[int, float]:
+def renderers() -> dict[int, float]:
     """Megabytes that the processes which draw pages have for themselves."""
     processes = psutil.Process().children(recursive=True)
     drawing = [each for each in processes if "--type=renderer" in " ".join(each.cmdline())]

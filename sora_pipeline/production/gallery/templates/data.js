@@ -126,6 +126,10 @@ function moment(seconds) {
   return seconds === null ? null : `${new Date(seconds * 1000).toISOString().slice(0, 19).replace("T", " ")} UTC`;
 }
 
+function span(seconds) {
+  return seconds === null ? null : `${Math.round(seconds * 10) / 10} s`;
+}
+
 /** A new element with properties and children; text is only ever text. */
 function element(tag, properties = {}, ...children) {
   const made = Object.assign(document.createElement(tag), properties);

@@ -8,7 +8,8 @@ const grid = { found: null, count: 0, section: 0, rowHeight: 0, columns: 1 };
 
 /** Say how many clips there are, while a search goes on. */
 function showCount(count, done) {
-  byId("found").textContent = `${done ? "" : "Searching … "}${count.toLocaleString("en")} of ${set.total.toLocaleString("en")} clips`;
+  const of = `${set.total.toLocaleString("en")} ${set.total === 1 ? "clip" : "clips"}`;
+  byId("found").textContent = `${done ? "" : "Searching … "}${count.toLocaleString("en")} of ${of}`;
   byId("clips").ariaBusy = String(!done);
 }
 

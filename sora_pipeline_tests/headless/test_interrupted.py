@@ -1,0 +1,127 @@
+"""Ctrl-C in the middle of a production: what was delivered is published before the command ends; a second one does not wait."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from sora_pipeline.headless import run
+from sora_pipeline.headless.run import HeadlessRun
+from sora_pipeline.ledger import AttemptState, Ledger
+from sora_pipeline.production.finish import FINISHED
+from sora_pipeline.store import OutputStore
+from sora_pipeline_tests.conftest import Producer, Sandbox, command, rows_of, url_of_ledger, write_manifest
+from sora_pipeline_tests.headless.conftest import until
+from sora_pipeline_tests.headless.test_run import headless
+
+__all__ = ["headless"]  # a fixture
+
+CLIPS = {f"c{n}": f"a fox, take {n}" for n in range(6)}
+INTERRUPTED = 3
+
+
+@pytest.fixture
+def manifest(home: Path, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Six clips, of which one renders at a time, for some seconds each."""
+    monkeypatch.setenv("SORA_BASE_URL", sandbox.url)
+    monkeypatch.setenv("SORA_API_KEY", sandbox.endpoint.api_key)
+    monkeypatch.setenv("SORA_MAX_IN_FLIGHT", "1")
+    sandbox.change(render_s=4)
+    return write_manifest(tmp_path / "prompts.csv", rows_of(**CLIPS))
+
+
+@contextmanager
+def running(manifest: Path) -> Iterator["subprocess.Popen[str]"]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "sora_pipeline", "run", str(manifest)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=dict(os.environ),
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # tests in the background ignore it
+    )
+    try:
+        yield process
+    finally:
+        process.kill()  # of no effect on one that has ended
+        process.communicate()
+
+
+def delivered(ledger: Ledger) -> int:
+    if ledger.productions.find("prompts") is None:
+        return 0
+    made = ledger.attempts.of_production("prompts")
+    return sum(attempt.state is AttemptState.COLLECTED for attempt in made)
+
+
+@pytest.mark.timeout(600)
+def test_what_was_delivered_is_published_before_the_command_ends(
+    manifest: Path, home: Path, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    output = tmp_path / "out" / "prompts"
+    with running(manifest) as process:
+        ledger = Ledger(url_of_ledger(home))
+        until(lambda: delivered(ledger) >= 2, 240)
+        process.send_signal(signal.SIGINT)
+        said, _ = process.communicate(timeout=240)
+    assert process.returncode == INTERRUPTED, said
+    assert "nothing is lost" in said
+    assert "Traceback" not in said
+    statuses = pq.read_table(output / "metadata.parquet").column("status").to_pylist()
+    assert len(statuses) == len(CLIPS)
+    assert statuses.count("delivered") == delivered(ledger) < len(CLIPS)
+    assert (output / "gallery.html").exists()
+    assert not (output / FINISHED).exists()
+
+    sandbox.change(render_s=0.4)
+    again = command("run", str(manifest), "--json", "--timeout", "300")
+    assert again.returncode == 0, again.stderr
+    assert (output / FINISHED).exists()
+    assert sandbox.billed == len(CLIPS)
+    ledger.close()
+
+
+@pytest.mark.timeout(600)
+def test_second_one_ends_it_at_once(manifest: Path, home: Path, tmp_path: Path) -> None:
+    with running(manifest) as process:
+        ledger = Ledger(url_of_ledger(home))
+        until(lambda: delivered(ledger) >= 1, 240)
+        ledger.close()
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.3)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+    assert process.returncode == INTERRUPTED
+
+
+def test_output_that_hangs_holds_the_end_up_for_so_long_and_no_longer(
+    headless: HeadlessRun, production: Producer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = production(rows_of(a="a fox"))
+    tried: list[str] = []
+
+    def hang(store: OutputStore) -> None:
+        tried.append(store.uri)
+        time.sleep(600)
+
+    monkeypatch.setattr(OutputStore, "clear_staging", hang)
+    monkeypatch.setattr(run, "LAST_PUBLISH_S", 0.3)
+    headless._publish_as_it_is(made)
+    assert tried == [made.output_uri]
+
+
+def test_what_is_published_already_is_left_alone(
+    headless: HeadlessRun, production: Producer, monkeypatch: pytest.MonkeyPatch, ledger: Ledger
+) -> None:
+    made = production(rows_of(a="a fox"))
+    headless._publish_as_it_is(made)
+    first = (Path(made.output_uri) / "metadata.parquet").stat()
+    headless._publish_as_it_is(made)
+    assert (Path(made.output_uri) / "metadata.parquet").stat().st_mtime_ns == first.st_mtime_ns
