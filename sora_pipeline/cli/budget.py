@@ -2,14 +2,22 @@
 
 from decimal import Decimal
 from functools import partial
+from typing import TYPE_CHECKING
 
 import typer
 
+from sora_pipeline.advice import explained
+from sora_pipeline.amounts import counted
 from sora_pipeline.amounts import usd as usd_in_words
 from sora_pipeline.cli.money import tell_of_pretended
 from sora_pipeline.cli.opening import open_ledger
-from sora_pipeline.cli.output import AS_JSON, console, print_json
-from sora_pipeline.cli.productions import completed, selected
+from sora_pipeline.cli.output import AS_JSON, BUILT_IN, console, print_json, warning
+from sora_pipeline.cli.productions import completed, goes_on, selected
+from sora_pipeline.status import ClipStatus
+
+if TYPE_CHECKING:
+    from sora_pipeline.ledger import Ledger, Production
+    from sora_pipeline.settings import Settings
 
 
 def budget(
@@ -18,7 +26,7 @@ def budget(
     as_json: bool = AS_JSON,
 ) -> None:
     """Say what a production may cost, with all that it has cost so far. A running daemon goes by it at once."""
-    ledger, _, _ = open_ledger()
+    ledger, settings, _ = open_ledger()
     (production,) = selected(ledger, [name], said_as="NAME")
     limit = budget_given(usd, hint="USD")
     ledger.productions.set_budget(production.production_id, limit)
@@ -35,7 +43,24 @@ def budget(
         console.print(
             "nothing further is submitted for it until that is raised; what was submitted stays spent"
         )
+    else:
+        _say_what_comes_next(ledger, settings, ledger.productions.get(name))
     tell_of_pretended(simulated=production.simulated)
+
+
+def _say_what_comes_next(ledger: "Ledger", settings: "Settings", production: "Production") -> None:
+    """What becomes of the clips that wait: a person who raises a budget wants them made."""
+    from sora_pipeline.production.progress import progress_of
+    from sora_pipeline.provider.catalogue import load_catalogue
+
+    look = progress_of(ledger, production, settings, load_catalogue(settings.catalogue))
+    pending = look.counts[ClipStatus.PENDING]
+    if not pending or production.pipeline != BUILT_IN:
+        return
+    price = usd_in_words(look.to_pay_usd, simulated=production.simulated)
+    console.print(f"{counted(pending, 'clip is', 'clips are')} pending, {price}; {goes_on(production)}")
+    if look.stopped is not None:
+        warning(explained(look.stopped))
 
 
 def budget_given(text: str, *, hint: str) -> Decimal | None:

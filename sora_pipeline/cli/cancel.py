@@ -23,7 +23,7 @@ def cancel(
         [],
         "--clip",
         metavar="ID",
-        help="Only this clip; may be given often. With --production where several productions have a clip of this id.",
+        help="Only this clip; may be given more than once. With --production where several productions have a clip of this id.",
     ),
     as_json: bool = AS_JSON,
 ) -> None:

@@ -11,6 +11,7 @@ from sora_pipeline.cli.output import (
     BUILT_IN,
     OK,
     console,
+    leaving,
     leaving_note,
     new_ledger_note,
     note,
@@ -18,6 +19,7 @@ from sora_pipeline.cli.output import (
     reading_notes,
     row_problems,
 )
+from sora_pipeline.status import ClipStatus
 
 
 def check(
@@ -53,7 +55,8 @@ def check(
     decided = intake.decided
     require_affordable(ledger, decided, snapshot)
     costs = estimate(snapshot.clips, ledger, decided.plan.production_id, catalogue, settings.max_attempts)
-    outlook = Outlook.of(ledger, settings, costs, decided=decided)
+    outlook = Outlook.of(ledger, settings, catalogue, costs, snapshot, decided)
+    left = leaving(ledger, snapshot, decided)
     code = BAD_INPUT if snapshot.problems else OK
     if as_json:
         print_json(
@@ -66,6 +69,9 @@ def check(
                 "understood": snapshot.understanding.sentences,
                 "clips": len(snapshot.clips),
                 "invalid_rows": len(snapshot.invalid),
+                "amended_clips": list(snapshot.amended_ids),
+                "leaving_clips": left.total(),
+                "leaving_delivered": left[ClipStatus.DELIVERED],
                 **outlook.as_json(),
                 "problems": [
                     {
@@ -98,7 +104,7 @@ def check(
     row_problems(snapshot)
     for sentence in (
         *reading_notes(snapshot, decided),
-        *leaving_note(ledger, snapshot, decided),
+        *leaving_note(left, decided.plan.production_id),
         *new_ledger_note(ledger, home, simulated=decided.plan.account.simulated),
     ):
         note(sentence)

@@ -10,6 +10,7 @@ from sora_pipeline.cli import tables
 from sora_pipeline.cli.money import tell_of_pretended
 from sora_pipeline.cli.output import AS_JSON, console, note, print_json
 from sora_pipeline.cli.productions import PRODUCTION, selected
+from sora_pipeline.manifest.columns import only_alike
 from sora_pipeline.suggestions import did_you_mean
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def costs(
         "--by",
         metavar="WHAT",
         help="day (UTC), model, provider, account, production, or a column of your manifests (campaign, for one); may be "
-        "given often.",
+        "given more than once.",
     ),
     production: list[str] = PRODUCTION,
     csv: Path | None = typer.Option(
@@ -38,12 +39,16 @@ def costs(
     from sora_pipeline.production.cost_table import cost_table
 
     ledger, _, _ = open_ledger()
-    by = list(dict.fromkeys(by))
     productions = [chosen.production_id for chosen in selected(ledger, production)]
+    carried: list[str] = []
+    if any(name not in GROUPS for name in by):
+        carried = ledger.clips.carried_columns(productions)
+        by = [name if name in GROUPS else only_alike(name, carried) or name for name in by]
+    by = list(dict.fromkeys(by))
     table = cost_table(ledger, by, productions)
     for name, column in zip(by, table.columns, strict=False):
         if productions and name not in GROUPS and not any(table[column]):
-            _require_known(name, ledger.clips.carried_columns(productions))
+            _require_known(name, carried)
     real, simulated = (
         table[table.simulated == made_up].drop(columns="simulated") for made_up in (False, True)
     )

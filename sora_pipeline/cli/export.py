@@ -1,5 +1,6 @@
 """``sora-pipeline export``: delivered videos under names of one's own choice, with a table beside them."""
 
+import shlex
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -8,9 +9,10 @@ import typer
 from sora_pipeline.amounts import counted
 from sora_pipeline.cli.output import AS_JSON, OK, SOME_FAILED, console, errors, listed, print_json, problem
 from sora_pipeline.cli.productions import PRODUCTION, selected
+from sora_pipeline.production.export_names import alike
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from sora_pipeline.ledger import Ledger, Production
     from sora_pipeline.production.exporting import Exported
@@ -32,7 +34,7 @@ def export(
         "--names",
         metavar="TEMPLATE",
         help="Of the files: {production}, {clip_id}, {row_number}, {take}, {model}, {size}, {duration} and the manifest's own "
-        "columns; / makes folders. For example '{campaign}/{row_number:03}-{clip_id}.mp4'.",
+        "columns, as in prompts; / makes folders. For example '{campaign}/{row_number:03}-{clip_id}.mp4'.",
     ),
     table: TableFormat = typer.Option(TableFormat.CSV, "--table", help="What the table beside them is."),
     picks: str | None = typer.Option(
@@ -72,16 +74,28 @@ def export(
             _say(name, done[name], folder)
     in_the_way = [each for exported in done.values() for each in exported.in_the_way]
     if in_the_way:
-        problem(
-            f"something else is in the way of {counted(len(in_the_way), 'video')}, upper and lower case being the same, and was left "
-            f"alone: {listed(in_the_way)}. Move it away, or name another folder or other --names"
-        )
+        problem(_what_is_in_the_way(in_the_way, done, names))
     if as_json:
         productions = {name: _as_json(exported, folder) for name, exported in done.items()}
         print_json({"target": folder, "productions": productions})
     elif not done:
         console.print("nothing is delivered so far")
     raise typer.Exit(SOME_FAILED if in_the_way else OK)
+
+
+def _what_is_in_the_way(in_the_way: "Sequence[str]", done: "Mapping[str, Exported]", names: str) -> str:
+    """Of videos that were not copied: for what, and how to have them all the same."""
+    videos = f"something else is in the way of {counted(len(in_the_way), 'video')}"
+    ours = {alike(name) for exported in done.values() for name in (*exported.copied, *exported.present)}
+    if "{production}" not in names and len(done) > 1 and any(alike(name) in ours for name in in_the_way):
+        return (
+            f"{videos}, since productions have clips of the same names; none was overwritten: {listed(in_the_way)}. Have the names hold "
+            f"the production: --names {shlex.quote('{production}/' + names)}"
+        )
+    return (
+        f"{videos}, upper and lower case being the same, and was left alone: {listed(in_the_way)}. Move it away, or name another "
+        "folder or other --names"
+    )
 
 
 def _export(

@@ -6,13 +6,14 @@ from pathlib import Path
 import typer
 
 from sora_pipeline.cli.output import AS_JSON, BAD_INPUT, OK, console, print_json, problem
-from sora_pipeline.cli.productions import completed, selected
+from sora_pipeline.cli.productions import ALSO_NAMED, completed, goes_on, one_of
 
 
 def gallery(
     name: str = typer.Argument(
         "", metavar="[NAME]", help="The production. Default: the one read last.", autocompletion=completed
     ),
+    production: str = ALSO_NAMED,
     show: bool = typer.Option(
         True, "--open/--no-open", help="Open it in the browser, or only say where it is."
     ),
@@ -25,24 +26,21 @@ def gallery(
     from sora_pipeline.store import OutputStore
 
     ledger, settings, _ = open_ledger()
-    productions = selected(ledger, [name] if name else [], said_as="NAME")
-    if not productions:
+    chosen = one_of(ledger, name, production)
+    if chosen is None:
         problem("nothing was produced so far; begin with `sora-pipeline run MANIFEST`")
         raise typer.Exit(BAD_INPUT)
-    production = productions[0]
-    store = OutputStore(production.output_uri)
+    store = OutputStore(chosen.output_uri)
     if not store.exists(GALLERY):
-        problem(
-            f"{production.production_id} has no gallery so far; `sora-pipeline run` of its manifest makes it"
-        )
+        problem(f"{chosen.production_id} has no gallery so far; {goes_on(chosen)}")
         raise typer.Exit(BAD_INPUT)
-    local, public = store.local_path(GALLERY), public_address(settings, production.output_uri)
+    local, public = store.local_path(GALLERY), public_address(settings, chosen.output_uri)
     if local is not None:
         address = Path(local).absolute().as_uri()
     else:
         address = store.uri_of(GALLERY) if public is None else f"{public}/{GALLERY}"
     if as_json:
-        print_json({"production": production.production_id, "gallery": address})
+        print_json({"production": chosen.production_id, "gallery": address})
         raise typer.Exit(OK)
     console.print(address)
     if local is None and public is None:

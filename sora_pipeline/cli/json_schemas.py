@@ -54,12 +54,15 @@ class ClipRow(TypedDict):
 class Money(TypedDict):
     """What a manifest costs, and what budgets leave for it; US dollars, null: no limit.
 
-    Clips that failed, or were cancelled, are not to pay: no run makes them unless somebody asks with ``retry``.
+    Clips that failed, or were cancelled, are not to pay: no run makes them unless somebody asks with ``retry``. Where the file only
+    mends rows, the other clips of its production that are pending are submitted as well: ``other_clips_to_pay``.
     """
 
     estimate_usd: float
     still_to_pay_usd: float
     clips_to_pay: int
+    other_clips_to_pay: int
+    other_clips_usd: float
     clips_failed: int
     failed_usd: float
     clips_cancelled: int
@@ -98,12 +101,18 @@ class ImageNotRead(TypedDict):
 
 
 class Check(Money):
-    """``check``."""
+    """``check``.
+
+    ``amended_clips`` stand as they were mended in another file; ``leaving_clips`` are in the production and not in this manifest.
+    """
 
     production: str
     manifest: str
     output: str
     amends: bool
+    amended_clips: list[str]
+    leaving_clips: int
+    leaving_delivered: int
     ignored_columns: list[str]
     clips: int
     invalid_rows: int

@@ -23,7 +23,7 @@ OUTPUTS: Any = typer.Option(
     [],
     "--output",
     metavar="URI",
-    help="An output to look into although Dagster's storage is lost as well; may be given often.",
+    help="An output to look into although Dagster's storage is lost as well; may be given more than once.",
 )
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from sora_pipeline.advice import explained
 from sora_pipeline.amounts import counted, usd
 from sora_pipeline.cli.output import note
+from sora_pipeline.clip import split_clip_key
 from sora_pipeline.errors import Reason
 
 if TYPE_CHECKING:
@@ -14,8 +15,11 @@ if TYPE_CHECKING:
 
     from sora_pipeline.clip import Clip
     from sora_pipeline.ledger import Ledger
+    from sora_pipeline.ledger.types import PendingClip
+    from sora_pipeline.manifest.snapshot import Snapshot
     from sora_pipeline.production.estimates import Estimate
     from sora_pipeline.production.naming import Decided
+    from sora_pipeline.provider.catalogue import Catalogue
     from sora_pipeline.settings import Settings
 
 
@@ -31,6 +35,8 @@ class Outlook:
         committed_usd: What the production has spent or reserved.
         today_usd: What today has spent or reserved at the account, all productions together.
         simulated: Whether the account is the sandbox's, whose dollars are pretended.
+        others: How many further clips of the production are pending, where the file only mends rows of it: they are submitted as well.
+        others_usd: What these cost together.
     """
 
     production: str
@@ -40,18 +46,28 @@ class Outlook:
     committed_usd: Decimal
     today_usd: Decimal
     simulated: bool
+    others: int
+    others_usd: Decimal
 
     @classmethod
     def of(
         cls,
         ledger: "Ledger",
         settings: "Settings",
+        catalogue: "Catalogue",
         costs: "Estimate",
-        *,
+        snapshot: "Snapshot",
         decided: "Decided",
     ) -> "Outlook":
         """Look at the ledger."""
+        from sora_pipeline.admission.costs import known_cost_usd
+
         production, plan = decided.known, decided.plan
+        others: list[PendingClip] = []
+        if decided.amends:
+            ids = {clip.clip_id for clip in snapshot.clips}
+            pending = ledger.clips.pending_clips(settings.max_attempts, plan.production_id)
+            others = [each for each in pending if split_clip_key(each.key)[1] not in ids]
         kept = production is not None and production.budget_given and not plan.budget_given
         budget_usd = (
             production.budget_usd if production and (kept or plan.budget_usd is None) else plan.budget_usd
@@ -65,6 +81,8 @@ class Outlook:
             committed_usd=committed or Decimal(0),
             today_usd=ledger.money.of_today(settings.account_name).committed_usd,
             simulated=plan.account.simulated,
+            others=len(others),
+            others_usd=known_cost_usd(others, catalogue),
         )
 
     @property
@@ -81,6 +99,7 @@ class Outlook:
         costs = self.costs
         lines = [
             f"price: {self._usd(costs.total_usd)}; {self._still_to_pay}",
+            *self._beside_these(),
             *self._left_alone(),
         ]
         if self.budget_usd is not None:
@@ -103,6 +122,16 @@ class Outlook:
         if not self.costs.clips_to_pay:
             return "nothing of that is still to pay"
         return f"{self._usd(self.costs.to_pay_usd)} of that is still to pay ({counted(self.costs.clips_to_pay, 'clip')})"
+
+    def _beside_these(self) -> list[str]:
+        """Clips that a file of mended rows does not name, and that a run of it submits nevertheless."""
+        if not self.others:
+            return []
+        are = counted(self.others, "other clip", "other clips")
+        return [
+            f"beside these, {are} of {self.production} {'is' if self.others == 1 else 'are'} pending, and submitted as well: "
+            f"{self._usd(self.others_usd)}"
+        ]
 
     def _left_alone(self) -> list[str]:
         """Clips that no run makes unless somebody asks for it."""
@@ -128,6 +157,8 @@ class Outlook:
             "estimate_usd": float(self.costs.total_usd),
             "still_to_pay_usd": float(self.costs.to_pay_usd),
             "clips_to_pay": self.costs.clips_to_pay,
+            "other_clips_to_pay": self.others,
+            "other_clips_usd": float(self.others_usd),
             "clips_failed": len(self.costs.prices_of_failed),
             "failed_usd": float(self.costs.failed_usd),
             "clips_cancelled": len(self.costs.prices_of_cancelled),

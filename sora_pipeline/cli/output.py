@@ -3,6 +3,7 @@
 import itertools
 import json
 from collections import Counter
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -119,18 +120,27 @@ def reading_notes(snapshot: "Snapshot", decided: "Decided") -> list[str]:
         notes.append(
             f"left out, since the output manifest writes columns of these names itself: {', '.join(ignored)}"
         )
+    if snapshot.amended_ids:
+        rows = counted(len(snapshot.amended_ids), "row stands", "rows stand")
+        notes.append(
+            f"{rows} as mended in another file ({listed(snapshot.amended_ids)}), and not as written here; a row counts "
+            "again once it is changed here"
+        )
     notes += [image.sentence for image in snapshot.standing_images]
     return notes
 
 
-def leaving_note(ledger: "Ledger", snapshot: "Snapshot", decided: "Decided") -> list[str]:
-    """Which clips of the production this manifest does not name: it takes the place of the one that was read before."""
+def leaving(ledger: "Ledger", snapshot: "Snapshot", decided: "Decided") -> Counter[str]:
+    """How many clips of the production this manifest does not name, by how they stand: it takes the place of the one read before."""
     if decided.known is None or decided.amends:
-        return []
-    name = decided.plan.production_id
+        return Counter()
     unusable = {bad.clip_id for bad in snapshot.invalid if bad.clip_id}
     named = itertools.chain((clip.clip_id for clip in snapshot.clips), unusable)
-    rest = ledger.clips.standings_without(name, named)
+    return ledger.clips.standings_without(decided.plan.production_id, named)
+
+
+def leaving_note(rest: Counter[str], name: str) -> list[str]:
+    """What becomes of the clips of a production that its manifest does not name any more."""
     if not rest:
         return []
     delivered = rest[ClipStatus.DELIVERED]
@@ -208,12 +218,14 @@ class Summary:
     Attributes:
         counts: Rows by status, invalid ones included.
         cancelled: How many of the failed ones a person cancelled.
+        spent_usd: What these clips have cost.
         invalid: The rows that cannot be made.
     """
 
     def __init__(self, survey: "Survey", most: int = 60) -> None:
         self.counts: Counter[str] = Counter()
         self.cancelled = 0
+        self.spent_usd = Decimal(0)
         self._waiting: dict[tuple[str, str], int] = {}
         first: list[tuple[Clip, ClipOutcome]] = []
         delivered: list[tuple[Clip, ClipOutcome]] = []
@@ -223,6 +235,7 @@ class Summary:
                 status = row[1].status
                 self.counts[str(status)] += 1
                 self.cancelled += row[1].error_kind == CANCELLED
+                self.spent_usd += Decimal(str(row[1].cost_usd or 0))
                 if (reason := _shared_reason(row[1])) is not None:
                     self._waiting[reason] = self._waiting.get(reason, 0) + 1
                 for kept in (first, delivered if status is ClipStatus.DELIVERED else others):

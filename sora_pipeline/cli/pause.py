@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sora_pipeline.settings import Settings
 
 ACCOUNT: Any = typer.Option(
-    [], "--account", metavar="NAME", help="A provider account (SORA_ACCOUNT); may be given often."
+    [], "--account", metavar="NAME", help="A provider account (SORA_ACCOUNT); may be given more than once."
 )
 
 

@@ -1,5 +1,6 @@
 """``--production NAME``: which productions a command is about."""
 
+import shlex
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -28,12 +29,44 @@ PRODUCTION: Any = typer.Option(
     [],
     "--production",
     metavar="NAME",
-    help="Only this production's; may be given often. Default: all.",
+    help="Only this production's; may be given more than once. Default: all.",
     autocompletion=completed,
 )
 NAMED: Any = typer.Option(
-    [], "--production", metavar="NAME", help="A production; may be given often.", autocompletion=completed
+    [],
+    "--production",
+    metavar="NAME",
+    help="A production; may be given more than once.",
+    autocompletion=completed,
 )
+
+
+def goes_on(production: "Production") -> str:
+    """What makes a production's pending clips, for the end of a sentence."""
+    manifest = shlex.quote(str(production.manifest_uri))
+    return f"a running daemon goes on with it by itself; without one, `sora-pipeline run {manifest}` does"
+
+
+ALSO_NAMED: Any = typer.Option(
+    "", "--production", metavar="NAME", help="The same as NAME.", autocompletion=completed
+)
+
+
+def one_of(ledger: "Ledger", name: str, also_named: str) -> "Production | None":
+    """The production of this name, given as an argument or as an option; where none is given, the one read last.
+
+    Returns:
+        None where nothing was produced so far.
+
+    Raises:
+        typer.BadParameter: both are given, and differ.
+        UnknownProductionError: there is none of that name.
+    """
+    if name and also_named and name != also_named:
+        raise typer.BadParameter("name one production", param_hint="NAME / --production")
+    chosen = name or also_named
+    productions = selected(ledger, [chosen] if chosen else [], said_as="NAME" if name else "--production")
+    return productions[0] if productions else None
 
 
 class UnknownProductionError(SoraPipelineError):

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 def retry(
     clip: list[str] = typer.Option(
-        [], "--clip", metavar="ID", help="A clip to try again; may be given often."
+        [], "--clip", metavar="ID", help="A clip to try again; may be given more than once."
     ),
     kind: str | None = typer.Option(
         None,

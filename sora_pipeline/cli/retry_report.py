@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from sora_pipeline.advice import explained
 from sora_pipeline.amounts import counted, usd
 from sora_pipeline.cli.money import Price
-from sora_pipeline.cli.output import console, note
+from sora_pipeline.cli.output import BUILT_IN, console, note
+from sora_pipeline.cli.productions import goes_on
 from sora_pipeline.clip import split_clip_key
 from sora_pipeline.errors import Reason
 
@@ -88,10 +89,7 @@ class RetryReport:
             if not retried.unknown:
                 console.print("nothing to retry")
         elif not self.dry_run:
-            console.print(
-                "a running daemon does that by itself; without one, `sora-pipeline run MANIFEST` does"
-            )
-            self._say_what_stops()
+            self._say_what_follows()
 
     def _say_what_waits(self) -> None:
         """Clips that stay as they are until a person says more, or somebody else has ended."""
@@ -122,14 +120,20 @@ class RetryReport:
         for elsewhere, count in open_elsewhere(self.ledger, self.settings, name).items():
             note(f"{name}: {explained(why_left_open(elsewhere, count))}")
 
-    def _say_what_stops(self) -> None:
-        """Why what was just asked for is not submitted all the same: a pause, a budget, a breaker."""
+    def _say_what_follows(self) -> None:
+        """Who does what was just asked for, and why it is not submitted all the same: a pause, a budget, a breaker."""
         from sora_pipeline.production.progress import progress_of
         from sora_pipeline.provider.catalogue import load_catalogue
 
         catalogue = load_catalogue(self.settings.catalogue)
-        for name in dict.fromkeys(split_clip_key(key)[0] for key in self.retried.anew):
+        for name in dict.fromkeys(
+            split_clip_key(key)[0] for key in (*self.retried.anew, *self.retried.fetched)
+        ):
             production = self.ledger.productions.get(name)
+            if production.pipeline == BUILT_IN:
+                console.print(f"{name}: {goes_on(production)}")
+            else:
+                console.print(f"{name}: the daemon of the pipeline {production.pipeline} does that by itself")
             if stopped := progress_of(self.ledger, production, self.settings, catalogue).stopped:
                 note(explained(stopped))
 

@@ -24,6 +24,7 @@ from sora_pipeline.cli.output import (
     Summary,
     console,
     in_words,
+    leaving,
     leaving_note,
     listed,
     new_ledger_note,
@@ -167,7 +168,8 @@ def _plan(
     if not snapshot.clips:
         problem(f"{request.manifest} has no valid row; nothing was submitted")
         raise typer.Exit(BAD_INPUT)
-    for sentence in (*reading_notes(snapshot, decided), *leaving_note(ledger, snapshot, decided)):
+    left = leaving_note(leaving(ledger, snapshot, decided), plan.production_id)
+    for sentence in (*reading_notes(snapshot, decided), *left):
         note(sentence)
     if decided.amends and (strangers := amendable(snapshot, decided, ledger)[1]):
         problem(
@@ -175,7 +177,7 @@ def _plan(
             "that are there; put new ones into the campaign's manifest"
         )
     note(f"production {plan.production_id}: {counted(len(snapshot.clips), 'clip')} into {plan.output_uri}")
-    for sentence in Outlook.of(ledger, settings, costs, decided=decided).sentences:
+    for sentence in Outlook.of(ledger, settings, catalogue, costs, snapshot, decided).sentences:
         note(sentence)
     tell_of_pretended(simulated=plan.account.simulated)
     for account, count in open_elsewhere(ledger, settings, plan.production_id).items():
@@ -322,7 +324,11 @@ def _finish(
         note(sentence)
     clips = counts.total() - counts["invalid"]
     billed = usd(spending.spent_usd, simulated=production.simulated)
-    console.print(f"\n{counts['delivered']} of {counted(clips, 'clip')} delivered, {billed} billed in all")
+    others = spending.spent_usd - summary.spent_usd
+    of_others = f", {others:.2f} of it for clips that the manifest names no more" if others > 0 else ""
+    console.print(
+        f"\n{counts['delivered']} of {counted(clips, 'clip')} delivered, {billed} billed in all{of_others}"
+    )
     console.print(f"manifest {production.output_uri}/{PARQUET}\ngallery  {production.output_uri}/{GALLERY}")
     if ended.stopped is not None:
         problem(ended.stopped)

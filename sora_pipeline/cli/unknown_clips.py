@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from sora_pipeline.clip import split_clip_key
+from sora_pipeline.clip import clip_key, split_clip_key
 from sora_pipeline.store import StoreError
 
 if TYPE_CHECKING:
@@ -25,8 +25,21 @@ def why_unknown(ledger: "Ledger", productions: "Iterable[Production]", names: "S
         for name in names
     }
     for production in productions if names else ():
-        sentences |= _unusable(ledger, production, names)
+        sentences |= _left_out(ledger, production, names) | _unusable(ledger, production, names)
     return list(sentences.values())
+
+
+def _left_out(ledger: "Ledger", production: "Production", names: "Sequence[str]") -> dict[str, str]:
+    """Of those names that are a clip's of this production which its manifest had before and has no more: that it is so."""
+    meant = {clip_id: name for name in names if (clip_id := _clip_id(name, production.production_id))}
+    known = ledger.clips.standings([clip_key(production.production_id, clip_id) for clip_id in meant])
+    return {
+        meant[clip_id]: (
+            f"--clip {meant[clip_id]}: {production.manifest_uri} names this clip of {production.production_id} no more, as it did when it was "
+            "read before. Put the row back, and run that file again"
+        )
+        for clip_id in (each.clip.clip_id for each in known.values() if not each.active)
+    }
 
 
 def _unusable(ledger: "Ledger", production: "Production", names: "Sequence[str]") -> dict[str, str]:

@@ -18,7 +18,7 @@ from sora_pipeline.cli.output import (
     problem,
     production_facts,
 )
-from sora_pipeline.cli.productions import completed, selected
+from sora_pipeline.cli.productions import ALSO_NAMED, completed, one_of
 
 if TYPE_CHECKING:
     from sora_pipeline.ledger import Production
@@ -34,6 +34,7 @@ def watch(
     name: str = typer.Argument(
         "", metavar="[NAME]", help="The production. Default: the one read last.", autocompletion=completed
     ),
+    production: str = ALSO_NAMED,
     as_json: bool = AS_JSON,
 ) -> None:
     """Watch a production until nothing changes any more. Changes nothing itself; Ctrl-C only stops looking.
@@ -46,25 +47,25 @@ def watch(
     from sora_pipeline.provider.catalogue import load_catalogue
 
     ledger, settings, home = open_ledger()
-    productions = selected(ledger, [name] if name else [], said_as="NAME")
-    if not productions:
+    chosen = one_of(ledger, name, production)
+    if chosen is None:
         problem("nothing was produced so far; begin with `sora-pipeline run MANIFEST`")
         raise typer.Exit(BAD_INPUT)
-    identity, catalogue = productions[0].production_id, load_catalogue(settings.catalogue)
+    identity, catalogue = chosen.production_id, load_catalogue(settings.catalogue)
     began = time.monotonic()
     nothing_since: float | None = None
     try:
         with open_instance(home) as instance, ProgressDisplay("the manifest is read") as display:
             while True:
-                production = ledger.productions.get(identity)
-                look = progress_of(ledger, production, settings, catalogue)
-                if _is_to_be_read(production) and time.monotonic() - began < READING_S:
+                chosen = ledger.productions.get(identity)
+                look = progress_of(ledger, chosen, settings, catalogue)
+                if _is_to_be_read(chosen) and time.monotonic() - began < READING_S:
                     display.show(None)
                     time.sleep(LOOK_S)
                     continue
                 display.show(look)
                 obstacle = (
-                    look.stopped if look.settled else why_nothing_happens(instance, home, ledger, production)
+                    look.stopped if look.settled else why_nothing_happens(instance, home, ledger, chosen)
                 )
                 nothing_since = None if obstacle is None else nothing_since or time.monotonic()
                 patient = nothing_since is not None and time.monotonic() - nothing_since < GRACE_S

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sora_pipeline.admission.breaker import why_stopped
+from sora_pipeline.admission.holds import why_paused_account
 from sora_pipeline.admission.limits import account_of
 from sora_pipeline.advice import ended, explained
 from sora_pipeline.amounts import counted
@@ -112,6 +113,7 @@ def _local(settings: Settings, home: Path) -> Iterator[Finding]:
         yield Finding("dagster", True, dg.__version__)
     yield from _home(home)
     yield _ledger(settings, home)
+    yield from _paused(settings, home)
     yield _output(settings)
     yield _webhook(settings)
 
@@ -175,6 +177,24 @@ def _ledger(settings: Settings, home: Path) -> Finding:
             f"{ledger.database.shown_url}, {counted(productions, 'production')}; {open_elsewhere}",
         )
     return Finding("ledger", True, f"{ledger.database.shown_url}, {counted(productions, 'production')}")
+
+
+def _paused(settings: Settings, home: Path) -> Iterator[Finding]:
+    """What a person has stopped, and may have forgotten."""
+    try:
+        ledger = Ledger(ledger_url(settings, home))
+        since = ledger.paused.accounts().get(settings.account_name)
+        productions = [each.production_id for each in ledger.productions.all() if each.paused_at is not None]
+    except Exception:  # has a finding of its own
+        return
+    if since is not None:
+        yield Finding("paused", False, explained(why_paused_account(settings.account_name, since)))
+    for name in productions:
+        yield Finding(
+            "paused",
+            None,
+            f"nothing is submitted for the production {name}; `sora-pipeline resume --production {name}` lets it go on",
+        )
 
 
 def _output(settings: Settings) -> Finding:

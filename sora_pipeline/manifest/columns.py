@@ -1,6 +1,7 @@
 """The names of the columns a manifest may have, each written once."""
 
 import re
+from collections.abc import Iterable
 
 INPUT_COLUMNS = ("prompt", "clip_id", "image", "duration", "size", "model", "takes")
 
@@ -70,6 +71,12 @@ _ASKED = {_JOINTS.sub("", name): name for name in (*INPUT_COLUMNS, *PARAMETER_CO
 def bare(name: str) -> str:
     """A column's name without what people write in one way or another: case, spaces, underscores, hyphens."""
     return _JOINTS.sub("", name).lower()
+
+
+def only_alike(name: str, columns: Iterable[str]) -> str | None:
+    """The column of just that name, or the only one that is written nearly so; None: there is none, or a doubt."""
+    alike = [column for column in columns if bare(column) == bare(name)]
+    return name if name in alike else alike[0] if len(alike) == 1 else None
 
 
 def meant_by(name: str) -> str | None:

@@ -69,6 +69,7 @@ class Snapshot:
         standing_images: Images that could not be read this time, of rows that stand as they were read before; known only
             to whoever has read the manifest.
         understanding: What was guessed of how the file is written; known only to whoever has read it.
+        amended_ids: Ids of rows that stand as they were mended apart from the file; known only to whoever has read it.
     """
 
     manifest_uri: Uri
@@ -81,6 +82,7 @@ class Snapshot:
     delimiter: str = field(default=COMMA, compare=False)
     standing_images: Sequence[StandingImage] = field(default=(), compare=False)
     understanding: Understanding = field(default=NOTHING_GUESSED, compare=False)
+    amended_ids: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def problems(self) -> Sequence[RowProblem]:

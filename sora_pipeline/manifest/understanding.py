@@ -4,7 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from sora_pipeline.amounts import counted
+from sora_pipeline.manifest.limits import DEFAULT_DURATION, DEFAULT_SIZE
 from sora_pipeline.manifest.problems import shown
+
+_INSTEAD = {
+    "duration": f", and every clip is {DEFAULT_DURATION} s long",
+    "size": f", and every clip is {DEFAULT_SIZE}",
+}
+"""What follows where the column that was probably meant is not there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +46,7 @@ class Understanding:
         if self.parameters:
             sentences.append(f"sent to the model as its parameters: {', '.join(self.parameters)}")
         sentences += [
-            f'the column "{shown(name)}" is carried through as it is; did you mean "{meant}"?'
+            f'the column "{shown(name)}" is carried through as it is{_INSTEAD.get(meant, "")}; did you mean "{meant}"?'
             for name, meant in self.lookalikes.items()
             if name not in self.parameters
         ]

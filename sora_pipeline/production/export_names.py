@@ -12,6 +12,7 @@ from typing import Any
 
 from sora_pipeline.clip import Clip
 from sora_pipeline.errors import SoraPipelineError
+from sora_pipeline.manifest.columns import only_alike
 from sora_pipeline.store import OutputStore
 from sora_pipeline.suggestions import did_you_mean
 
@@ -64,8 +65,12 @@ class FileNames:
             names = [name for _, name, _, _ in Formatter().parse(template) if name is not None]
         except ValueError as error:
             raise ExportError(f"the name {template!r} cannot be read: {error}") from None
+        self._columns: dict[str, str] = {}
         for name in names:
-            if name not in FIELDS and name not in carried:
+            column = only_alike(name, (*FIELDS, *carried))
+            if column is not None:
+                self._columns[name] = column
+            else:
                 whose = f"the manifest of the production {production}" if production else "the manifest"
                 may = ", ".join(f"{{{each}}}" for each in (*FIELDS, *carried))
                 raise NoColumnError(
@@ -89,9 +94,10 @@ class FileNames:
             "size": str(clip.size),
             "duration": clip.duration,
         }
-        carried = {name: "" if value is None else value for name, value in clip.carried.items()}
+        values = {name: "" if value is None else value for name, value in clip.carried.items()} | values
+        filled = {name: values.get(column, "") for name, column in self._columns.items()}
         try:
-            parts = [_part(part, carried | values) for part in self._template.split("/")]
+            parts = [_part(part, filled) for part in self._template.split("/")]
         except (ValueError, KeyError, TypeError) as error:
             raise ExportError(
                 f"the name {self._template!r} cannot be made for the clip {clip.clip_id}: {error}"

@@ -101,7 +101,8 @@ def export(
                     assert outcome.file_name is not None
                     kept, name = _copy(source, outcome.file_name, there, name, _sha256(outcome))
                     getattr(exported, kept).append(name)
-                    write(name, production.production_id, clip, outcome)
+                    if kept != "in_the_way":
+                        write(name, production.production_id, clip, outcome)
                     show(done, len(file_names))
             to.replace_file(staged, exported.table)
     _remove_empty_staging(to)

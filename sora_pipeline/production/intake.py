@@ -152,7 +152,9 @@ def with_amendments(ledger: Ledger, decided: Decided, snapshot: Snapshot) -> Sna
     with_amended = amended(known, snapshot.clips, hashes)
     left = [reported_id not in with_amended.standing for _, reported_id in reported]
     invalid = Streamed(sum(left), lambda: itertools.compress((row for row, _ in reported), left))
-    return replace(snapshot, clips=with_amended.clips, invalid=invalid)
+    return replace(
+        snapshot, clips=with_amended.clips, invalid=invalid, amended_ids=tuple(sorted(with_amended.standing))
+    )
 
 
 def require_affordable(ledger: Ledger, decided: Decided, snapshot: Snapshot) -> None:

@@ -1,6 +1,7 @@
 """How a clip ended, for the output manifest: from what the ledger knows of it."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import datetime
 
 from sora_pipeline.clip import Clip
@@ -10,6 +11,7 @@ from sora_pipeline.outcome import ClipOutcome
 from sora_pipeline.status import CANCELLED, ClipStatus
 
 CANCELLED_BY_A_PERSON = "a person cancelled it before it was made"
+WAITS_AGAIN = "it is submitted once more"
 
 
 def outcome_of(
@@ -50,6 +52,8 @@ def outcome_of(
             retryable=hold.retryable if hold else None,
         )
     failure, facts = hold or shown.failure, shown.facts
+    if failure is not None and hold is None and pending and standing == ClipStatus.PENDING:
+        failure = replace(failure, message=f"{WAITS_AGAIN}; before that: {failure.message}")
     video = shown.file_name if delivered and facts else None
     return ClipOutcome(
         clip_id=clip.clip_id,

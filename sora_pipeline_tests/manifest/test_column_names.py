@@ -49,8 +49,10 @@ def test_columns_that_are_called_nearly_as_others_that_are_not_there_are_told_of
     path.write_text(f"{header}\n" + ",".join("a" for _ in header.split(",")) + "\n", "utf-8")
     file = read_manifest(str(path))
     assert file.understanding.lookalikes == meant
+    instead = {"duration": ", and every clip is 4 s long", "size": ", and every clip is 720x1280"}
     told = [
-        f'the column "{name}" is carried through as it is; did you mean "{it}"?' for name, it in meant.items()
+        f'the column "{name}" is carried through as it is{instead.get(it, "")}; did you mean "{it}"?'
+        for name, it in meant.items()
     ]
     assert [each for each in file.understanding.sentences if "carried" in each] == told
     assert set(meant) <= set(file.columns), "nothing is taken for it"
