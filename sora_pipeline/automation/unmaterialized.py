@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 
 import dagster as dg
 
+from sora_pipeline.amounts import counted
 from sora_pipeline.assets.decorators import clip_partitions
 from sora_pipeline.automation.at_work import Abandoned, goes_on
 from sora_pipeline.automation.planning import contiguous_ranges
@@ -16,6 +17,7 @@ from sora_pipeline.production.decisions import HAS_PREDICTION
 from sora_pipeline.runtime import PipelineRuntime
 
 MOST_TRIES = 3
+_MOST_NAMED = 10
 PREFIX = "materialize"
 """Begins the names of batches of such runs; the number of the try follows."""
 
@@ -48,13 +50,17 @@ def _requests(
 ) -> Iterator[dg.RunRequest]:
     tries = _tries(batch.batch_id)
     names, ledger = runtime.names, runtime.ledger
-    standings = ledger.clips.standings(batch.keys) if tries < MOST_TRIES else {}
+    standings = ledger.clips.standings(batch.keys)
     done = [key for key, standing in standings.items() if _is_done(standing, batch.asset)]
     if not done:
         return
     # First of all: Dagster knows nothing of a partition that it does not have.
     order = partition_order(instance, names, done)
     missing = _missing(instance, runtime, batch.asset, done)
+    if tries >= MOST_TRIES:
+        if missing:
+            dg.get_dagster_logger().warning(_nobody_tells(missing, batch.asset))
+        return
     job_name = {GENERATIONS: names.generations_job, VIDEOS: names.videos_job}[batch.asset]
     for partitions in contiguous_ranges(missing, order, runtime.settings.batch_size):
         batch_id = f"{PREFIX}-{tries + 1}-{uuid.uuid4().hex[:12]}"
@@ -69,6 +75,16 @@ def _requests(
         yield range_request(
             partitions, job_name=job_name, run_key=batch_id, sensor=sensor, tags={BATCH_TAG: batch_id}
         )
+
+
+def _nobody_tells(missing: Sequence[str], asset: str) -> str:
+    """What a person can do where each run ends before Dagster is told."""
+    more = f" and {len(missing) - _MOST_NAMED} more" if len(missing) > _MOST_NAMED else ""
+    are = counted(len(missing), "clip is", "clips are")
+    return (
+        f"{are} done, and not materialized in Dagster: the last {MOST_TRIES} runs that were to tell it ended before. Look at their logs, then "
+        f"materialize {asset} of {', '.join(missing[:_MOST_NAMED])}{more} in the Dagster UI, which costs nothing"
+    )
 
 
 def _missing(

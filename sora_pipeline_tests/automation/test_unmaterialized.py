@@ -85,7 +85,12 @@ def test_delivered_clips_are_materialized_by_a_run_of_their_own(
 
 
 def test_runs_that_break_again_and_again_are_requested_so_often_and_no_more(
-    daemon: Daemon, ledger: Ledger, production: Producer, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+    daemon: Daemon,
+    ledger: Ledger,
+    production: Producer,
+    sandbox: Sandbox,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     production(rows_of(a="a fox"))
     requested = 0
@@ -94,6 +99,11 @@ def test_runs_that_break_again_and_again_are_requested_so_often_and_no_more(
             requested += 1
             assert not daemon.run(requests[0], GENERATIONS_JOB).success
     assert requested == 1 + MOST_TRIES
+    said = caplog.text
+    assert "1 clip is done, and not materialized in Dagster" in said, (
+        "a person is told where no run is requested any more"
+    )
+    assert key("a") in said
     assert ledger.batches.unfinished("") == []
     assert sandbox.billed == 1
 

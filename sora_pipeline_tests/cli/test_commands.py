@@ -111,7 +111,10 @@ def test_check_says_what_is_only_carried_through(home: Path, tmp_path: Path) -> 
     manifest = write_manifest(tmp_path / "notes.csv", [{"prompt": "a fox", "lenght": "8", "note": "n"}])
     said = invoke("check", str(manifest)).stderr
     assert "carried through to the output as they are: lenght, note" in said
-    assert 'the column "lenght" is carried through as it is, and every clip is 4 s long; did you mean "duration"?' in said
+    assert (
+        'the column "lenght" is carried through as it is, and every clip is 4 s long; did you mean "duration"?'
+        in said
+    )
 
 
 def test_check_says_which_clips_a_manifest_would_take_out_of_its_production(
