@@ -107,15 +107,15 @@ class Batches:
     ) -> str:
         """A run begins to work on clips of a batch; returns the name of the batch that they are kept under.
 
-        That is one of the run's own, with its id, where another run works on this one: what was left of a batch may have been
-        requested as several ranges.
+        That is one of the run's own, with its id, where another run works on this one, or has left clips of it behind that are none of
+        this run's: what was left of a batch may have been requested as several ranges, and sensors have yet to look at the rest.
         """
         now = self._now()
         with self._database.exclusive() as connection:
             row = connection.execute(select(batches).where(batches.c.batch_id == batch_id)).first()
-            if row is not None and row.run_id not in (None, run_id):
+            if row is not None and row.run_id not in (None, run_id) and row.ended_at is None:
                 held = row.lease_until is not None and not is_over(row.lease_until, now)
-                if held and row.ended_at is None:
+                if held or not set(row.keys or ()) <= set(keys):
                     batch_id = run_id
             self._put(
                 connection,

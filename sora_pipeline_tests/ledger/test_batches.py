@@ -54,6 +54,21 @@ def test_one_run_holds_a_batch_and_another_takes_it_over_once_that_is_dead(
     assert only(ledger).run_id == "run-2", "the dead run's end is not the batch's"
 
 
+def test_what_a_dead_run_left_behind_stays_its_batchs_when_another_begins_with_a_part(
+    ledger: Ledger, clock: Clock
+) -> None:
+    """Else nobody would look whether the rest is materialized in Dagster."""
+    plan(ledger)
+    begin(ledger, "run-1")
+    clock.turn(LEASE_S + 1)
+    assert begin(ledger, "run-2", keys=["p:a"]) == "run-2"
+    assert {batch.batch_id: batch.keys for batch in ledger.batches.unfinished("")} == {
+        "b1": ("p:a", "p:b"),
+        "run-2": ("p:a",),
+    }
+    assert begin(ledger, "run-3", keys=["p:a", "p:b", "p:c"]) == "b1", "all of it, and more"
+
+
 def test_a_sign_of_life_says_what_is_left_and_hears_whether_to_leave(ledger: Ledger, clock: Clock) -> None:
     plan(ledger, asset=VIDEOS)
     begin(ledger, "run-1", asset=VIDEOS)
