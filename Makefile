@@ -62,9 +62,11 @@ test-deployment: $(READY) ## what is in deploy/, brought up with servers of its 
 test-browser: $(READY) ## the tests that look at pages in Debian's Chromium; fails where it is missing
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m browser
 
-# Tests of what processes, files and pages do, which the versions of libraries hardly touch; one whole run is among the others.
-NOT_OF_LIBRARIES := attacks components/test_dg.py dagster_ui docs finishing killing packaging two_pipelines cli/test_demo.py \
-  headless/test_backup.py headless/test_first_runs.py headless/test_interrupted.py headless/test_litellm_proxy.py headless/test_run_processes.py
+# Tests of processes, files and pages, and of what is decided by our own code alone: the versions of libraries hardly touch it.
+NOT_OF_LIBRARIES := attacks automation/control components/test_dg.py dagster_ui docs finishing killing packaging two_pipelines test_benchmarks.py \
+  cli/test_adopt.py cli/test_demo.py cli/test_ledger.py cli/test_picks.py cli/test_stopping.py cli/test_wrong_calls.py \
+  headless/test_backup.py headless/test_first_runs.py headless/test_interrupted.py headless/test_litellm_proxy.py headless/test_run_processes.py \
+  ledger/test_attempts.py ledger/test_racing.py manifest/test_many_rows.py production/test_amendments.py production/test_any_faults.py production/test_going_on.py
 
 test-lowest: $(READY) ## the tests with the lowest versions of the dependencies that pyproject.toml allows
 	@rm -rf $(LOWEST)

@@ -26,6 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.videos import SIZES, Video, damaged_copies, grainy_video, sandbox_video
+from sora_pipeline.clip import Size
 from sora_pipeline.media import probe
 from sora_pipeline.media.decoders import processors
 from sora_pipeline.media.poster import Poster, poster_frame
@@ -141,8 +142,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with console.status("making videos"):
-            videos = [sandbox_video(folder, size, each) for size in SIZES for each in options.durations]
-            videos += [grainy_video(folder, size, 2) for size in (SIZES[0], SIZES[-1])]
+            videos = [
+                sandbox_video(folder, size, each) for size in options.sizes for each in options.durations
+            ]
+            videos += [
+                grainy_video(folder, size, 2) for size in dict.fromkeys((options.sizes[0], options.sizes[-1]))
+            ]
         with console.status("measuring"):
             costs = _costs(videos, options.rounds)
         with console.status("looking at damaged files"):
@@ -275,6 +280,14 @@ def _options() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.verification", description=__doc__)
     parser.add_argument(
         "--durations", type=int, nargs="+", default=[4, 8, 12], help="seconds of the sandbox's videos"
+    )
+    parser.add_argument(
+        "--sizes",
+        type=Size.parse,
+        nargs="+",
+        default=SIZES,
+        metavar="SIZE",
+        help="of the videos, as 720x1280",
     )
     parser.add_argument(
         "--rounds", type=int, default=3, help="how often each way is measured with each video"

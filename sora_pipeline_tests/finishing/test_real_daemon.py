@@ -85,6 +85,7 @@ class Watched:
 
 
 @pytest.mark.timeout(1200)
+@pytest.mark.parametrize("postgres_url", ["sqlite"], indirect=True)
 def test_downstream_runs_once_for_each_production_when_it_is_done(
     home: Path, provider: Sandbox, tmp_path: Path
 ) -> None:

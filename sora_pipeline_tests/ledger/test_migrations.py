@@ -358,6 +358,7 @@ def test_production_goes_on(campaigns: dict[str, World]) -> None:
     assert campaigns["tuesday"].collected("new") > RELEASED, "a released id never comes back"
 
 
+@pytest.mark.parametrize("old", [earlier_revisions()[0], earlier_revisions()[-1]], indirect=True)
 def test_many_that_open_it_at_once_migrate_it_once(old: str, before: Rows) -> None:
     context = multiprocessing.get_context("spawn")
     start = time.time() + 3
