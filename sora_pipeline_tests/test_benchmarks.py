@@ -14,6 +14,7 @@ from benchmarks import (
     looks,
     makespan,
     manifest_size,
+    object_stores,
     publishing,
     start,
     verification,
@@ -145,7 +146,7 @@ def test_only_moments_that_every_trial_reached_have_a_median() -> None:
     assert median_moments([]) == {}
 
 
-@pytest.mark.parametrize("peer", PEERS)
+@pytest.mark.parametrize("peer", [*PEERS, object_stores.PEER])
 def test_every_package_of_a_peer_is_pinned(peer: str) -> None:
     packages = (environments.HERE / f"{peer}.txt").read_text("utf-8").splitlines()
     assert packages
@@ -267,6 +268,17 @@ def test_publishing_is_measured(capsys: pytest.CaptureFixture[str], tmp_path: Pa
     assert publishing.main(["--rows", "40", "--folder", str(tmp_path)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(" | ")[1] for line in lines[2:]] == ["publish", "publish again", "pandas reads it"]
+
+
+@pytest.mark.services
+def test_drivers_of_object_stores_are_measured(tmp_path: Path) -> None:
+    file = tmp_path / "figures.json"
+    small = ["--files", "2", "--mib", "0.1", "--threads", "2", "--rounds", "1", "--json", str(file)]
+    assert object_stores.main(small) == 0
+    measured = json.loads(file.read_text())
+    assert set(measured) == {"s3fs", "obstore"}
+    for by_what in measured.values():
+        assert all(value > 0 for taken in by_what.values() for value in taken.values())
 
 
 @pytest.mark.deployment
