@@ -43,8 +43,14 @@ NAMED: Any = typer.Option(
 
 def goes_on(production: "Production") -> str:
     """What makes a production's pending clips, for the end of a sentence."""
-    manifest = shlex.quote(str(production.manifest_uri))
-    return f"a running daemon goes on with it by itself; without one, `sora-pipeline run {manifest}` does"
+    uri = production.manifest_uri
+    # Without its signature an address cannot be run.
+    command = (
+        "`sora-pipeline run` of its manifest"
+        if uri.has_secret
+        else f"`sora-pipeline run {shlex.quote(uri.shown)}`"
+    )
+    return f"a running daemon goes on with it by itself; without one, {command} does"
 
 
 ALSO_NAMED: Any = typer.Option(

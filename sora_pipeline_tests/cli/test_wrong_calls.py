@@ -10,6 +10,11 @@ from sora_pipeline_tests.cli.test_commands import in_a_process, invoke
 from sora_pipeline_tests.conftest import PROMPTS, Producer, rows_of
 
 
+@pytest.fixture
+def postgres_url() -> None:
+    """No database: how a wrong call is answered is none of its business."""
+
+
 @pytest.mark.parametrize(
     ("call", "said"),
     [
