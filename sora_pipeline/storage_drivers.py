@@ -5,8 +5,10 @@ import mimetypes
 import os
 from collections.abc import Mapping, Set
 from contextlib import suppress
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
+
+from fsspec.exceptions import FSTimeoutError
 
 # fsspec's drivers are untyped.
 Driver = Any
@@ -14,6 +16,10 @@ Driver = Any
 _S3 = frozenset({"s3", "s3a"})
 _GOOGLE = frozenset({"gs", "gcs"})
 _AZURE = frozenset({"az", "abfs", "abfss", "adl"})
+SILENT_S = 120.0
+"""Seconds that a store may take for a file, beside what sending it takes."""
+SLOWEST = 100_000
+"""Bytes a second that are waited for."""
 _OBJECT_STORES = _S3 | _GOOGLE | _AZURE | {"oss", "memory"}
 
 
@@ -41,6 +47,26 @@ def media_type(driver: Driver, name: str) -> Mapping[str, Any]:
     return {"content_settings": {"content_type": guessed}} if schemes & _AZURE else {}
 
 
+def send(driver: Driver, local: str, path: str, **options: Any) -> None:
+    """Store a local file; a store that does not take it has so long as it would need at the slowest, and some minutes.
+
+    S3's driver has no end of its own: it sends ``Expect: 100-continue``, and waits for a store or a proxy that never answers that for
+    ever (aiohttp begins to count only once the file is sent).
+
+    Raises:
+        TimeoutError: the time is over.
+        Exception: every driver raises errors of its own library.
+    """
+    if not getattr(driver, "async_impl", False):
+        driver.put_file(local, path, **options)
+        return
+    seconds = SILENT_S + Path(local).stat().st_size / SLOWEST
+    try:
+        driver.put_file(local, path, timeout=seconds, **options)
+    except FSTimeoutError as error:
+        raise TimeoutError(f"the store has not taken it within {seconds:.0f} s") from error
+
+
 def put_new(driver: Driver, local: str, path: str) -> None:
     """Store a file under a name that is free; of several who do so at the same moment one succeeds, where the storage can see to that.
 
@@ -52,12 +78,14 @@ def put_new(driver: Driver, local: str, path: str) -> None:
         raise _taken(path)
     kind = media_type(driver, path)
     try:
-        driver.put_file(local, path, mode="create", **kind)
+        send(driver, local, path, mode="create", **kind)
     except FileExistsError:
         raise
     except Exception as error:
         if "notimplemented" in f"{type(error).__name__}{error}".lower().replace(" ", ""):
-            driver.put_file(local, path, **kind)  # an S3 lookalike that refuses conditions
+            driver.put_file(
+                local, path, **kind, **patience(driver, local)
+            )  # an S3 lookalike that refuses conditions
             return
         # Lookalikes word a condition that does not hold in ways that their driver does not know. Elsewhere than in an
         # object store what is there now may be the half of this file.

@@ -20,7 +20,7 @@ from fsspec.core import url_to_fs
 
 from sora_pipeline.errors import SoraPipelineError
 from sora_pipeline.spool import CHUNK_BYTES, Spool, SpoolError
-from sora_pipeline.storage_drivers import has_folders, media_type, protocols, put_new, signing
+from sora_pipeline.storage_drivers import has_folders, media_type, protocols, put_new, send, signing
 from sora_pipeline.uris import is_unicode, shown_uri
 
 _CAUSES = {
@@ -229,7 +229,7 @@ class OutputStore:
             if not self._root:
                 path = self._remote(relative)
                 self._make_parent(path)
-                self._fs.put_file(str(local), path, **media_type(self._fs, relative))
+                send(self._fs, str(local), path, **media_type(self._fs, relative))
                 return
             target = self._root / _checked(relative)
             _make_folder(target.parent)

@@ -58,7 +58,9 @@ def _say_what_comes_next(ledger: "Ledger", settings: "Settings", production: "Pr
     if not pending or production.pipeline != BUILT_IN:
         return
     price = usd_in_words(look.to_pay_usd, simulated=production.simulated)
-    console.print(f"{counted(pending, 'clip is', 'clips are')} pending, {price}; {goes_on(production)}")
+    console.print(
+        f"{counted(pending, 'clip is', 'clips are')} pending, {price}; {goes_on(ledger, production)}"
+    )
     if look.stopped is not None:
         warning(explained(look.stopped))
 

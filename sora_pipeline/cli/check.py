@@ -18,6 +18,7 @@ from sora_pipeline.cli.output import (
     print_json,
     reading_notes,
     row_problems,
+    unusable_note,
 )
 from sora_pipeline.status import ClipStatus
 
@@ -35,6 +36,7 @@ def check(
     from sora_pipeline.production.estimates import estimate
     from sora_pipeline.production.intake import (
         open_production,
+        pending_but_unusable,
         read_snapshot,
         require_affordable,
         with_amendments,
@@ -57,6 +59,7 @@ def check(
     costs = estimate(snapshot.clips, ledger, decided.plan.production_id, catalogue, settings.max_attempts)
     outlook = Outlook.of(ledger, settings, catalogue, costs, snapshot, decided)
     left = leaving(ledger, snapshot, decided)
+    unusable = pending_but_unusable(snapshot, decided, ledger, settings.max_attempts)
     code = BAD_INPUT if snapshot.problems else OK
     if as_json:
         print_json(
@@ -70,6 +73,7 @@ def check(
                 "clips": len(snapshot.clips),
                 "invalid_rows": len(snapshot.invalid),
                 "amended_clips": list(snapshot.amended_ids),
+                "cancelled_by_unusable_rows": unusable,
                 "leaving_clips": left.total(),
                 "leaving_delivered": left[ClipStatus.DELIVERED],
                 **outlook.as_json(),
@@ -105,6 +109,7 @@ def check(
     for sentence in (
         *reading_notes(snapshot, decided),
         *leaving_note(left, decided.plan.production_id),
+        *unusable_note(unusable),
         *new_ledger_note(ledger, home, simulated=decided.plan.account.simulated),
     ):
         note(sentence)

@@ -10,7 +10,7 @@ from sora_pipeline.cli import tables
 from sora_pipeline.cli.money import tell_of_pretended
 from sora_pipeline.cli.output import AS_JSON, console, note, print_json
 from sora_pipeline.cli.productions import PRODUCTION, selected
-from sora_pipeline.manifest.columns import only_alike
+from sora_pipeline.manifest.columns import alike
 from sora_pipeline.suggestions import did_you_mean
 
 if TYPE_CHECKING:
@@ -43,12 +43,13 @@ def costs(
     carried: list[str] = []
     if any(name not in GROUPS for name in by):
         carried = ledger.clips.carried_columns(productions)
-        by = [name if name in GROUPS else only_alike(name, carried) or name for name in by]
     by = list(dict.fromkeys(by))
-    table = cost_table(ledger, by, productions)
+    # Productions may write one column in several ways, and all of it is one sum.
+    spellings = {name: alike(name, carried) for name in by if name not in GROUPS}
+    table = cost_table(ledger, by, productions, spellings)
     for name, column in zip(by, table.columns, strict=False):
         if productions and name not in GROUPS and not any(table[column]):
-            _require_known(name, carried)
+            _require_known(name, [*carried, *([name] if spellings[name] else [])])
     real, simulated = (
         table[table.simulated == made_up].drop(columns="simulated") for made_up in (False, True)
     )

@@ -32,7 +32,7 @@ def gallery(
         raise typer.Exit(BAD_INPUT)
     store = OutputStore(chosen.output_uri)
     if not store.exists(GALLERY):
-        problem(f"{chosen.production_id} has no gallery so far; {goes_on(chosen)}")
+        problem(f"{chosen.production_id} has no gallery so far; {goes_on(ledger, chosen)}")
         raise typer.Exit(BAD_INPUT)
     local, public = store.local_path(GALLERY), public_address(settings, chosen.output_uri)
     if local is not None:

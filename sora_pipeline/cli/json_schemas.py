@@ -103,7 +103,8 @@ class ImageNotRead(TypedDict):
 class Check(Money):
     """``check``.
 
-    ``amended_clips`` stand as they were mended in another file; ``leaving_clips`` are in the production and not in this manifest.
+    ``amended_clips`` stand as they were mended in another file; ``leaving_clips`` are in the production and not in this manifest;
+    ``cancelled_by_unusable_rows`` are keys of pending clips that a run of this file of mended rows cancels, since it cannot use theirs.
     """
 
     production: str
@@ -111,9 +112,11 @@ class Check(Money):
     output: str
     amends: bool
     amended_clips: list[str]
+    cancelled_by_unusable_rows: list[str]
     leaving_clips: int
     leaving_delivered: int
     ignored_columns: list[str]
+    understood: list[str]
     clips: int
     invalid_rows: int
     problems: list[Problem]

@@ -37,6 +37,7 @@ class Outlook:
         simulated: Whether the account is the sandbox's, whose dollars are pretended.
         others: How many further clips of the production are pending, where the file only mends rows of it: they are submitted as well.
         others_usd: What these cost together.
+        paused: Whether the production is.
     """
 
     production: str
@@ -48,6 +49,7 @@ class Outlook:
     simulated: bool
     others: int
     others_usd: Decimal
+    paused: bool
 
     @classmethod
     def of(
@@ -65,7 +67,7 @@ class Outlook:
         production, plan = decided.known, decided.plan
         others: list[PendingClip] = []
         if decided.amends:
-            ids = {clip.clip_id for clip in snapshot.clips}
+            ids = {clip.clip_id for clip in snapshot.clips} | {bad.clip_id for bad in snapshot.invalid}
             pending = ledger.clips.pending_clips(settings.max_attempts, plan.production_id)
             others = [each for each in pending if split_clip_key(each.key)[1] not in ids]
         kept = production is not None and production.budget_given and not plan.budget_given
@@ -83,14 +85,15 @@ class Outlook:
             simulated=plan.account.simulated,
             others=len(others),
             others_usd=known_cost_usd(others, catalogue),
+            paused=production is not None and production.paused_at is not None,
         )
 
     @property
     def fitting(self) -> int:
-        """How many of the clips to pay the budgets allow."""
+        """How many of the clips to pay the budgets allow, should the production's other pending clips be submitted first."""
         return self.costs.fitting(
-            None if self.budget_usd is None else self.budget_usd - self.committed_usd,
-            None if self.daily_usd is None else self.daily_usd - self.today_usd,
+            None if self.budget_usd is None else self.budget_usd - self.committed_usd - self.others_usd,
+            None if self.daily_usd is None else self.daily_usd - self.today_usd - self.others_usd,
         )
 
     @property
@@ -128,8 +131,9 @@ class Outlook:
         if not self.others:
             return []
         are = counted(self.others, "other clip", "other clips")
+        when = " once the production is resumed" if self.paused else ""
         return [
-            f"beside these, {are} of {self.production} {'is' if self.others == 1 else 'are'} pending, and submitted as well: "
+            f"beside these, {are} of {self.production} {'is' if self.others == 1 else 'are'} pending, and submitted as well{when}: "
             f"{self._usd(self.others_usd)}"
         ]
 

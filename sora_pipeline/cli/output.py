@@ -152,6 +152,17 @@ def leaving_note(rest: Counter[str], name: str) -> list[str]:
     ]
 
 
+def unusable_note(keys: "Sequence[str]") -> list[str]:
+    """What becomes of pending clips whose mended rows cannot be used."""
+    if not keys:
+        return []
+    clips = counted(len(keys), "clip is", "clips are")
+    return [
+        f"{clips} cancelled, since what the production's own manifest says is to be replaced, and the row here cannot be used: "
+        f"{listed(keys)}. Mend the row, and run this file again"
+    ]
+
+
 def new_ledger_note(ledger: "Ledger", home: "Path", *, simulated: bool) -> list[str]:
     """What is worth knowing before the first clip of a ledger is paid for: others may know of clips that this one does not."""
     if simulated or ledger.productions.all():

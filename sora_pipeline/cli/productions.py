@@ -41,14 +41,17 @@ NAMED: Any = typer.Option(
 )
 
 
-def goes_on(production: "Production") -> str:
+def goes_on(ledger: "Ledger", production: "Production") -> str:
     """What makes a production's pending clips, for the end of a sentence."""
     uri = production.manifest_uri
+    # One manifest may make several productions.
+    alone = len(ledger.productions.of_manifest(uri, production.pipeline)) < 2
+    name = "" if alone else f" --name {production.production_id}"
     # Without its signature an address cannot be run.
     command = (
         "`sora-pipeline run` of its manifest"
         if uri.has_secret
-        else f"`sora-pipeline run {shlex.quote(uri.shown)}`"
+        else f"`sora-pipeline run {shlex.quote(uri.shown)}{name}`"
     )
     return f"a running daemon goes on with it by itself; without one, {command} does"
 

@@ -131,7 +131,7 @@ class RetryReport:
         ):
             production = self.ledger.productions.get(name)
             if production.pipeline == BUILT_IN:
-                console.print(f"{name}: {goes_on(production)}")
+                console.print(f"{name}: {goes_on(self.ledger, production)}")
             else:
                 console.print(f"{name}: the daemon of the pipeline {production.pipeline} does that by itself")
             if stopped := progress_of(self.ledger, production, self.settings, catalogue).stopped:

@@ -34,6 +34,7 @@ from sora_pipeline.cli.output import (
     problem,
     reading_notes,
     row_problems,
+    unusable_note,
 )
 from sora_pipeline.errors import Reason, SoraPipelineError
 from sora_pipeline.status import CANCELLED
@@ -151,6 +152,7 @@ def _plan(
     from sora_pipeline.production.intake import (
         amendable,
         open_production,
+        pending_but_unusable,
         read_snapshot,
         require_affordable,
         with_amendments,
@@ -169,7 +171,8 @@ def _plan(
         problem(f"{request.manifest} has no valid row; nothing was submitted")
         raise typer.Exit(BAD_INPUT)
     left = leaving_note(leaving(ledger, snapshot, decided), plan.production_id)
-    for sentence in (*reading_notes(snapshot, decided), *left):
+    held = unusable_note(pending_but_unusable(snapshot, decided, ledger, settings.max_attempts))
+    for sentence in (*reading_notes(snapshot, decided), *left, *held):
         note(sentence)
     if decided.amends and (strangers := amendable(snapshot, decided, ledger)[1]):
         problem(
@@ -325,7 +328,7 @@ def _finish(
     clips = counts.total() - counts["invalid"]
     billed = usd(spending.spent_usd, simulated=production.simulated)
     others = spending.spent_usd - summary.spent_usd
-    of_others = f", {others:.2f} of it for clips that the manifest names no more" if others > 0 else ""
+    of_others = f", {others:.2f} of it for clips that are not among these" if others > 0 else ""
     console.print(
         f"\n{counts['delivered']} of {counted(clips, 'clip')} delivered, {billed} billed in all{of_others}"
     )

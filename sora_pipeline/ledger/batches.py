@@ -107,16 +107,30 @@ class Batches:
     ) -> str:
         """A run begins to work on clips of a batch; returns the name of the batch that they are kept under.
 
-        That is one of the run's own, with its id, where another run works on this one, or has left clips of it behind that are none of
-        this run's: what was left of a batch may have been requested as several ranges, and sensors have yet to look at the rest.
+        That is one of the run's own, with its id, where another run works on this one: what was left of a batch may have been
+        requested as several ranges. What a dead run has left behind, and is none of this run's, becomes a batch of the dead run's own:
+        sensors have yet to look at it.
         """
         now = self._now()
         with self._database.exclusive() as connection:
             row = connection.execute(select(batches).where(batches.c.batch_id == batch_id)).first()
             if row is not None and row.run_id not in (None, run_id) and row.ended_at is None:
                 held = row.lease_until is not None and not is_over(row.lease_until, now)
-                if held or not set(row.keys or ()) <= set(keys):
+                if held:
                     batch_id = run_id
+                elif rest := [key for key in row.keys or () if key not in set(keys)]:
+                    self._put(
+                        connection,
+                        f"{batch_id[:55]}-{row.run_id[:8]}",
+                        pipeline=row.pipeline,
+                        account=row.account,
+                        asset=row.asset,
+                        keys=rest,
+                        run_id=row.run_id,
+                        begun_at=row.begun_at,
+                        lease_until=row.lease_until,
+                        ended_at=None,
+                    )
             self._put(
                 connection,
                 batch_id,

@@ -1,6 +1,6 @@
 """Money: what was billed, what is committed, what budgets leave, and where it went. Sums in millionths of a US dollar."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -81,15 +81,22 @@ class Money:
             return _of_today(connection, account, self._now())
 
     @patient
-    def report(self, by: Sequence[str], production_ids: Sequence[str] | None = None) -> list[CostLine]:
+    def report(
+        self,
+        by: Sequence[str],
+        production_ids: Sequence[str] | None = None,
+        spellings: Mapping[str, Sequence[str]] | None = None,
+    ) -> list[CostLine]:
         """Where the money went.
 
         Args:
             by: What to sum by: ``day`` (UTC, of the submit), ``model``, ``provider``, ``account``, ``production``, or the
                 name of a column that manifests carry. Real and simulated dollars are never summed up together.
             production_ids: Only these productions'; None: everybody's.
+            spellings: How manifests write such a column, where not all do as ``by`` has it.
         """
-        keys = [_key(name).label(f"key_{number}") for number, name in enumerate(by)]
+        names = {name: [name, *(spellings or {}).get(name, ())] for name in by}
+        keys = [_key(*names[name]).label(f"key_{number}") for number, name in enumerate(by)]
         query = (
             select(
                 attempts.c.simulated,
@@ -203,7 +210,7 @@ def _sum(connection: Connection, *conditions: ColumnElement[bool]) -> Spending:
     return Spending(int(row[0] or 0), int(row[1] or 0))
 
 
-def _key(name: str) -> ColumnElement[Any]:
+def _key(name: str, *spellings: str) -> ColumnElement[Any]:
     known: dict[str, ColumnElement[Any]] = {
         # PostgreSQL has dates, and would take the word for one.
         "day": func.coalesce(cast(func.date(attempts.c.submitted_at), String), NO_DAY),
@@ -212,7 +219,10 @@ def _key(name: str) -> ColumnElement[Any]:
         "account": attempts.c.account,
         "production": attempts.c.production_id,
     }
-    return known[name] if name in known else clips.c.spec[("carried", name)].as_string()
+    if name in known:
+        return known[name]
+    columns = [clips.c.spec[("carried", each)].as_string() for each in dict.fromkeys((name, *spellings))]
+    return func.coalesce(*columns) if len(columns) > 1 else columns[0]
 
 
 def _usd(micros: Any) -> Decimal:

@@ -73,10 +73,15 @@ def bare(name: str) -> str:
     return _JOINTS.sub("", name).lower()
 
 
+def alike(name: str, columns: Iterable[str]) -> list[str]:
+    """The columns of just that name, or that are written nearly so."""
+    return [column for column in columns if column == name or (bare(name) and bare(column) == bare(name))]
+
+
 def only_alike(name: str, columns: Iterable[str]) -> str | None:
     """The column of just that name, or the only one that is written nearly so; None: there is none, or a doubt."""
-    alike = [column for column in columns if bare(column) == bare(name)]
-    return name if name in alike else alike[0] if len(alike) == 1 else None
+    found = alike(name, columns)
+    return name if name in found else found[0] if len(found) == 1 else None
 
 
 def meant_by(name: str) -> str | None:

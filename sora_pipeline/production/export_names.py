@@ -27,6 +27,8 @@ _OF_DEVICES = re.compile(
 """Names that Windows gives to devices, whatever their ending."""
 _MOST_BYTES = 200
 """Of one part of a path: file systems take 255."""
+_MOST_DIGITS = 3
+"""Of a number in a format."""
 
 
 class ExportError(SoraPipelineError):
@@ -43,6 +45,20 @@ class NoColumnError(ExportError):
     def __init__(self, sentence: str, column: str, code: str = "", **facts: str) -> None:
         super().__init__(sentence, code, **facts)
         self.column = column
+
+
+class _Columns(Formatter):
+    """Python's format strings whose names are columns, whatever is in them: nothing is looked up in a value."""
+
+    def get_field(self, field_name: str, args: Any, kwargs: Mapping[str, Any]) -> tuple[Any, str]:
+        """The value of a column."""
+        return kwargs[field_name], field_name
+
+    def format_field(self, value: Any, format_spec: str) -> str:
+        """A value, in a width that a name can have."""
+        if any(len(digits) > _MOST_DIGITS for digits in re.findall(r"\d+", format_spec)):
+            raise ValueError(f"{format_spec!r} is wider than a name can be")
+        return str(super().format_field(value, format_spec))
 
 
 class FileNames:
@@ -142,7 +158,7 @@ class PresentNames:
 
 def _part(template: str, values: Mapping[str, Any]) -> str:
     """One part of a path: no separator, nothing that some system does not take, and nothing hidden."""
-    filled = unicodedata.normalize("NFC", Formatter().vformat(template, (), values))
+    filled = unicodedata.normalize("NFC", _Columns().vformat(template, (), values))
     text = _NOT_IN_NAMES.sub("_", filled)
     suffix = _VIDEO if text.endswith(_VIDEO) else ""
     stem = text.removesuffix(suffix).strip(" .").encode()[: _MOST_BYTES - len(suffix)]

@@ -12,6 +12,7 @@ from typing import IO, Any
 
 from sora_pipeline.clip import Clip
 from sora_pipeline.ledger import Ledger, Production
+from sora_pipeline.manifest.columns import only_alike
 from sora_pipeline.manifest.csv_file import CsvFile
 from sora_pipeline.manifest.output_csv import csv_cell
 from sora_pipeline.outcome import ClipOutcome
@@ -125,7 +126,7 @@ def require_columns(productions: Sequence[Production], names: str) -> None:
         try:
             FileNames(names, columns, name)
         except NoColumnError as error:
-            having = [other for other, its in carried.items() if error.column in its]
+            having = [other for other, its in carried.items() if only_alike(error.column, its)]
             if not having:
                 raise
             facts = {"productions": ", ".join(having)}

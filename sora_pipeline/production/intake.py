@@ -7,7 +7,7 @@ from datetime import datetime
 from functools import partial
 
 from sora_pipeline.admission.limits import account_of
-from sora_pipeline.clip import Clip, Size
+from sora_pipeline.clip import Clip, Size, clip_key
 from sora_pipeline.errors import Explain
 from sora_pipeline.garbage import without_collection
 from sora_pipeline.ledger import Ledger, Production, Reading
@@ -221,6 +221,23 @@ def amendable(snapshot: Snapshot, decided: Decided, ledger: Ledger) -> tuple[lis
             else:
                 strangers.append(clip.clip_id)
     return mended, strangers
+
+
+def pending_but_unusable(
+    snapshot: Snapshot, decided: Decided, ledger: Ledger, max_attempts: int
+) -> list[str]:
+    """Keys of a production's pending clips whose rows in a file of mended rows cannot be used: nobody wants them as they were."""
+    if not decided.amends:
+        return []
+    name = decided.plan.production_id
+    keys = [clip_key(name, bad.clip_id) for bad in snapshot.invalid if bad.clip_id]
+    return ledger.clips.pending_among(keys, max_attempts)
+
+
+def hold_unusable(snapshot: Snapshot, decided: Decided, ledger: Ledger, max_attempts: int) -> None:
+    """Cancel those: else each would be made, and paid for, as it was before somebody began to mend its row."""
+    if keys := pending_but_unusable(snapshot, decided, ledger, max_attempts):
+        ledger.cancellations.cancel(decided.plan.production_id, max_attempts, keys)
 
 
 def _amend(snapshot: Snapshot, decided: Decided, ledger: Ledger, began_at: datetime) -> Production:

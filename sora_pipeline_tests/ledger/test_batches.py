@@ -61,12 +61,14 @@ def test_what_a_dead_run_left_behind_stays_its_batchs_when_another_begins_with_a
     plan(ledger)
     begin(ledger, "run-1")
     clock.turn(LEASE_S + 1)
-    assert begin(ledger, "run-2", keys=["p:a"]) == "run-2"
-    assert {batch.batch_id: batch.keys for batch in ledger.batches.unfinished("")} == {
-        "b1": ("p:a", "p:b"),
-        "run-2": ("p:a",),
+    assert begin(ledger, "run-2", keys=["p:a"]) == "b1"
+    assert {(batch.batch_id, batch.run_id): batch.keys for batch in ledger.batches.unfinished("")} == {
+        ("b1", "run-2"): ("p:a",),
+        ("b1-run-1", "run-1"): ("p:b",),
     }
-    assert begin(ledger, "run-3", keys=["p:a", "p:b", "p:c"]) == "b1", "all of it, and more"
+    clock.turn(LEASE_S + 1)
+    assert begin(ledger, "run-3", keys=["p:a", "p:c"]) == "b1", "all of it, and more"
+    assert len(ledger.batches.unfinished("")) == 2
 
 
 def test_a_sign_of_life_says_what_is_left_and_hears_whether_to_leave(ledger: Ledger, clock: Clock) -> None:

@@ -60,7 +60,8 @@ class ObjectStore:
         if self.losing and environ["REQUEST_METHOD"] == "PUT":
             self.losing = False
             b"".join(self._api(environ, lambda *_: lambda _: None))
-            return _answer(environ, start_response, "500 Internal Server Error", INTERNAL_ERROR)
+            start_response("500 Internal Server Error", [("Content-Type", "application/xml")])
+            return [INTERNAL_ERROR]
         if self.lookalike == "refuses conditions" and "HTTP_IF_NONE_MATCH" in environ:
             return _answer(environ, start_response, "501 Not Implemented", NOT_IMPLEMENTED)
         if self.lookalike == "ignores conditions":

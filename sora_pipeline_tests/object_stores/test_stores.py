@@ -12,9 +12,11 @@ import httpx
 import pytest
 from fsspec.config import set_conf_env
 
+from sora_pipeline import storage_drivers
 from sora_pipeline.store import OutputStore, StoreError
 from sora_pipeline_tests.object_stores.conftest import Place
 from sora_pipeline_tests.object_stores.s3 import BUCKET, Lookalike, ObjectStore
+from sora_pipeline_tests.object_stores.silent import SilentStore
 
 pytestmark = pytest.mark.services
 VIDEO = "videos/a/a-1-0.mp4"
@@ -54,6 +56,31 @@ def test_a_video_is_never_written_over(place: Place) -> None:
     with pytest.raises(FileExistsError):
         store.create_bytes(VIDEO, b"other")
     assert store.read_bytes(VIDEO) == b"paid"
+
+
+def test_a_store_that_never_answers_an_upload_is_not_waited_for_without_end(
+    no_stores: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A paid video's run would hang, and look alive: the driver itself waits for ever."""
+    monkeypatch.setattr(storage_drivers, "SILENT_S", 3.0)
+    silent = SilentStore()
+    environment = {
+        "AWS_ENDPOINT_URL": silent.url,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    (tmp_path / "video.mp4").write_bytes(b"video")
+    store = OutputStore("s3://videos/out")
+    for put in (store.put_file, store.replace_file):
+        with pytest.raises(
+            StoreError, match=r"a-1-0\.mp4 could not be written: .*has not taken it within 3 s"
+        ):
+            put(tmp_path / "video.mp4", VIDEO)
+    assert silent.uploads >= 2
+    silent.close()
 
 
 def test_of_many_at_the_same_moment_one_stores_its_video(place: Place) -> None:
