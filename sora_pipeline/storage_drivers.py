@@ -83,9 +83,7 @@ def put_new(driver: Driver, local: str, path: str) -> None:
         raise
     except Exception as error:
         if "notimplemented" in f"{type(error).__name__}{error}".lower().replace(" ", ""):
-            driver.put_file(
-                local, path, **kind, **patience(driver, local)
-            )  # an S3 lookalike that refuses conditions
+            send(driver, local, path, **kind)  # an S3 lookalike that refuses conditions
             return
         # Lookalikes word a condition that does not hold in ways that their driver does not know. Elsewhere than in an
         # object store what is there now may be the half of this file.

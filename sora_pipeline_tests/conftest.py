@@ -32,6 +32,7 @@ from sora_pipeline.production import collecting, stuck, submitting
 from sora_pipeline.production.context import RunContext
 from sora_pipeline.production.earlier_readings import EarlierReadings
 from sora_pipeline.production.intake import (
+    hold_unusable,
     open_production,
     read_snapshot,
     register,
@@ -326,6 +327,7 @@ class Producer:
         identity = intake.decided.plan.production_id
         partitions = [clip_key(identity, clip.clip_id) for clip in snapshot.clips]
         self.instance.add_dynamic_partitions(f"{pipeline}_clips" if pipeline else CLIPS, partitions)
+        hold_unusable(snapshot, intake.decided, self.ledger, used.max_attempts)
         return register(snapshot, intake.decided, self.ledger, began_at)
 
 

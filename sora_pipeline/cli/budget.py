@@ -9,7 +9,7 @@ import typer
 from sora_pipeline.advice import explained
 from sora_pipeline.amounts import counted
 from sora_pipeline.amounts import usd as usd_in_words
-from sora_pipeline.cli.money import tell_of_pretended
+from sora_pipeline.cli.money import shortfall, tell_of_pretended
 from sora_pipeline.cli.opening import open_ledger
 from sora_pipeline.cli.output import AS_JSON, BUILT_IN, console, print_json, warning
 from sora_pipeline.cli.productions import completed, goes_on, selected
@@ -63,6 +63,8 @@ def _say_what_comes_next(ledger: "Ledger", settings: "Settings", production: "Pr
     )
     if look.stopped is not None:
         warning(explained(look.stopped))
+    elif missing := shortfall(look):
+        warning(missing)
 
 
 def budget_given(text: str, *, hint: str) -> Decimal | None:

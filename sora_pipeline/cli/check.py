@@ -4,6 +4,7 @@ import typer
 
 from sora_pipeline.advice import explained
 from sora_pipeline.amounts import counted
+from sora_pipeline.cli.beside import beside_note, going_on_beside
 from sora_pipeline.cli.money import Outlook, tell_of_pretended
 from sora_pipeline.cli.output import (
     AS_JSON,
@@ -61,6 +62,7 @@ def check(
     left = leaving(ledger, snapshot, decided)
     unusable = pending_but_unusable(snapshot, decided, ledger, settings.max_attempts)
     code = BAD_INPUT if snapshot.problems else OK
+    beside = going_on_beside(ledger, settings, catalogue, decided)
     if as_json:
         print_json(
             {
@@ -76,6 +78,7 @@ def check(
                 "cancelled_by_unusable_rows": unusable,
                 "leaving_clips": left.total(),
                 "leaving_delivered": left[ClipStatus.DELIVERED],
+                "other_productions": [each.as_json() for each in beside],
                 **outlook.as_json(),
                 "problems": [
                     {
@@ -110,6 +113,7 @@ def check(
         *reading_notes(snapshot, decided),
         *leaving_note(left, decided.plan.production_id),
         *unusable_note(unusable),
+        *beside_note(beside, simulated=outlook.simulated),
         *new_ledger_note(ledger, home, simulated=decided.plan.account.simulated),
     ):
         note(sentence)

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import typer
 
-from sora_pipeline.cli.output import AS_JSON, BAD_INPUT, OK, console, print_json, problem
+from sora_pipeline.amounts import counted
+from sora_pipeline.cli.output import AS_JSON, BAD_INPUT, OK, console, note, print_json, problem
 from sora_pipeline.cli.productions import ALSO_NAMED, completed, goes_on, one_of
 
 
@@ -43,6 +44,12 @@ def gallery(
         print_json({"production": chosen.production_id, "gallery": address})
         raise typer.Exit(OK)
     console.print(address)
+    others = len(ledger.productions.all()) - 1
+    if others and not (name or production):
+        note(
+            f"of {chosen.production_id}, the production that was read last; `sora-pipeline gallery NAME` shows one of the "
+            f"{counted(others, 'other')}"
+        )
     if local is None and public is None:
         console.print(f"it is for browsers that may read {store.uri}, for instance behind your web server")
     elif show:

@@ -63,6 +63,7 @@ class Money(TypedDict):
     clips_to_pay: int
     other_clips_to_pay: int
     other_clips_usd: float
+    reserved_usd: float
     clips_failed: int
     failed_usd: float
     clips_cancelled: int
@@ -100,6 +101,14 @@ class ImageNotRead(TypedDict):
     problem: str
 
 
+class OtherProduction(TypedDict):
+    """Pending clips of another production, which a run submits as well."""
+
+    production: str
+    clips: int
+    usd: float
+
+
 class Check(Money):
     """``check``.
 
@@ -115,6 +124,7 @@ class Check(Money):
     cancelled_by_unusable_rows: list[str]
     leaving_clips: int
     leaving_delivered: int
+    other_productions: list[OtherProduction]
     ignored_columns: list[str]
     understood: list[str]
     clips: int

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from sora_pipeline.manifest.snapshot import Snapshot
     from sora_pipeline.production.estimates import Estimate
     from sora_pipeline.production.naming import Decided
+    from sora_pipeline.production.progress import Progress
     from sora_pipeline.provider.catalogue import Catalogue
     from sora_pipeline.settings import Settings
 
@@ -33,6 +34,7 @@ class Outlook:
         budget_usd: What the production may cost; None: no limit.
         daily_usd: What a day may cost; None: no limit.
         committed_usd: What the production has spent or reserved.
+        reserved_usd: What of that is reserved, for clips that are about to be sent: they are not to pay any more, and not billed.
         today_usd: What today has spent or reserved at the account, all productions together.
         simulated: Whether the account is the sandbox's, whose dollars are pretended.
         others: How many further clips of the production are pending, where the file only mends rows of it: they are submitted as well.
@@ -45,6 +47,7 @@ class Outlook:
     budget_usd: Decimal | None
     daily_usd: Decimal | None
     committed_usd: Decimal
+    reserved_usd: Decimal
     today_usd: Decimal
     simulated: bool
     others: int
@@ -74,13 +77,14 @@ class Outlook:
         budget_usd = (
             production.budget_usd if production and (kept or plan.budget_usd is None) else plan.budget_usd
         )
-        committed = ledger.money.of_production(production.production_id).committed_usd if production else None
+        spending = ledger.money.of_production(production.production_id) if production else None
         return cls(
             production=plan.production_id,
             costs=costs,
             budget_usd=budget_usd,
             daily_usd=settings.budget_daily_usd,
-            committed_usd=committed or Decimal(0),
+            committed_usd=spending.committed_usd if spending else Decimal(0),
+            reserved_usd=spending.committed_usd - spending.spent_usd if spending else Decimal(0),
             today_usd=ledger.money.of_today(settings.account_name).committed_usd,
             simulated=plan.account.simulated,
             others=len(others),
@@ -115,16 +119,22 @@ class Outlook:
             )
         if self.fitting < costs.clips_to_pay:
             lines.append(
-                f"{self.fitting} of {counted(costs.clips_to_pay, 'clip')} to pay {'fits' if self.fitting == 1 else 'fit'} the budget; what does not stays pending until "
+                f"{self.fitting} of {counted(costs.clips_to_pay, 'clip')} to pay {'fits' if 1 in (self.fitting, costs.clips_to_pay) else 'fit'} the budget; what does not stays pending until "
                 "it is raised (--budget, SORA_BUDGET_USD, SORA_BUDGET_DAILY_USD)"
             )
         return lines
 
     @property
     def _still_to_pay(self) -> str:
+        reserved = (
+            f", and {self._usd(self.reserved_usd)} is reserved, and billed once it is sent"
+            if self.reserved_usd
+            else ""
+        )
         if not self.costs.clips_to_pay:
-            return "nothing of that is still to pay"
-        return f"{self._usd(self.costs.to_pay_usd)} of that is still to pay ({counted(self.costs.clips_to_pay, 'clip')})"
+            return f"nothing {'further ' if reserved else ''}of that is still to pay{reserved}"
+        clips = counted(self.costs.clips_to_pay, "clip")
+        return f"{self._usd(self.costs.to_pay_usd)} of that is still to pay ({clips}){reserved}"
 
     def _beside_these(self) -> list[str]:
         """Clips that a file of mended rows does not name, and that a run of it submits nevertheless."""
@@ -163,6 +173,7 @@ class Outlook:
             "clips_to_pay": self.costs.clips_to_pay,
             "other_clips_to_pay": self.others,
             "other_clips_usd": float(self.others_usd),
+            "reserved_usd": float(self.reserved_usd),
             "clips_failed": len(self.costs.prices_of_failed),
             "failed_usd": float(self.costs.failed_usd),
             "clips_cancelled": len(self.costs.prices_of_cancelled),
@@ -200,6 +211,18 @@ class Price:
 
     def __str__(self) -> str:
         return usd(self.usd, simulated=self.simulated)
+
+
+def shortfall(look: "Progress") -> str | None:
+    """That a production's budget has no room for all that is pending, and which one has; None: it has room."""
+    production, committed = look.production, look.spending.committed_usd
+    if production.budget_usd is None or committed + look.to_pay_usd <= production.budget_usd:
+        return None
+    left = usd(max(production.budget_usd - committed, Decimal(0)), simulated=production.simulated)
+    return (
+        f"{left} is left of the budget of {production.production_id}, and its pending clips cost {look.to_pay_usd:.2f}: "
+        f"`sora-pipeline budget {production.production_id} {committed + look.to_pay_usd:.2f}` has room for all"
+    )
 
 
 def tell_of_pretended(*, simulated: bool) -> None:

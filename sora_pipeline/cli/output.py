@@ -15,6 +15,8 @@ from sora_pipeline.amounts import counted, currency
 from sora_pipeline.cli.tables import side_by_side
 from sora_pipeline.cli.terminal import Stream, console_of, styled, visible_json
 from sora_pipeline.errors import Reason, SoraPipelineError
+from sora_pipeline.manifest.ids import take_id
+from sora_pipeline.manifest.limits import MAX_TAKES
 from sora_pipeline.status import CANCELLED, ClipStatus
 
 if TYPE_CHECKING:
@@ -134,7 +136,12 @@ def leaving(ledger: "Ledger", snapshot: "Snapshot", decided: "Decided") -> Count
     """How many clips of the production this manifest does not name, by how they stand: it takes the place of the one read before."""
     if decided.known is None or decided.amends:
         return Counter()
-    unusable = {bad.clip_id for bad in snapshot.invalid if bad.clip_id}
+    unusable = {
+        take_id(bad.clip_id, take)
+        for bad in snapshot.invalid
+        if bad.clip_id
+        for take in range(1, 1 + (MAX_TAKES if bad.values.get("takes") else 1))
+    }
     named = itertools.chain((clip.clip_id for clip in snapshot.clips), unusable)
     return ledger.clips.standings_without(decided.plan.production_id, named)
 

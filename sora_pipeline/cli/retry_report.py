@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from sora_pipeline.advice import explained
 from sora_pipeline.amounts import counted, usd
-from sora_pipeline.cli.money import Price
+from sora_pipeline.cli.money import Price, shortfall
 from sora_pipeline.cli.output import BUILT_IN, console, note
 from sora_pipeline.cli.productions import goes_on
 from sora_pipeline.clip import split_clip_key
@@ -40,8 +40,8 @@ class RetryReport:
 
     @property
     def would(self) -> str:
-        """What stands before what is only found out."""
-        return "would be " if self.dry_run else ""
+        """What stands before what others do, or would do."""
+        return "would be " if self.dry_run else "to be "
 
     def as_json(self) -> dict[str, Any]:
         """For scripts."""
@@ -134,8 +134,11 @@ class RetryReport:
                 console.print(f"{name}: {goes_on(self.ledger, production)}")
             else:
                 console.print(f"{name}: the daemon of the pipeline {production.pipeline} does that by itself")
-            if stopped := progress_of(self.ledger, production, self.settings, catalogue).stopped:
-                note(explained(stopped))
+            look = progress_of(self.ledger, production, self.settings, catalogue)
+            if look.stopped:
+                note(explained(look.stopped))
+            elif missing := shortfall(look):
+                note(missing)
 
     def _cost(self, key: str, attempt: "Attempt") -> str:
         """What an attempt has cost."""

@@ -11,6 +11,7 @@ from sqlalchemy.exc import DBAPIError
 
 from sora_pipeline.advice import explained
 from sora_pipeline.amounts import counted, usd
+from sora_pipeline.cli.beside import beside_note, going_on_beside
 from sora_pipeline.cli.budget import budget_given
 from sora_pipeline.cli.money import Outlook, dollars, tell_of_pretended
 from sora_pipeline.cli.opening import ledger_of, open_home, require_same_settings
@@ -79,7 +80,10 @@ def run(
     try:
         code = _run(manifest, name, output, budget, timeout, as_json=as_json)
     except KeyboardInterrupt:  # also a polite kill
-        problem("stopped; nothing is lost, the same command goes on")
+        problem(
+            "stopped; nothing is lost, the same command goes on. What is pending is submitted by whatever runs in this home next; "
+            "`sora-pipeline pause --production NAME` keeps it waiting"
+        )
         code = STOPPED
     raise typer.Exit(code)
 
@@ -180,6 +184,9 @@ def _plan(
             "that are there; put new ones into the campaign's manifest"
         )
     note(f"production {plan.production_id}: {counted(len(snapshot.clips), 'clip')} into {plan.output_uri}")
+    beside = going_on_beside(ledger, settings, catalogue, decided)
+    for sentence in beside_note(beside, simulated=plan.account.simulated):
+        note(sentence)
     for sentence in Outlook.of(ledger, settings, catalogue, costs, snapshot, decided).sentences:
         note(sentence)
     tell_of_pretended(simulated=plan.account.simulated)
@@ -293,6 +300,7 @@ def _finish(
         owner = f"sora-pipeline run {uuid.uuid4().hex[:8]}"
         # That one has finished is for a run to tell Dagster: the next daemon does.
         publish(ledger, production.production_id, settings, owner, finishes=False)
+    _publish_others(ledger, settings, production)
     with surveying(ledger, production, settings) as survey:
         rows = outcome_rows(survey) if as_json else []
         summary = None if as_json else Summary(survey)
@@ -341,6 +349,29 @@ def _finish(
         for sentence in _what_next(counts, production, newest_failed(production), places):
             note(sentence)
     return code
+
+
+def _publish_others(ledger: "Ledger", settings: "Settings", requested: "Production") -> None:
+    """Show what was delivered of other productions meanwhile: the daemon that would do it has ended with us."""
+    from sora_pipeline.production.publishing import is_published, publish
+
+    for other in ledger.productions.all(BUILT_IN):
+        if (
+            other.production_id == requested.production_id
+            or other.snapshot_path is None
+            or is_published(other)
+        ):
+            continue
+        try:
+            publish(
+                ledger,
+                other.production_id,
+                settings,
+                f"sora-pipeline run {uuid.uuid4().hex[:8]}",
+                finishes=False,
+            )
+        except SoraPipelineError as error:
+            note(f"{other.production_id}: {explained(error)}")
 
 
 def _what_next(

@@ -351,6 +351,28 @@ def test_amended_row_is_a_clip_again(
     assert "no manifest that was read names this clip" in invoke("retry", "--clip", "c").stderr
 
 
+def test_what_a_manifest_asked_for_before_is_said(home: Path, production: Producer, tmp_path: Path) -> None:
+    rows: list[dict[str, str]] = [
+        {"clip_id": "fox", "prompt": "a fox", "takes": "2", "duration": "4"},
+        {"clip_id": "owl", "prompt": "an owl", "takes": "", "duration": "4"},
+    ]
+    production(rows)
+    production([{**rows[0], "duration": "5"}], file="prompts.csv")
+    assert (
+        "1 clip of the production prompts is not in this manifest"
+        not in invoke(
+            "check", str(write_manifest(tmp_path / "prompts.csv", [{**rows[0], "duration": "5"}, rows[1]]))
+        ).stderr
+    )
+    gone = json.loads(
+        invoke("check", str(write_manifest(tmp_path / "prompts.csv", [rows[0]])), "--json").stdout
+    )
+    assert gone["leaving_clips"] == 0, "it has left already"
+    said = invoke("retry", "--clip", f"{PROMPTS}:owl", "--clip", "owl").stderr
+    assert said.count("does not ask for this clip of prompts any more") == 2
+    assert "its row cannot be used" in invoke("retry", "--clip", "fox").stderr
+
+
 def test_resume_closes_the_breaker(home: Path, ledger: Ledger) -> None:
     ledger.breakers.open("sandbox", "bad_token", "HTTP 401")
     assert "submits go on" in invoke("resume").stdout
@@ -476,6 +498,7 @@ def test_costs_by_a_column_of_the_manifest(home: Path, ledger: Ledger, productio
     ]
     assert (said["simulated_usd"], said["lines"], said["spent_usd"]) == (2.4, [], 0)
     assert "'campain'" in invoke("costs", "--by", "campain").stderr
+    assert invoke("costs", "--by", "Campaign", "--by", "model").stdout.lower() == result.stdout.lower()
 
 
 def test_costs_as_a_file_for_a_spreadsheet(

@@ -214,6 +214,24 @@ async def test_ids_that_differ_only_in_case_lose_no_video_over_readings_and_prod
     assert {path.name for path in (tmp_path / "apart").rglob("*.mp4")} == {"fox.mp4", "FOX.mp4"}
 
 
+async def test_names_that_python_would_look_up_in_values_are_columns_or_refused(
+    run_context: RunContext, production: Producer, tmp_path: Path
+) -> None:
+    odd = {"-": "dash", "0": "zero", "clip_id.x": "dotted", "Brand Name": "Fox & Co"}
+    made = production([{"clip_id": "a", "prompt": "a fox", **odd}])
+    await make(run_context, "a")
+    ledger = run_context.ledger
+    assert publish(ledger, PROMPTS, settings_of(), "me") is not None
+    names = "{0}-{clip_id.x}-{-}-{brand name:.3}"
+    assert export(ledger, made, settings_of(), str(tmp_path / "a"), names=names).copied == [
+        "zero-dotted-dash-Fox.mp4"
+    ]
+    for refused in ("{}", "{clip_id.y}", "{clip_id[0]}", "{clip_id:>9000000000000000000}", "{clip_id:{-}}"):
+        with pytest.raises(ExportError):
+            export(ledger, made, settings_of(), str(tmp_path / "b"), names=refused)
+    assert not list((tmp_path / "b").glob("*.mp4"))
+
+
 async def test_column_that_one_manifest_lacks_is_refused_before_anything_is_copied(
     run_context: RunContext, production: Producer, tmp_path: Path
 ) -> None:

@@ -143,10 +143,10 @@ def test_clips_that_were_never_submitted_are_not_submitted_again(
     assert "To have what was cancelled made after all: `sora-pipeline retry --production prompts" in cancelled
     would = invoke("retry", "--kind", "cancelled", "--dry-run").stdout
     assert would.startswith("would be submitted, for 2.40 sandbox USD: prompts:a, prompts:b")
-    assert invoke("retry", "--kind", "cancelled").stdout.startswith("submitted, for 2.40 sandbox USD")
+    assert invoke("retry", "--kind", "cancelled").stdout.startswith("to be submitted, for 2.40 sandbox USD")
     fail(ledger, "a", "content_policy")
     assert invoke("retry", "--clip", "a").stdout.startswith(
-        "submitted again, for 1.20 sandbox USD: prompts:a"
+        "to be submitted again, for 1.20 sandbox USD: prompts:a"
     )
 
 
