@@ -52,7 +52,12 @@ class Amended:
     standing: Mapping[str, str]
 
 
-def amended(known: Mapping[str, Amendment], wanted: Sequence[Clip], invalid: Mapping[str, str]) -> Amended:
+def amended(
+    known: Mapping[str, Amendment],
+    wanted: Sequence[Clip],
+    invalid: Mapping[str, str],
+    numbers: Mapping[str, int],
+) -> Amended:
     """What a manifest asks for with the rows that were amended in the place of its own.
 
     An amendment stands until the campaign's own row changes, or is there no more.
@@ -61,6 +66,7 @@ def amended(known: Mapping[str, Amendment], wanted: Sequence[Clip], invalid: Map
         known: A production's amendments.
         wanted: The manifest's clips, by row.
         invalid: Rows that cannot be used: the id they are reported under, and a hash of the row.
+        numbers: Where those rows are now.
     """
     if not known:
         return Amended(wanted, {})
@@ -72,7 +78,11 @@ def amended(known: Mapping[str, Amendment], wanted: Sequence[Clip], invalid: Map
         if clip_id in hashes and amendment.row_hash in (None, hashes[clip_id])
     }
     added = sorted(
-        (known[clip_id].clip for clip_id in standing if clip_id not in own), key=lambda clip: clip.row_number
+        (
+            replace(clip, row_number=numbers.get(clip_id, clip.row_number))
+            for clip_id, clip in ((each, known[each].clip) for each in standing if each not in own)
+        ),
+        key=lambda clip: clip.row_number,
     )
 
     def kept(clip: Clip) -> Clip:
@@ -91,6 +101,7 @@ def standing_amendments(
     production_id: str,
     wanted: Sequence[Clip],
     invalid: Mapping[str, str],
+    numbers: Mapping[str, int],
     *,
     simulated: bool,
 ) -> Sequence[Clip]:
@@ -101,10 +112,11 @@ def standing_amendments(
         production_id: The production.
         wanted: The manifest's clips, by row.
         invalid: Rows that cannot be used: the id they are reported under, and a hash of the row.
+        numbers: Where those rows are now.
         simulated: Whether an emulator makes the production now.
     """
     known = amendments_of(connection, production_id)
-    with_amended = amended(known, wanted, invalid)
+    with_amended = amended(known, wanted, invalid, numbers)
     for clip_id in known:
         this_clip = amendments.c.clip_key == clip_key(production_id, clip_id)
         own_row = with_amended.standing.get(clip_id)

@@ -1,7 +1,7 @@
 """Productions: which manifest goes where, what it may cost, and whether its output manifest is up to date."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -57,6 +57,7 @@ class Reading:
         invalid: Rows that ask for what cannot be made and were amended, or all of them: the id they are reported under, and a hash
             of the row.
         began_at: When reading began: what was asked for later is still to be read.
+        invalid_numbers: Where those rows are in the file.
     """
 
     snapshot_path: str
@@ -65,6 +66,7 @@ class Reading:
     wanted: Sequence[Clip]
     invalid: Mapping[str, str]
     began_at: datetime
+    invalid_numbers: Mapping[str, int] = field(default_factory=dict)
 
 
 def mark_changed(connection: Connection, production: str, now: datetime) -> None:
@@ -158,7 +160,12 @@ class Productions:
                 connection,
                 identity,
                 standing_amendments(
-                    connection, identity, reading.wanted, reading.invalid, simulated=plan.account.simulated
+                    connection,
+                    identity,
+                    reading.wanted,
+                    reading.invalid,
+                    reading.invalid_numbers,
+                    simulated=plan.account.simulated,
                 ),
             )
             mark_changed(connection, identity, self._now())

@@ -148,8 +148,8 @@ def with_amendments(ledger: Ledger, decided: Decided, snapshot: Snapshot) -> Sna
         return snapshot
     amended_clips = [amendment.clip for amendment in known.values()]
     reported = invalid_ids(snapshot)
-    hashes = _hashes(_rows_of(reported, amended_clips), amended_clips)
-    with_amended = amended(known, snapshot.clips, hashes)
+    rows = _amended_rows(_rows_of(reported, amended_clips), amended_clips)
+    with_amended = amended(known, snapshot.clips, _hashes(rows), _numbers(rows))
     left = [reported_id not in with_amended.standing for _, reported_id in reported]
     invalid = Streamed(sum(left), lambda: itertools.compress((row for row, _ in reported), left))
     return replace(
@@ -196,12 +196,14 @@ def register(snapshot: Snapshot, decided: Decided, ledger: Ledger, began_at: dat
     store = OutputStore(plan.output_uri)
     claim(store, ledger, plan)
     store.replace_written(path, partial(write_snapshot, snapshot))
+    rows = _amended_rows(_rows_of(invalid_ids(snapshot), amended_clips), amended_clips)
     reading = Reading(
         snapshot_path=path,
         manifest_sha256=snapshot.manifest_sha256,
         snapshot_sha256=snapshot.snapshot_sha256,
         wanted=snapshot.clips,
-        invalid=_hashes(_rows_of(invalid_ids(snapshot), amended_clips), amended_clips),
+        invalid=_hashes(rows),
+        invalid_numbers=_numbers(rows),
         began_at=began_at,
     )
     with without_collection():
@@ -251,7 +253,7 @@ def _amend(snapshot: Snapshot, decided: Decided, ledger: Ledger, began_at: datet
         decided.plan,
         snapshot.manifest_uri,
         sorted((_in_its_row(clip, rows) for clip in mended), key=lambda clip: clip.row_number),
-        invalid=_hashes(rows, mended),
+        invalid=_hashes(_amended_rows(rows, mended)),
         began_at=began_at,
     )
 
@@ -273,11 +275,18 @@ def _row_of(clip: Clip, invalid: Mapping[str, InvalidRow]) -> InvalidRow | None:
     return invalid.get(row_id(clip.clip_id, clip.take))
 
 
-def _hashes(invalid: Mapping[str, InvalidRow], mended: Iterable[Clip]) -> dict[str, str]:
-    """Hashes of rows that cannot be used, by the id they are reported under, and by those of the takes they were mended to."""
-    hashes = {reported_id: row.row_hash for reported_id, row in invalid.items()}
+def _amended_rows(invalid: Mapping[str, InvalidRow], mended: Iterable[Clip]) -> dict[str, InvalidRow]:
+    """Rows that cannot be used, by the id they are reported under, and by those of the takes they were mended to."""
     takes = {clip.clip_id: _row_of(clip, invalid) for clip in mended}
-    return hashes | {clip_id: row.row_hash for clip_id, row in takes.items() if row is not None}
+    return {**invalid, **{clip_id: row for clip_id, row in takes.items() if row is not None}}
+
+
+def _hashes(rows: Mapping[str, InvalidRow]) -> dict[str, str]:
+    return {clip_id: row.row_hash for clip_id, row in rows.items()}
+
+
+def _numbers(rows: Mapping[str, InvalidRow]) -> dict[str, int]:
+    return {clip_id: row.row_number for clip_id, row in rows.items()}
 
 
 def _in_its_row(clip: Clip, invalid: Mapping[str, InvalidRow]) -> Clip:

@@ -539,3 +539,18 @@ async def test_a_publisher_that_dies_leaves_no_second_file(
     folder = Path(campaign.output_uri)
     assert failed_files(campaign) == ["failed.csv"]
     assert [row["clip_id"] for row in rows_in(folder / "failed.csv")] == ["bad", "wrong"]
+
+
+def test_amended_rows_are_where_their_own_rows_are_now(
+    ledger: Ledger, production: Producer, tmp_path: Path
+) -> None:
+    production(CAMPAIGN, file="monday.csv")
+    report = [
+        {"production": "monday", "clip_id": each, "prompt": "a lynx", "error_message": "it was wrong"}
+        for each in ("bad", "wrong")
+    ]
+    production.read(write_manifest(tmp_path / "mended.csv", report))
+    production([CAMPAIGN[0], *CAMPAIGN[2:], CAMPAIGN[1]], file="monday.csv")
+    numbers = {clip.clip_id: clip.row_number for clip in ledger.clips.of_production("monday")}
+    assert numbers == {"good": 1, "waiting": 2, "wrong": 3, "bad": 5}
+    assert row_of(ledger, "wrong") == row_of(ledger, "bad") == "a lynx"
