@@ -19,7 +19,7 @@ from sora_pipeline.headless.first_runs import FirstRuns
 from sora_pipeline.headless.obstacles import why_nothing_happens
 from sora_pipeline.headless.run_processes import Executed
 from sora_pipeline.ledger import AttemptState, Ledger, Production
-from sora_pipeline.names import MANIFEST_JOB, PRODUCTION_TAG
+from sora_pipeline.names import BATCH_TAG, MANIFEST_JOB, PRODUCTION_TAG
 from sora_pipeline.production.progress import Progress, progress_of, why_left_open
 from sora_pipeline.production.publishing import publish
 from sora_pipeline.provider.catalogue import Catalogue
@@ -102,6 +102,7 @@ class HeadlessRun:
         """
         assert requested.requested_at is not None
         ended: Ended | None = None
+        alone = False
         with DaemonKeeper(self._instance, self._home) as daemon:
             try:
                 self._show(None, None)
@@ -111,11 +112,14 @@ class HeadlessRun:
             except KeyboardInterrupt:
                 pass  # everything is ended in order; a second one is raised from there, and ends us at once
             finally:
-                if daemon.own or self._first_runs is not None:
+                alone = daemon.own or self._first_runs is not None
+                if alone:
                     self._let_submits_end()
                 daemon.begin_to_stop()
                 if self._first_runs is not None:
                     self._first_runs.close()
+        if alone:
+            self._give_back(requested.pipeline)
         if ended is None:
             self._publish_as_it_is(requested)
             raise KeyboardInterrupt
@@ -223,6 +227,20 @@ class HeadlessRun:
         give_up = time.monotonic() + LAST_ANSWERS_S
         while self._ledger.attempts.live(AttemptState.SUBMITTING) and time.monotonic() < give_up:
             time.sleep(0.1)
+
+    def _give_back(self, pipeline: str) -> None:
+        """Free what is reserved for runs that Dagster never came to hear of: the next command would wait until their leases are over."""
+        ledger = self._ledger
+        with suppress(DBAPIError):
+            reserved = ledger.attempts.live(AttemptState.RESERVED, pipeline=pipeline)
+            for batch in ledger.batches.unfinished(pipeline):
+                tags = {BATCH_TAG: batch.batch_id}
+                if batch.run_id is not None or self._instance.get_runs(dg.RunsFilter(tags=tags), limit=1):
+                    continue
+                for attempt in reserved:
+                    if attempt.batch_id == batch.batch_id:
+                        ledger.attempts.release(attempt.attempt_id)
+                ledger.batches.end(batch.batch_id)
 
     def _timed_out(self, production: Production) -> Ended:
         progress = None

@@ -9,15 +9,29 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import dagster as dg
 import pyarrow.parquet as pq
 import pytest
 
+from sora_pipeline.admission.limits import account_of, limits_of
+from sora_pipeline.definitions import defs
 from sora_pipeline.headless import run
 from sora_pipeline.headless.run import HeadlessRun
 from sora_pipeline.ledger import AttemptState, Ledger
+from sora_pipeline.ledger.batches import GENERATIONS
+from sora_pipeline.names import BATCH_TAG, GENERATIONS_JOB
 from sora_pipeline.production.finish import FINISHED
 from sora_pipeline.store import OutputStore
-from sora_pipeline_tests.conftest import Producer, Sandbox, command, rows_of, url_of_ledger, write_manifest
+from sora_pipeline_tests.conftest import (
+    Producer,
+    Sandbox,
+    command,
+    key,
+    rows_of,
+    settings_of,
+    url_of_ledger,
+    write_manifest,
+)
 from sora_pipeline_tests.headless.conftest import until
 from sora_pipeline_tests.headless.test_run import headless
 
@@ -125,3 +139,34 @@ def test_what_is_published_already_is_left_alone(
     first = (Path(made.output_uri) / "metadata.parquet").stat()
     headless._publish_as_it_is(made)
     assert (Path(made.output_uri) / "metadata.parquet").stat().st_mtime_ns == first.st_mtime_ns
+
+
+def test_what_was_reserved_for_a_run_that_dagster_never_heard_of_is_free_for_the_next_command(
+    headless: HeadlessRun, production: Producer, ledger: Ledger, instance: dg.DagsterInstance
+) -> None:
+    """It would stand still for a minute and a half."""
+    production(rows_of(a="a fox", b="an owl"))
+    settings = settings_of()
+    for batch_id, clip_id in (("unheard-of", "a"), ("queued", "b")):
+        ledger.batches.plan(
+            batch_id,
+            pipeline="",
+            account=settings.account_name,
+            asset=GENERATIONS,
+            keys=[key(clip_id)],
+            lease_s=90,
+        )
+        ledger.attempts.reserve(
+            {key(clip_id): 1_200_000},
+            account=account_of(settings),
+            batch_id=batch_id,
+            limits=limits_of(settings),
+            lease_s=90,
+        )
+    instance.create_run_for_job(
+        defs.resolve_job_def(GENERATIONS_JOB), tags={BATCH_TAG: "queued"}, status=dg.DagsterRunStatus.NOT_STARTED
+    )
+    headless._give_back("")
+    assert [attempt.clip_key for attempt in ledger.attempts.live(AttemptState.RESERVED)] == [key("b")]
+    assert [batch.batch_id for batch in ledger.batches.unfinished("")] == ["queued"]
+    assert ledger.clips.pending(3) == [key("a")]
