@@ -164,7 +164,9 @@ def test_what_was_reserved_for_a_run_that_dagster_never_heard_of_is_free_for_the
             lease_s=90,
         )
     instance.create_run_for_job(
-        defs.resolve_job_def(GENERATIONS_JOB), tags={BATCH_TAG: "queued"}, status=dg.DagsterRunStatus.NOT_STARTED
+        defs.resolve_job_def(GENERATIONS_JOB),
+        tags={BATCH_TAG: "queued"},
+        status=dg.DagsterRunStatus.NOT_STARTED,
     )
     headless._give_back("")
     assert [attempt.clip_key for attempt in ledger.attempts.live(AttemptState.RESERVED)] == [key("b")]
