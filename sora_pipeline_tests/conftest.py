@@ -59,6 +59,33 @@ QUICK = {"render_s": 0.4, "late_file_s": 0.6, "slow_answer_s": 0.6, "fps": 6}
 USD = Decimal("1.20")  # four seconds of 720p, sora-2-pro
 HERE = Path(__file__).parent
 SLOWEST_FIRST = "test_end_to_end.py"
+NOT_OF_DATABASES = (
+    "assets/test_clip_pages.py",
+    "attacks/test_edited_outputs.py",
+    "attacks/test_flaky_hosts.py",
+    "attacks/test_odd_neighbours.py",
+    "attacks/test_secrets_in_uris.py",
+    "cli/test_export.py",
+    "cli/test_init.py",
+    "cli/test_json.py",
+    "cli/test_picks.py",
+    "cli/test_tables.py",
+    "headless/test_interrupted.py",
+    "headless/test_litellm_proxy.py",
+    "headless/test_run_processes.py",
+    "killing/test_referee.py",
+    "media_server/test_links.py",
+    "media_server/test_server.py",
+    "notifications/test_webhook.py",
+    "production/test_delta_table.py",
+    "production/test_naming.py",
+    "production/test_ownership.py",
+    "production/test_parameters_and_templates.py",
+    "provider/test_registry.py",
+    "test_definitions.py",
+    "two_pipelines/test_real_daemon.py",
+)
+"""Tests of what is the same whatever database the ledger is in: on PostgreSQL they would say nothing more."""
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -67,6 +94,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     Only ``-m services`` chooses the tests that need a service, and ``-m browser`` those that need a browser.
     """
     items.sort(key=lambda each: SLOWEST_FIRST not in each.path.name)
+    twice = [each for each in items if _is_the_same_on_postgresql(each)]
+    config.hook.pytest_deselected(items=twice)
+    items[:] = [each for each in items if not _is_the_same_on_postgresql(each)]
     if config.option.markexpr:
         return
     unasked = [
@@ -74,6 +104,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     ]
     config.hook.pytest_deselected(items=unasked)
     items[:] = [each for each in items if each not in unasked]
+
+
+def _is_the_same_on_postgresql(item: pytest.Item) -> bool:
+    given = getattr(item, "callspec", None)
+    on_postgresql = given is not None and given.params.get("postgres_url") == "postgresql"
+    return on_postgresql and item.path.relative_to(HERE).as_posix() in NOT_OF_DATABASES
 
 
 @pytest.fixture
