@@ -9,7 +9,7 @@ from sora_pipeline.ledger.counters import lock_productions
 from sora_pipeline.ledger.database import Database, patient
 from sora_pipeline.ledger.productions import mark_if_waiting
 from sora_pipeline.ledger.reservations import give_up_reservations
-from sora_pipeline.ledger.schema import LIVE, attempts, paused_accounts, productions
+from sora_pipeline.ledger.schema import LIVE, among_live, attempts, paused_accounts, productions
 
 
 class Paused:
@@ -55,7 +55,7 @@ class Paused:
             this = paused_accounts.c.account == account
             if connection.execute(select(paused_accounts.c.account).where(this)).first() is not None:
                 return False
-            of_account = attempts.c.account == account
+            of_account = among_live(attempts.c.account) == account
             held = select(attempts.c.production_id).where(LIVE, of_account).distinct()
             lock_productions(connection, connection.scalars(held).all())
             connection.execute(paused_accounts.insert().values(account=account, paused_at=self._now()))
