@@ -1,7 +1,6 @@
 """The world most tests live in: a real sandbox server, a Dagster home of their own, a ledger, and manifests to produce."""
 
 import csv
-import itertools
 import os
 import re
 import subprocess
@@ -59,19 +58,7 @@ hypothesis.settings.load_profile("busy")
 QUICK = {"render_s": 0.4, "late_file_s": 0.6, "slow_answer_s": 0.6, "fps": 6}
 USD = Decimal("1.20")  # four seconds of 720p, sora-2-pro
 HERE = Path(__file__).parent
-SLOWEST_FIRST = (
-    "killing/test_every_point.py",
-    "finishing/test_real_daemon.py",
-    "docs/test_blocks.py",
-    "two_pipelines/test_real_daemon.py",
-    "killing/test_full_queue.py",
-    "headless/test_backup.py",
-    "headless/test_interrupted.py",
-    "killing/test_terminated_run.py",
-    "killing/test_several_at_once.py",
-    "headless/test_end_to_end.py",
-)
-"""Files whose tests take longest, and mostly wait."""
+SLOWEST_FIRST = "test_end_to_end.py"
 NOT_OF_DATABASES = (
     "assets/test_clip_pages.py",
     "attacks/test_edited_outputs.py",
@@ -101,15 +88,15 @@ NOT_OF_DATABASES = (
 """Tests of what is the same whatever database the ledger is in: on PostgreSQL they would say nothing more."""
 
 
-@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Have each worker begin with some of what takes longest, so that none is left alone with it at the end.
+    """Begin with what takes longest, so that no worker is left alone with it at the end.
 
     Only ``-m services`` chooses the tests that need a service, and ``-m browser`` those that need a browser.
     """
+    items.sort(key=lambda each: SLOWEST_FIRST not in each.path.name)
     twice = [each for each in items if _is_the_same_on_postgresql(each)]
     config.hook.pytest_deselected(items=twice)
-    items[:] = _in_turn([each for each in items if not _is_the_same_on_postgresql(each)])
+    items[:] = [each for each in items if not _is_the_same_on_postgresql(each)]
     if config.option.markexpr:
         return
     unasked = [
@@ -119,28 +106,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = [each for each in items if each not in unasked]
 
 
-def _in_turn(items: list[pytest.Item]) -> list[pytest.Item]:
-    """Tests as xdist's workers are given them: a stretch each, of which they steal the end from one another."""
-    slow = sorted(
-        (each for each in items if _path(each) in SLOWEST_FIRST),
-        key=lambda each: SLOWEST_FIRST.index(_path(each)),
-    )
-    rest = iter([each for each in items if _path(each) not in SLOWEST_FIRST])
-    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    stretch = len(items) // workers
-    begun = [slow[number::workers] for number in range(workers)]
-    ordered = [test for first in begun for test in (*first, *itertools.islice(rest, stretch - len(first)))]
-    return [*ordered, *rest]
-
-
-def _path(item: pytest.Item) -> str:
-    return item.path.relative_to(HERE).as_posix() if item.path.is_relative_to(HERE) else ""
-
-
 def _is_the_same_on_postgresql(item: pytest.Item) -> bool:
     given = getattr(item, "callspec", None)
     on_postgresql = given is not None and given.params.get("postgres_url") == "postgresql"
-    return on_postgresql and _path(item) in NOT_OF_DATABASES
+    return on_postgresql and item.path.relative_to(HERE).as_posix() in NOT_OF_DATABASES
 
 
 @pytest.fixture
