@@ -48,8 +48,8 @@ def costs(
     spellings = {name: alike(name, carried) for name in by if name not in GROUPS}
     table = cost_table(ledger, by, productions, spellings)
     for name, column in zip(by, table.columns, strict=False):
-        if productions and name not in GROUPS and not any(table[column]):
-            _require_known(name, [*carried, *([name] if spellings[name] else [])])
+        if productions and name not in GROUPS and not spellings[name] and not any(table[column]):
+            _refuse_unknown(name, carried)
     real, simulated = (
         table[table.simulated == made_up].drop(columns="simulated") for made_up in (False, True)
     )
@@ -74,10 +74,8 @@ def costs(
     tell_of_pretended(simulated=not simulated.empty)
 
 
-def _require_known(name: str, carried: list[str]) -> None:
-    """Refuse what is no column of any manifest; of one in which nothing was billed so far there is nothing to say."""
-    if name in carried:
-        return
+def _refuse_unknown(name: str, carried: list[str]) -> None:
+    """Refuse what is no column of any manifest."""
     guess = did_you_mean(name, [*GROUPS, *carried])
     raise typer.BadParameter(
         f"no manifest has a column {name!r}.{guess} There are {', '.join([*GROUPS, *carried])}",
