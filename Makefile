@@ -51,12 +51,14 @@ test: $(READY) ## the tests that need no service
 
 test-services: $(READY) $(AZURITE) ## the tests against PostgreSQL and friends; fails where one is missing
 	$(BIN)/python -m pytest -n 3 --dist worksteal -m services
+	@# Not beside the others: these have servers, workers and a daemon of their own.
+	$(BIN)/python -m pytest -n 2 -m deployment sora_pipeline_tests/deploy/test_celery.py sora_pipeline_tests/deploy/test_image.py
 
 # An Azure Blob Storage. The date holds what it depends on to the versions that there were then.
 $(AZURITE):
 	npm install --silent --no-audit --no-fund --ignore-scripts --before 2026-11-15 --prefix .azurite azurite@3.37.0
 
-test-deployment: $(READY) ## what is in deploy/, brought up with servers of its own, and broken in every way: some minutes
+test-deployment: $(READY) ## all that is in deploy/: the files, what the image installs, and what test-services takes of it
 	$(BIN)/python -m pytest -m deployment
 
 test-browser: $(READY) ## the tests that look at pages in Debian's Chromium; fails where it is missing
@@ -114,8 +116,8 @@ bench-publishing: $(READY) ## what publishing takes at 100,000 and 1,000,000 row
 lock: ## compile requirements.txt, and deploy/requirements.txt without what only developers need, anew from pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -c 'import uv' 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check "uv==$(UV_VERSION)"
-	$(BIN)/python -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --all-extras --group dev --group dg --group docs pyproject.toml -o requirements.txt
-	$(BIN)/python -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --all-extras --group build --constraints requirements.txt pyproject.toml -o deploy/requirements.txt
+	$(BIN)/python -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-strip-extras --all-extras --group dev --group dg --group docs pyproject.toml -o requirements.txt
+	$(BIN)/python -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-strip-extras --all-extras --group build --constraints requirements.txt pyproject.toml -o deploy/requirements.txt
 
 clean: ## remove the environment and caches; never your videos
 	rm -rf $(VENV) $(LOWEST) site .sphinx docs/reference .venv-peers .azurite .pytest_cache .mypy_cache .ruff_cache

@@ -34,6 +34,8 @@ from sora_pipeline.sandbox.embedded import running_sandbox
 from sora_pipeline.sandbox.settings import SandboxSettings
 
 LOOK_S = 0.5
+BATCHES = 4
+"""Runs that fill all slots together: as many as the most workers."""
 NAME = "manifest"
 
 
@@ -105,8 +107,9 @@ def carried(folder: Path, workers: int, task: Task, show: Callable[[str], None])
     )
     settings = {
         "SORA_MAX_IN_FLIGHT": str(task.slots),
-        # So small that each worker gets some: a further run is requested while less is left than half the slots.
-        "SORA_BATCH_SIZE": str(max(1, task.slots // (4 * workers))),
+        # So small that each worker gets some: a further run is requested while less is left than half the slots. The
+        # same for all numbers of workers: each run costs seconds to start.
+        "SORA_BATCH_SIZE": str(max(1, task.slots // BATCHES)),
         "SORA_SUBMITS_PER_MINUTE": "6000",
         **task.settings,
     }

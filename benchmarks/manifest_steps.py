@@ -83,7 +83,7 @@ def _read(manifest: Path) -> None:
     snapshot = read_snapshot(intake.file, settings, catalogue, explained, EarlierReadings(ledger, decided))
     require_affordable(ledger, decided, snapshot)
     estimate(snapshot.clips, ledger, decided.plan.production_id, catalogue, settings.max_attempts)
-    register(snapshot, decided, ledger, began_at)
+    register(snapshot, decided, ledger, began_at, settings.max_attempts)
 
 
 STEPS: Mapping[str, Callable[[Path], None]] = {PANDAS: _pandas, "check": _check, "read": _read}

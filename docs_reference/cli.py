@@ -17,9 +17,9 @@ EXIT_CODES = """
 | code | of `run`, and of what runs it | of the others |
 |---|---|---|
 | 0 | all clips delivered | done |
-| 1 | some clips failed, each listed with its reason | |
+| 1 | some clips failed, each listed with its reason | something was left undone, which is said: a file in the way of `export` |
 | 2 | bad input or configuration, nothing submitted | the same |
-| 3 | stopped early: budget, key, balance, timeout, Ctrl-C | |
+| 3 | stopped early: budget, key, balance, timeout, Ctrl-C | stopped, or a question was answered with no |
 
 ## Lines
 

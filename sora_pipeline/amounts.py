@@ -1,5 +1,6 @@
-"""How many there are of something, and what it costs, in words."""
+"""How many there are of something, which, and what it costs, in words."""
 
+from collections.abc import Sequence
 from decimal import Decimal
 
 
@@ -12,6 +13,12 @@ def counted(count: int, one: str, several: str = "") -> str:
         several: What is said of any other number; without, the first with an s.
     """
     return f"{count:,} {one if count == 1 else several or f'{one}s'}"
+
+
+def listed(names: Sequence[str], most: int = 10, *, between: str = ", ") -> str:
+    """The first of some names, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{between.join(names[:most])}{more}"
 
 
 def usd(amount: Decimal | float, *, simulated: bool) -> str:

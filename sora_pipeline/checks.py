@@ -12,6 +12,7 @@ import dagster as dg
 
 from sora_pipeline.admission.breaker import why_stopped
 from sora_pipeline.advice import explained
+from sora_pipeline.amounts import listed
 from sora_pipeline.errors import Reason
 from sora_pipeline.ledger import Ledger, Production
 from sora_pipeline.ledger.breakers import Breaker
@@ -180,9 +181,8 @@ def _row(production_id: str, found: str, looked_at: str) -> dg.TableRecord:
 def _also(others: Sequence[KnownVerdict]) -> str:
     if not others:
         return ""
-    names = ", ".join(other.production_id for other in others[:5])
-    more = f" and {len(others) - 5} more" if len(others) > 5 else ""
-    return f"\n\nNot well in {names}{more}, too; the table below has what was found there."
+    names = listed([other.production_id for other in others], 5)
+    return f"\n\nNot well in {names}, too; the table below has what was found there."
 
 
 def _explained(verdict: Verdict, production_id: str) -> str:

@@ -18,8 +18,8 @@ _GOOGLE = frozenset({"gs", "gcs"})
 _AZURE = frozenset({"az", "abfs", "abfss", "adl"})
 SILENT_S = 120.0
 """Seconds that a store may take for a file, beside what sending it takes."""
-SLOWEST = 100_000
-"""Bytes a second that are waited for."""
+SLOWEST = 12_500
+"""Bytes a second that are waited for: the eighth part of a slow line, which that many files may share."""
 _OBJECT_STORES = _S3 | _GOOGLE | _AZURE | {"oss", "memory"}
 
 
@@ -48,7 +48,7 @@ def media_type(driver: Driver, name: str) -> Mapping[str, Any]:
 
 
 def send(driver: Driver, local: str, path: str, **options: Any) -> None:
-    """Store a local file; a store that does not take it has so long as it would need at the slowest, and some minutes.
+    """Store a local file; a store that does not take it has so long as it would need at the slowest, and two minutes.
 
     S3's driver has no end of its own: it sends ``Expect: 100-continue``, and waits for a store or a proxy that never answers that for
     ever (aiohttp begins to count only once the file is sent).
@@ -57,12 +57,26 @@ def send(driver: Driver, local: str, path: str, **options: Any) -> None:
         TimeoutError: the time is over.
         Exception: every driver raises errors of its own library.
     """
+    _limited(driver, Path(local).stat().st_size, driver.put_file, local, path, **options)
+
+
+def send_bytes(driver: Driver, content: bytes, path: str, **options: Any) -> None:
+    """Store what is in memory, like ``send``.
+
+    Raises:
+        TimeoutError: the time is over.
+        Exception: every driver raises errors of its own library.
+    """
+    _limited(driver, len(content), driver.pipe_file, path, content, **options)
+
+
+def _limited(driver: Driver, size: int, write: Driver, *arguments: Any, **options: Any) -> None:
     if not getattr(driver, "async_impl", False):
-        driver.put_file(local, path, **options)
+        write(*arguments, **options)
         return
-    seconds = SILENT_S + Path(local).stat().st_size / SLOWEST
+    seconds = SILENT_S + size / SLOWEST
     try:
-        driver.put_file(local, path, timeout=seconds, **options)
+        write(*arguments, timeout=seconds, **options)
     except FSTimeoutError as error:
         raise TimeoutError(f"the store has not taken it within {seconds:.0f} s") from error
 

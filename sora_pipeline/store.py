@@ -20,7 +20,15 @@ from fsspec.core import url_to_fs
 
 from sora_pipeline.errors import SoraPipelineError
 from sora_pipeline.spool import CHUNK_BYTES, Spool, SpoolError
-from sora_pipeline.storage_drivers import has_folders, media_type, protocols, put_new, send, signing
+from sora_pipeline.storage_drivers import (
+    has_folders,
+    media_type,
+    protocols,
+    put_new,
+    send,
+    send_bytes,
+    signing,
+)
 from sora_pipeline.uris import is_unicode, shown_uri
 
 _CAUSES = {
@@ -207,7 +215,7 @@ class OutputStore:
             if not self._root:
                 path = self._remote(relative)
                 self._make_parent(path)
-                self._fs.pipe_file(path, content, **media_type(self._fs, relative))
+                send_bytes(self._fs, content, path, **media_type(self._fs, relative))
                 return
             target = self._root / _checked(relative)
             _make_folder(target.parent)

@@ -32,7 +32,6 @@ from sora_pipeline.production import collecting, stuck, submitting
 from sora_pipeline.production.context import RunContext
 from sora_pipeline.production.earlier_readings import EarlierReadings
 from sora_pipeline.production.intake import (
-    hold_unusable,
     open_production,
     read_snapshot,
     register,
@@ -65,10 +64,15 @@ NOT_OF_DATABASES = (
     "attacks/test_flaky_hosts.py",
     "attacks/test_odd_neighbours.py",
     "attacks/test_secrets_in_uris.py",
+    "automation/control/test_jobs.py",
+    "cli/test_adopt.py",
+    "cli/test_beside.py",
+    "cli/test_commands.py",
     "cli/test_export.py",
     "cli/test_init.py",
     "cli/test_json.py",
     "cli/test_picks.py",
+    "cli/test_stopping.py",
     "cli/test_tables.py",
     "headless/test_interrupted.py",
     "headless/test_litellm_proxy.py",
@@ -78,9 +82,12 @@ NOT_OF_DATABASES = (
     "media_server/test_server.py",
     "notifications/test_webhook.py",
     "production/test_delta_table.py",
+    "production/test_input_images.py",
     "production/test_naming.py",
     "production/test_ownership.py",
     "production/test_parameters_and_templates.py",
+    "production/test_sidecars.py",
+    "provider/test_example_package.py",
     "provider/test_registry.py",
     "test_definitions.py",
     "two_pipelines/test_real_daemon.py",
@@ -363,8 +370,7 @@ class Producer:
         identity = intake.decided.plan.production_id
         partitions = [clip_key(identity, clip.clip_id) for clip in snapshot.clips]
         self.instance.add_dynamic_partitions(f"{pipeline}_clips" if pipeline else CLIPS, partitions)
-        hold_unusable(snapshot, intake.decided, self.ledger, used.max_attempts)
-        return register(snapshot, intake.decided, self.ledger, began_at)
+        return register(snapshot, intake.decided, self.ledger, began_at, used.max_attempts)
 
 
 @pytest.fixture

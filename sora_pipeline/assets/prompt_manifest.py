@@ -22,7 +22,6 @@ from sora_pipeline.production.earlier_readings import EarlierReadings
 from sora_pipeline.production.estimates import Estimate, estimate
 from sora_pipeline.production.finish import withdraw_if_going_on
 from sora_pipeline.production.intake import (
-    hold_unusable,
     open_production,
     read_snapshot,
     register,
@@ -124,8 +123,7 @@ def read_production(
         keys = [clip_key(identity, clip.clip_id) for clip in stretch]
         context.instance.add_dynamic_partitions(runtime.names.clips, keys)
     costs = estimate(snapshot.clips, ledger, identity, catalogue, settings.max_attempts)
-    hold_unusable(snapshot, intake.decided, ledger, settings.max_attempts)
-    production = register(snapshot, intake.decided, ledger, began_at)
+    production = register(snapshot, intake.decided, ledger, began_at, settings.max_attempts)
     withdraw_if_going_on(ledger, production, settings)
     return ProductionRead(production, intake.decided.amends, ledger.ledger_id, snapshot, costs)
 

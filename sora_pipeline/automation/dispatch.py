@@ -4,6 +4,7 @@ import json
 import uuid
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from datetime import timedelta
 
 import dagster as dg
 
@@ -189,18 +190,18 @@ def _next_batch(
     longest: int,
 ) -> tuple[list[dg.RunRequest], str]:
     """Plan a batch, reserve what it can begin with, and request its run; else why not."""
-    settings, ledger, account = runtime.settings, runtime.ledger, runtime.account
+    ledger = runtime.ledger
     served = {split_clip_key(key)[0] for key in keys_of(submitting)}
     unserved = set(ready.values()) - served
     waiting = counted(len(ready), "clip is pending", "clips are pending")
-    free = settings.max_in_flight - ledger.attempts.slots_taken(account.name)
+    free = free_slots(runtime)
     if submitting and not unserved and not _nearly_done(runtime, submitting, free):
         return [], f"{waiting}; next for the runs at work"
     if len(submitting) >= most_runs(instance):
         if unserved:
             have_one_leave(runtime, submitting)
         return [], f"{waiting}; next when a run at work has ended"
-    if free <= 0 and not submitting:
+    if free <= 0 and not _may_wait_for_slots(instance, runtime, submitting):
         return [], f"{waiting}; waiting for slots (0 free)"
     order = partition_order(instance, runtime.names, ready)
     planned = plan_batch(ready, order, first=unserved if submitting else (), longest=longest)
@@ -215,17 +216,43 @@ def _next_batch(
     return [_request(runtime, planned, batch_id)], ""
 
 
+def free_slots(runtime: PipelineRuntime) -> int:
+    """How many more clips may be with the account's provider; less than none where the setting was lowered."""
+    return runtime.settings.max_in_flight - runtime.ledger.attempts.slots_taken(runtime.account.name)
+
+
+def _may_wait_for_slots(
+    instance: dg.DagsterInstance, runtime: PipelineRuntime, submitting: Sequence[Batch]
+) -> bool:
+    """Whether a run may be requested although no slot is free: starting one takes seconds, for which slots would stand empty.
+
+    Only where they were filled lately, so that one that had been there since would still wait. Where no run is at work, not in the
+    place of one that waits in Dagster's queue, and not after one that never began: with nothing reserved nobody would count its tries.
+    """
+    ledger, now = runtime.ledger, runtime.ledger.now()
+    lately = now - timedelta(seconds=runtime.settings.idle_s)
+    filled_at = ledger.attempts.last_submit_at(runtime.account.name)
+    if filled_at is None or not lately < filled_at <= now:
+        return False
+    if submitting:  # they end soon, or would take every slot from a production that no run serves
+        return True
+    if instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.QUEUED]), limit=1):
+        return False
+    before = ledger.batches.last_ended(runtime.names.name, GENERATIONS, since=lately)
+    return before is None or before.begun_at is not None
+
+
 def _nearly_done(runtime: PipelineRuntime, submitting: Sequence[Batch], free: int) -> bool:
-    """Whether the runs at work will soon have nothing left to begin: starting another takes seconds."""
+    """Whether the runs at work have no more left to begin than may end at once: starting another takes seconds."""
     clips, settings = runtime.ledger.clips, runtime.settings
 
     def left(batch: Batch) -> int:
-        if batch.begun_at:
+        if batch.wanted is not None:
             return sum(batch.wanted.values())
-        # On its way: slots that are free now will still be free once it has sent what is reserved of it.
+        # On its way, or hardly there: slots that are free now will still be free once it has sent what is reserved of it.
         return len(clips.pending_among(batch.keys, settings.max_attempts) if free > 0 else batch.keys)
 
-    return sum(map(left, submitting)) < max(1, settings.max_in_flight // 2)
+    return sum(map(left, submitting)) <= settings.max_in_flight
 
 
 def _why_nothing(pending: Sequence[PendingClip], admitted: "_Admitted", submitting: Sequence[Batch]) -> str:
@@ -292,9 +319,8 @@ def _probe(
 
     Each time another one: that a clip is refused for itself must not keep all others waiting.
     """
-    breakers, settings = runtime.ledger.breakers, runtime.settings
-    free = settings.max_in_flight - runtime.ledger.attempts.slots_taken(breaker.account)
-    if free <= 0 or not breakers.may_probe(breaker):
+    breakers = runtime.ledger.breakers
+    if free_slots(runtime) <= 0 or not breakers.may_probe(breaker):
         return []
     if not breaker.model:
         stopped = breakers.of_models(breaker.account)
@@ -472,7 +498,14 @@ def _stop(ledger: Ledger, reserved: list[Attempt]) -> None:
     """A person terminated the run that was to submit these: nothing was sent, and nothing is until a person says so."""
     for attempt in reserved:
         sentence = _terminated(attempt.production_id, attempt.clip_id)
-        ledger.attempts.fail(attempt.attempt_id, "terminated", sentence, retryable=False, reported=True)
+        ledger.attempts.fail(
+            attempt.attempt_id,
+            "terminated",
+            sentence,
+            retryable=False,
+            reported=True,
+            leaving=[AttemptState.RESERVED],
+        )
 
 
 def _terminated(production_id: str, clip_id: str) -> str:
@@ -492,4 +525,5 @@ def _give_up(ledger: Ledger, reserved: list[Attempt]) -> None:
             explained(Reason(sentence, "runs_ended")),
             retryable=False,
             reported=True,
+            leaving=[AttemptState.RESERVED],
         )

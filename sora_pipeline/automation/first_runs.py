@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from sora_pipeline.automation.dispatch import plan_runs
+from sora_pipeline.automation.dispatch import free_slots, plan_runs
 from sora_pipeline.automation.planning import contiguous_ranges
 from sora_pipeline.automation.poll import request_fetching
 from sora_pipeline.automation.requests import partition_order
@@ -17,12 +17,14 @@ FIRST_CLIPS = 100
 def plan_first_runs(instance: dg.DagsterInstance, runtime: PipelineRuntime) -> list[dg.RunRequest]:
     """The runs that submit, as the dispatch sensor plans them, each with one that fetches the same clips as they are rendered.
 
-    A short run comes first, and where slots are left, the rest of a batch follows: one run fetches both.
+    A short run comes first, and where slots are left, one follows that is as long as they are many: until a longer one had begun,
+    they would stand empty. One run fetches both.
     """
     batch_size = runtime.settings.batch_size
     submitting, _ = plan_runs(instance, runtime, min(batch_size, FIRST_CLIPS))
     if submitting and batch_size > FIRST_CLIPS:
-        submitting += plan_runs(instance, runtime, batch_size - FIRST_CLIPS)[0]
+        longest = min(batch_size - FIRST_CLIPS, max(FIRST_CLIPS, free_slots(runtime)))
+        submitting += plan_runs(instance, runtime, longest)[0]
     batches = (runtime.ledger.batches.get(request.tags[BATCH_TAG]) for request in submitting)
     planned = {key for batch in batches if batch is not None for key in batch.keys}
     fetched = {

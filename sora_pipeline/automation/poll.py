@@ -200,5 +200,7 @@ def _worth_a_run(
             ledger.attempts.note_problem(
                 attempt.attempt_id, "run_failed", f"{MOST_TRIES} runs ended before they fetched it"
             )
-    ledger.attempts.report([attempt.attempt_id for attempt in tired])
+    ids = [attempt.attempt_id for attempt in tired]
+    ledger.attempts.report(ids)
+    ledger.attempts.give_up_fetching(ids)
     return [attempt for attempt in ended if attempt not in tired]

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 import dagster as dg
 
-from sora_pipeline.amounts import counted
+from sora_pipeline.amounts import counted, listed
 from sora_pipeline.assets.decorators import clip_partitions
 from sora_pipeline.automation.at_work import Abandoned, goes_on
 from sora_pipeline.automation.planning import contiguous_ranges
@@ -17,7 +17,6 @@ from sora_pipeline.production.decisions import HAS_PREDICTION
 from sora_pipeline.runtime import PipelineRuntime
 
 MOST_TRIES = 3
-_MOST_NAMED = 10
 PREFIX = "materialize"
 """Begins the names of batches of such runs; the number of the try follows."""
 
@@ -79,11 +78,10 @@ def _requests(
 
 def _nobody_tells(missing: Sequence[str], asset: str) -> str:
     """What a person can do where each run ends before Dagster is told."""
-    more = f" and {len(missing) - _MOST_NAMED} more" if len(missing) > _MOST_NAMED else ""
     are = counted(len(missing), "clip is", "clips are")
     return (
         f"{are} done, and not materialized in Dagster: the last {MOST_TRIES} runs that were to tell it ended before. Look at their logs, then "
-        f"materialize {asset} of {', '.join(missing[:_MOST_NAMED])}{more} in the Dagster UI, which costs nothing"
+        f"materialize {asset} of {listed(missing)} in the Dagster UI, which costs nothing"
     )
 
 

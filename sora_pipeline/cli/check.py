@@ -1,10 +1,12 @@
 """``sora-pipeline check``: is the manifest right, and what will it cost?"""
 
+from typing import TYPE_CHECKING, Any
+
 import typer
 
 from sora_pipeline.advice import explained
 from sora_pipeline.amounts import counted
-from sora_pipeline.cli.beside import beside_note, going_on_beside
+from sora_pipeline.cli.beside import Beside, beside_note, going_on
 from sora_pipeline.cli.money import Outlook, tell_of_pretended
 from sora_pipeline.cli.output import (
     AS_JSON,
@@ -23,6 +25,12 @@ from sora_pipeline.cli.output import (
 )
 from sora_pipeline.status import ClipStatus
 
+if TYPE_CHECKING:
+    from collections import Counter
+
+    from sora_pipeline.manifest.snapshot import Snapshot
+    from sora_pipeline.production.naming import Decided
+
 
 def check(
     manifest: str = typer.Argument(help="CSV, Excel, Parquet or JSON Lines file: path or fsspec URI."),
@@ -37,9 +45,9 @@ def check(
     from sora_pipeline.production.estimates import estimate
     from sora_pipeline.production.intake import (
         open_production,
-        pending_but_unusable,
         read_snapshot,
         require_affordable,
+        unsent_but_unusable,
         with_amendments,
     )
     from sora_pipeline.production.naming import ProductionRequest
@@ -60,53 +68,11 @@ def check(
     costs = estimate(snapshot.clips, ledger, decided.plan.production_id, catalogue, settings.max_attempts)
     outlook = Outlook.of(ledger, settings, catalogue, costs, snapshot, decided)
     left = leaving(ledger, snapshot, decided)
-    unusable = pending_but_unusable(snapshot, decided, ledger, settings.max_attempts)
+    unusable = unsent_but_unusable(snapshot, decided, ledger, settings.max_attempts)
     code = BAD_INPUT if snapshot.problems else OK
-    beside = going_on_beside(ledger, settings, catalogue, decided)
+    beside = going_on(ledger, settings, catalogue, decided.plan.production_id)
     if as_json:
-        print_json(
-            {
-                "production": decided.plan.production_id,
-                "manifest": snapshot.manifest_uri,
-                "output": decided.plan.output_uri,
-                "amends": decided.amends,
-                "ignored_columns": list(snapshot.ignored_columns),
-                "understood": snapshot.understanding.sentences,
-                "clips": len(snapshot.clips),
-                "invalid_rows": len(snapshot.invalid),
-                "amended_clips": list(snapshot.amended_ids),
-                "cancelled_by_unusable_rows": unusable,
-                "leaving_clips": left.total(),
-                "leaving_delivered": left[ClipStatus.DELIVERED],
-                "other_productions": [each.as_json() for each in beside],
-                **outlook.as_json(),
-                "problems": [
-                    {
-                        "row": row_problem.shown_number,
-                        "row_number": row_problem.row_number,
-                        "place": row_problem.shown_place,
-                        "clip_id": row_problem.clip_id,
-                        "column": row_problem.column,
-                        "value": row_problem.value,
-                        "problem": row_problem.message,
-                        "allowed": row_problem.allowed,
-                        "suggestion": row_problem.suggestion or None,
-                        "passing": row_problem.passing,
-                    }
-                    for row_problem in snapshot.problems
-                ],
-                "images_not_read": [
-                    {
-                        "row": image.shown_number,
-                        "row_number": image.row_number,
-                        "place": image.place,
-                        "clip_id": image.clip_id,
-                        "problem": image.problem,
-                    }
-                    for image in snapshot.standing_images
-                ],
-            }
-        )
+        print_json(_as_json(snapshot, decided, outlook, left, unusable, beside))
         raise typer.Exit(code)
     row_problems(snapshot)
     for sentence in (
@@ -123,6 +89,58 @@ def check(
         console.print(sentence)
     tell_of_pretended(simulated=outlook.simulated)
     raise typer.Exit(code)
+
+
+def _as_json(
+    snapshot: "Snapshot",
+    decided: "Decided",
+    outlook: Outlook,
+    left: "Counter[str]",
+    unusable: list[str],
+    beside: list[Beside],
+) -> dict[str, Any]:
+    """For scripts."""
+    return {
+        "production": decided.plan.production_id,
+        "manifest": snapshot.manifest_uri,
+        "output": decided.plan.output_uri,
+        "amends": decided.amends,
+        "ignored_columns": list(snapshot.ignored_columns),
+        "understood": snapshot.understanding.sentences,
+        "clips": len(snapshot.clips),
+        "invalid_rows": len(snapshot.invalid),
+        "amended_clips": list(snapshot.amended_ids),
+        "cancelled_by_unusable_rows": unusable,
+        "leaving_clips": left.total(),
+        "leaving_delivered": left[ClipStatus.DELIVERED],
+        "other_productions": [each.as_json() for each in beside],
+        **outlook.as_json(),
+        "problems": [
+            {
+                "row": row_problem.shown_number,
+                "row_number": row_problem.row_number,
+                "place": row_problem.shown_place,
+                "clip_id": row_problem.clip_id,
+                "column": row_problem.column,
+                "value": row_problem.value,
+                "problem": row_problem.message,
+                "allowed": row_problem.allowed,
+                "suggestion": row_problem.suggestion or None,
+                "passing": row_problem.passing,
+            }
+            for row_problem in snapshot.problems
+        ],
+        "images_not_read": [
+            {
+                "row": image.shown_number,
+                "row_number": image.row_number,
+                "place": image.place,
+                "clip_id": image.clip_id,
+                "problem": image.problem,
+            }
+            for image in snapshot.standing_images
+        ],
+    }
 
 
 def _verdict(clips: int, invalid: int) -> str:

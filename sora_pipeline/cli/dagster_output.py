@@ -10,6 +10,8 @@ _QUIET = frozenset({"DEBUG", "INFO"})
 _TRACEBACK = "Traceback (most recent call last)"
 _OUR_FAILURE = re.compile(r"dagster\S*\.Failure: ")
 _STACK = "Stack Trace:"
+_ENDED_BY_A_PERSON = "Aborted!"
+"""What `dagster dev` says of Ctrl-C, where its first process hears of it before it has told the others."""
 
 
 def what_goes_wrong(lines: Iterable[str]) -> Iterator[str]:
@@ -19,6 +21,8 @@ def what_goes_wrong(lines: Iterable[str]) -> Iterator[str]:
     """
     quiet = explained = False
     for line in lines:
+        if line.strip() == _ENDED_BY_A_PERSON:
+            continue
         if (record := _RECORD.match(line)) is not None:
             quiet, explained = record[1] in _QUIET, False
         elif line.startswith(_TRACEBACK):

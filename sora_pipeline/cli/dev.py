@@ -20,6 +20,7 @@ from sora_pipeline.cli.opening import ledger_of, open_home
 from sora_pipeline.cli.output import BAD_INPUT, OK, errors, note, problem
 
 if TYPE_CHECKING:
+    from sora_pipeline.ledger import Ledger
     from sora_pipeline.settings import Settings
 
 LOOK_S = 0.3
@@ -55,13 +56,27 @@ def dev(
     links = MediaLinks(media_url, read_key(home))
     # A shell that puts us into the background has SIGINT ignored, children inherit that, and Dagster stops by SIGINT.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    ledger = ledger_of(settings, home)
+    _say_what_goes_on(ledger, settings)
     child = _start(host, port, media_url, verbose=verbose)
     try:
-        with serving(ledger_of(settings, home), links, listener):
+        with serving(ledger, links, listener):
             code = _wait(child, _address(host, port), home)
     finally:
         note_daemon_stopped(home)
     raise typer.Exit(code)
+
+
+def _say_what_goes_on(ledger: "Ledger", settings: "Settings") -> None:
+    """Before the daemon submits anything."""
+    from sora_pipeline.admission.limits import account_of
+    from sora_pipeline.cli.beside import beside_note, going_on
+    from sora_pipeline.provider.catalogue import load_catalogue
+
+    found = going_on(ledger, settings, load_catalogue(settings.catalogue))
+    simulated = account_of(settings).simulated
+    for sentence in beside_note(found, simulated=simulated, who="the daemon goes on with productions"):
+        note(sentence)
 
 
 def _require_no_daemon(home: Path) -> None:

@@ -160,10 +160,8 @@ def _money(progress: "Progress") -> str:
 def _duration(seconds: float) -> str:
     """In words, as exactly as it is known."""
     minutes = round(seconds / 60)
-    if minutes < 1:
-        return "a minute"
     if minutes < 90:
-        return f"{minutes} min"
+        return f"{max(1, minutes)} min"
     return f"{minutes // 60} h {minutes % 60:02} min"
 
 

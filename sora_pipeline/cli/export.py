@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from sora_pipeline.amounts import counted
-from sora_pipeline.cli.output import AS_JSON, OK, SOME_FAILED, console, errors, listed, print_json, problem
+from sora_pipeline.amounts import counted, listed
+from sora_pipeline.cli.output import AS_JSON, OK, SOME_FAILED, console, errors, print_json, problem
 from sora_pipeline.cli.productions import PRODUCTION, selected
-from sora_pipeline.production.export_names import alike
+from sora_pipeline.production.export_names import folded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -86,8 +86,8 @@ def export(
 def _what_is_in_the_way(in_the_way: "Sequence[str]", done: "Mapping[str, Exported]", names: str) -> str:
     """Of videos that were not copied: for what, and how to have them all the same."""
     videos = f"something else is in the way of {counted(len(in_the_way), 'video')}"
-    ours = {alike(name) for exported in done.values() for name in (*exported.copied, *exported.present)}
-    if "{production}" not in names and len(done) > 1 and any(alike(name) in ours for name in in_the_way):
+    ours = {folded(name) for exported in done.values() for name in (*exported.copied, *exported.present)}
+    if "{production}" not in names and len(done) > 1 and any(folded(name) in ours for name in in_the_way):
         return (
             f"{videos}, since productions have clips of the same names; none was overwritten: {listed(in_the_way)}. Have the names hold "
             f"the production: --names {shlex.quote('{production}/' + names)}"

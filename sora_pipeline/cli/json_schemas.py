@@ -102,11 +102,12 @@ class ImageNotRead(TypedDict):
 
 
 class OtherProduction(TypedDict):
-    """Pending clips of another production, which a run submits as well."""
+    """Pending clips of another production, which a run submits as well; ``unread``: its manifest was asked for, and is read first."""
 
     production: str
     clips: int
     usd: float
+    unread: bool
 
 
 class Check(Money):
@@ -225,6 +226,7 @@ class Retry(TypedDict):
     held_elsewhere: dict[str, str]
     cancelled: list[str]
     need_nothing: list[str]
+    changed: list[str]
     uncancelled: list[str]
     unknown: list[str]
     simulated: bool

@@ -11,12 +11,11 @@ from rich.text import Text
 from sqlalchemy.exc import DBAPIError
 
 from sora_pipeline.advice import explained
-from sora_pipeline.amounts import counted, currency
+from sora_pipeline.amounts import counted, currency, listed
 from sora_pipeline.cli.tables import side_by_side
 from sora_pipeline.cli.terminal import Stream, console_of, styled, visible_json
 from sora_pipeline.errors import Reason, SoraPipelineError
-from sora_pipeline.manifest.ids import take_id
-from sora_pipeline.manifest.limits import MAX_TAKES
+from sora_pipeline.manifest.columns import PARAMETER_COLUMNS
 from sora_pipeline.status import CANCELLED, ClipStatus
 
 if TYPE_CHECKING:
@@ -94,12 +93,6 @@ def print_json(value: Any) -> None:
     stdout.write(visible_json(json.dumps(value, ensure_ascii=not unicode, indent=2, default=str)) + "\n")
 
 
-def listed(names: "Sequence[str]", most: int = 10) -> str:
-    """The first of some names, and how many more there are."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return f"{', '.join(names[:most])}{more}"
-
-
 def row_problems(snapshot: "Snapshot") -> None:
     """Every problem of every row."""
     for row_problem in snapshot.problems:
@@ -113,7 +106,7 @@ def reading_notes(snapshot: "Snapshot", decided: "Decided") -> list[str]:
         notes.append(
             f"{snapshot.manifest_uri} mends rows of the production {decided.plan.production_id}; its other rows stay as they are"
         )
-    parameters = snapshot.understanding.parameters
+    parameters = {*snapshot.understanding.parameters, *PARAMETER_COLUMNS}
     carried = [name for name in snapshot.carried_columns if name not in parameters]
     if carried and not decided.amends:
         notes.append(f"carried through to the output as they are: {', '.join(carried)}")
@@ -136,13 +129,9 @@ def leaving(ledger: "Ledger", snapshot: "Snapshot", decided: "Decided") -> Count
     """How many clips of the production this manifest does not name, by how they stand: it takes the place of the one read before."""
     if decided.known is None or decided.amends:
         return Counter()
-    unusable = {
-        take_id(bad.clip_id, take)
-        for bad in snapshot.invalid
-        if bad.clip_id
-        for take in range(1, 1 + (MAX_TAKES if bad.values.get("takes") else 1))
-    }
-    named = itertools.chain((clip.clip_id for clip in snapshot.clips), unusable)
+    from sora_pipeline.production.intake import unusable_ids
+
+    named = itertools.chain((clip.clip_id for clip in snapshot.clips), set(unusable_ids(snapshot)))
     return ledger.clips.standings_without(decided.plan.production_id, named)
 
 
@@ -259,9 +248,9 @@ class Summary:
                 for kept in (first, delivered if status is ClipStatus.DELIVERED else others):
                     if len(kept) < most:
                         kept.append(row)
-        self._clips = self.counts.total()
-        self._shown = first if self._clips <= most else (others + delivered)[:most]
+        self._shown = first if self.counts.total() <= most else (others + delivered)[:most]
         self.invalid = [bad for bad, _ in survey.invalid()]
+        self._shown_invalid = self.invalid[:most]
         if self.invalid:
             self.counts[ClipStatus.INVALID] = len(self.invalid)
 
@@ -280,11 +269,14 @@ class Summary:
             last = outcome.file_name or ": ".join(filter(None, [outcome.error_kind, message]))
             status = styled((outcome.status, _STYLES[outcome.status]))
             yield outcome.clip_id, status, str(clip.size), str(clip.duration), cost, last
-        for bad in self.invalid:
+        for bad in self._shown_invalid:
             invalid = styled(("invalid", _STYLES["invalid"]))
             yield bad.clip_id or bad.place, invalid, "", "", "", _reasons(bad)
-        if left := self._clips - len(self._shown):
-            yield "…", styled(f"{left} more, all delivered"), "", "", "", ""
+        shown = Counter(str(outcome.status) for _, outcome in self._shown)
+        shown[ClipStatus.INVALID] = len(self._shown_invalid)
+        if left := self.counts - shown:
+            each_of = ", ".join(f"{count:,} {status}" for status, count in sorted(left.items()))
+            yield "…", styled(f"not listed: {each_of}"), "", "", "", ""
 
     def reasons(self, stopped: Reason | None) -> list[str]:
         """Why clips wait, where several wait for the same, and what has stopped the production does not say so already."""

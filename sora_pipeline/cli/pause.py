@@ -4,9 +4,10 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from sora_pipeline.amounts import counted, listed
 from sora_pipeline.cli.opening import open_ledger, require_same_settings
-from sora_pipeline.cli.output import AS_JSON, BUILT_IN, console, listed, print_json
-from sora_pipeline.cli.productions import NAMED, PRODUCTION, selected
+from sora_pipeline.cli.output import AS_JSON, BUILT_IN, console, print_json
+from sora_pipeline.cli.productions import NAMED, PRODUCTION, goes_on, selected
 from sora_pipeline.errors import SoraPipelineError
 from sora_pipeline.suggestions import did_you_mean
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from sora_pipeline.ledger import Ledger, Production
     from sora_pipeline.settings import Settings
 
+_MOST_NAMED = 10
 ACCOUNT: Any = typer.Option(
     [], "--account", metavar="NAME", help="A provider account (SORA_ACCOUNT); may be given more than once."
 )
@@ -76,10 +78,21 @@ def resume(production: list[str] = PRODUCTION, account: list[str] = ACCOUNT, as_
             {"submits_were_stopped": were_stopped, "resumed": {"productions": resumed, "accounts": opened}}
         )
         return
-    goes_on = [*resumed, *(f"the account {name}" for name in opened)]
-    console.print(
-        f"submits go on: {', '.join(goes_on)}" if goes_on else "submits were not stopped; nothing was changed"
-    )
+    going = [*resumed, *(f"the account {name}" for name in opened)]
+    if not going:
+        console.print("submits were not stopped; nothing was changed")
+        return
+    console.print(f"submits go on: {', '.join(going)}")
+    of_these = [
+        each for each in ledger.productions.all() if each.production_id in resumed or each.account in opened
+    ]
+    waiting = [
+        each for each in of_these if ledger.clips.counts(each.production_id, settings.max_attempts).pending
+    ]
+    for each in waiting[:_MOST_NAMED]:
+        console.print(f"{each.production_id}: {goes_on(ledger, each)}")
+    if left := waiting[_MOST_NAMED:]:
+        console.print(f"and {counted(len(left), 'production')} more; `sora-pipeline status` lists them")
 
 
 def _accounts_of(productions: "Sequence[Production]", settings: "Settings", *, everything: bool) -> set[str]:

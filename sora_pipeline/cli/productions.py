@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from sora_pipeline.cli.output import listed
+from sora_pipeline.amounts import listed
 from sora_pipeline.errors import SoraPipelineError
 from sora_pipeline.suggestions import did_you_mean
 

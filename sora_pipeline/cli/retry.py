@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from sora_pipeline.amounts import counted
+from sora_pipeline.amounts import counted, listed
 from sora_pipeline.cli.confirm import YES, require_consent
 from sora_pipeline.cli.money import Price, tell_of_pretended
 from sora_pipeline.cli.opening import open_ledger, require_same_settings
@@ -15,8 +15,6 @@ from sora_pipeline.cli.output import (
     BAD_INPUT,
     BUILT_IN,
     OK,
-    console,
-    listed,
     note,
     print_json,
     problem,
@@ -24,7 +22,7 @@ from sora_pipeline.cli.output import (
 )
 from sora_pipeline.cli.picks import PICKS, PickedAgain, retry_picked
 from sora_pipeline.cli.productions import PRODUCTION, selected
-from sora_pipeline.cli.retry_report import RetryReport, held_sentence
+from sora_pipeline.cli.retry_report import RetryReport
 from sora_pipeline.cli.unknown_clips import why_unknown
 
 if TYPE_CHECKING:
@@ -74,25 +72,23 @@ def retry(
     made = PickedAgain()
     if picks:
         made = retry_picked(ledger, settings, productions, picks, yes=yes, dry_run=dry_run)
-        clip = [*clip, *_not_ambiguous(ledger, made.without_video)]
-    retried = Retried()
-    if clip or not picks:
+    retried, marked = Retried(), made.without_video
+    if clip or marked or not picks:
         names = [chosen.production_id for chosen in productions]
-        retrying = partial(retry_clips, ledger, settings, names, clip, kind=kind or "", give_up=give_up)
+        retrying = partial(
+            retry_clips, ledger, settings, names, clip, marked=marked, kind=kind or "", give_up=give_up
+        )
         retried = _retried(ledger, settings, retrying, yes=yes, dry_run=dry_run)
     price = _price(ledger, settings, retried.anew)
-    report = RetryReport(ledger, settings, productions, retried, price, dry_run=dry_run)
+    report = RetryReport(ledger, settings, productions, retried, price, made, dry_run=dry_run)
     for sentence in why_unknown(ledger, productions, retried.unknown):
         problem(sentence)
     code = BAD_INPUT if retried.unknown or not made.all_known else OK
     if as_json:
         ended = {"exit_code": code, "error": "\n".join(problems[said_before:]) or None}
-        print_json({**ended, **report.as_json(), "made_anew": made.keys, "made_anew_usd": made.usd})
+        print_json({**ended, **report.as_json()})
     else:
-        if made.keys:
-            console.print(f"{report.would}made anew, for {made.price}: {', '.join(made.keys)}")
-        if clip or not made.keys:
-            report.say(named=bool(clip))
+        report.say(named=bool(clip or marked))
         tell_of_pretended(simulated=bool(made.keys or retried.anew) and price.simulated)
     raise typer.Exit(code)
 
@@ -125,20 +121,11 @@ def _retried(
         require_consent(
             f"{clips} would be {found.submitted}, for {price}: {listed(found.anew)}", yes=yes, unasked=True
         )
-    return retrying(ask=ask)
-
-
-def _not_ambiguous(ledger: "Ledger", keys: "Sequence[str]") -> list[str]:
-    """Those that a mark in the gallery is word enough for: what may have been billed is paid again only where it is named."""
-    from sora_pipeline.ledger import AttemptState
-
-    standings = ledger.clips.standings(keys)
-    held = [
-        key for key, each in standings.items() if each.latest and each.latest.state is AttemptState.AMBIGUOUS
-    ]
-    for key in held:
-        note(held_sentence(key))
-    return [key for key in keys if key not in held]
+    done = retrying(ask=ask, agreed=found.anew)
+    if done.since:
+        clips = counted(len(done.since), "clip has", "clips have")
+        note(f"{clips} failed since this was asked for, and stay as they are: {listed(done.since)}")
+    return done
 
 
 def _ask(settings: "Settings", attempts: "Sequence[Attempt]") -> "Mapping[int, Said]":

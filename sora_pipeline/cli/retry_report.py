@@ -1,6 +1,6 @@
 """What ``sora-pipeline retry`` says: what is done about each clip, and what a person may do about the others."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -8,6 +8,7 @@ from sora_pipeline.advice import explained
 from sora_pipeline.amounts import counted, usd
 from sora_pipeline.cli.money import Price, shortfall
 from sora_pipeline.cli.output import BUILT_IN, console, note
+from sora_pipeline.cli.picks import PickedAgain
 from sora_pipeline.cli.productions import goes_on
 from sora_pipeline.clip import split_clip_key
 from sora_pipeline.errors import Reason
@@ -28,6 +29,7 @@ class RetryReport:
         productions: Those that were meant.
         retried: What becomes of each clip.
         price: Of those that begin anew.
+        picked: Clips of the gallery's picks that are made anew, and what that costs.
         dry_run: Whether nothing was changed.
     """
 
@@ -36,6 +38,7 @@ class RetryReport:
     productions: "Sequence[Production]"
     retried: "Retried"
     price: Price
+    picked: PickedAgain
     dry_run: bool
 
     @property
@@ -58,8 +61,11 @@ class RetryReport:
             "held_elsewhere": retried.elsewhere,
             "cancelled": retried.cancelled,
             "need_nothing": retried.fine,
+            "changed": retried.changed,
             "uncancelled": retried.uncancelled,
             "unknown": retried.unknown,
+            "made_anew": self.picked.keys,
+            "made_anew_usd": self.picked.usd,
         }
 
     def say(self, *, named: bool) -> None:
@@ -68,13 +74,17 @@ class RetryReport:
         Args:
             named: Whether clips were named: then also of those that need nothing.
         """
-        retried = self.retried
+        retried, picked = self.retried, self.picked
+        if picked.keys:
+            console.print(f"{self.would}made anew, for {picked.price}: {', '.join(picked.keys)}")
         for key in retried.uncancelled:
             note(
                 f"{key} is cancelled no more: it is at the provider, and is begun again should that come to nothing"
             )
         for key in [each for each in retried.fine if each not in retried.uncancelled] if named else []:
             note(f"{key} needs no retry: it is delivered, pending or under way")
+        for key in retried.changed:
+            note(f"{key} has changed while this was decided, and nothing was done about it: ask once more")
         self._say_what_waits()
         for key, attempt in {} if self.dry_run else retried.given_up.items():
             note(
@@ -85,16 +95,20 @@ class RetryReport:
             console.print(f"{self.would}fetched again, at no cost: {', '.join(retried.fetched)}")
         if retried.anew:
             console.print(f"{self.would}{retried.submitted}, for {self.price}: {', '.join(retried.anew)}")
-        if not retried.fetched and not retried.anew:
-            if not retried.unknown:
+        at_work = dict.fromkeys(
+            split_clip_key(key)[0] for key in (*picked.keys, *retried.anew, *retried.fetched)
+        )
+        if not at_work:
+            if not retried.unknown and not retried.changed:
                 console.print("nothing to retry")
         elif not self.dry_run:
-            self._say_what_follows()
+            self._say_what_follows(at_work)
 
     def _say_what_waits(self) -> None:
         """Clips that stay as they are until a person says more, or somebody else has ended."""
         for key in self.retried.held:
-            note(held_sentence(key))
+            sentence = f"{key} is held: its submit lost its answer and may have been billed"
+            note(explained(Reason(sentence, "ambiguous", _clip(key))))
         for key, account in self.retried.elsewhere.items():
             sentence = (
                 f"{key} is held: it was submitted to the account {account}, which its production is no longer made by, and nobody "
@@ -120,15 +134,13 @@ class RetryReport:
         for elsewhere, count in open_elsewhere(self.ledger, self.settings, name).items():
             note(f"{name}: {explained(why_left_open(elsewhere, count))}")
 
-    def _say_what_follows(self) -> None:
+    def _say_what_follows(self, production_ids: "Iterable[str]") -> None:
         """Who does what was just asked for, and why it is not submitted all the same: a pause, a budget, a breaker."""
         from sora_pipeline.production.progress import progress_of
         from sora_pipeline.provider.catalogue import load_catalogue
 
         catalogue = load_catalogue(self.settings.catalogue)
-        for name in dict.fromkeys(
-            split_clip_key(key)[0] for key in (*self.retried.anew, *self.retried.fetched)
-        ):
+        for name in production_ids:
             production = self.ledger.productions.get(name)
             if production.pipeline == BUILT_IN:
                 console.print(f"{name}: {goes_on(self.ledger, production)}")
@@ -144,12 +156,6 @@ class RetryReport:
         """What an attempt has cost."""
         production = self.ledger.productions.get(split_clip_key(key)[0])
         return usd(attempt.cost_usd, simulated=production.simulated)
-
-
-def held_sentence(key: str) -> str:
-    """That a clip is not paid for again by itself, and what to do."""
-    sentence = f"{key} is held: its submit lost its answer and may have been billed"
-    return explained(Reason(sentence, "ambiguous", _clip(key)))
 
 
 def _clip(key: str) -> dict[str, str]:

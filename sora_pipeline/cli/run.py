@@ -4,14 +4,14 @@ import uuid
 from collections import Counter
 from contextlib import ExitStack, closing
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 from sqlalchemy.exc import DBAPIError
 
 from sora_pipeline.advice import explained
-from sora_pipeline.amounts import counted, usd
-from sora_pipeline.cli.beside import beside_note, going_on_beside
+from sora_pipeline.amounts import counted, listed, usd
+from sora_pipeline.cli.beside import beside_note, going_on
 from sora_pipeline.cli.budget import budget_given
 from sora_pipeline.cli.money import Outlook, dollars, tell_of_pretended
 from sora_pipeline.cli.opening import ledger_of, open_home, require_same_settings
@@ -27,7 +27,6 @@ from sora_pipeline.cli.output import (
     in_words,
     leaving,
     leaving_note,
-    listed,
     new_ledger_note,
     note,
     outcome_rows,
@@ -50,6 +49,7 @@ if TYPE_CHECKING:
     from sora_pipeline.headless.run import Ended
     from sora_pipeline.headless.run_processes import Executed, RunProcesses
     from sora_pipeline.ledger import Ledger, Plan, Production
+    from sora_pipeline.ledger.spending import Spending
     from sora_pipeline.production.naming import ProductionRequest
     from sora_pipeline.provider.catalogue import Catalogue
     from sora_pipeline.settings import Settings
@@ -77,18 +77,39 @@ def run(
 
     Exit code: 0 all clips delivered, 1 some failed, 2 bad input or configuration, 3 stopped early.
     """
+    handed_in: list[str] = []
     try:
-        code = _run(manifest, name, output, budget, timeout, as_json=as_json)
+        code = _run(manifest, name, output, budget, timeout, handed_in, as_json=as_json)
     except KeyboardInterrupt:  # also a polite kill
-        problem(
-            "stopped; nothing is lost, the same command goes on. What is pending is submitted by whatever runs in this home next; "
-            "`sora-pipeline pause --production NAME` keeps it waiting"
-        )
+        problem(_stopped(handed_in))
         code = STOPPED
     raise typer.Exit(code)
 
 
-def _run(manifest: str, name: str, output: str, budget: str, timeout: float, *, as_json: bool) -> int:
+def _stopped(handed_in: "Sequence[str]") -> str:
+    """What becomes of a production where a person stops the command."""
+    if not handed_in:
+        return (
+            "stopped before this manifest was handed in: the command has submitted nothing, and what was handed in before goes on as "
+            "it did"
+        )
+    return (
+        "stopped; nothing is lost, the same command goes on. What is pending is submitted by whatever runs in this home next; "
+        f"`sora-pipeline pause --production {handed_in[0]}` keeps it waiting"
+    )
+
+
+def _run(
+    manifest: str,
+    name: str,
+    output: str,
+    budget: str,
+    timeout: float,
+    handed_in: list[str],
+    *,
+    as_json: bool,
+) -> int:
+    """The whole job; ``handed_in`` gets the production's name before anything can be submitted for it."""
     from sora_pipeline.garbage import importing
     from sora_pipeline.headless.run_processes import RunProcesses, log_of_first_runs
 
@@ -96,7 +117,7 @@ def _run(manifest: str, name: str, output: str, budget: str, timeout: float, *, 
     limit = budget_given(budget, hint="--budget") if budget else None
     lifted = bool(budget) and limit is None
     # First of all: it loads the code location while we read the manifest.
-    with closing(RunProcesses(log_of_first_runs(home))) as processes, ExitStack() as stack:
+    with ExitStack() as stack, closing(RunProcesses(log_of_first_runs(home))) as processes:
         with importing():
             from sora_pipeline.headless.home import open_instance
             from sora_pipeline.production.naming import ProductionRequest
@@ -121,6 +142,7 @@ def _run(manifest: str, name: str, output: str, budget: str, timeout: float, *, 
             import sora_pipeline.definitions  # noqa: F401
         # A person who runs it again has dealt with what stopped it.
         ledger.breakers.close(settings.account_name)
+        handed_in.append(plan.production_id)
         requested = ledger.productions.request(plan, request.manifest, wanted=wanted)
         if lifted:
             ledger.productions.set_budget(requested.production_id, None)
@@ -156,9 +178,9 @@ def _plan(
     from sora_pipeline.production.intake import (
         amendable,
         open_production,
-        pending_but_unusable,
         read_snapshot,
         require_affordable,
+        unsent_but_unusable,
         with_amendments,
     )
     from sora_pipeline.production.progress import open_elsewhere, why_left_open
@@ -175,16 +197,16 @@ def _plan(
         problem(f"{request.manifest} has no valid row; nothing was submitted")
         raise typer.Exit(BAD_INPUT)
     left = leaving_note(leaving(ledger, snapshot, decided), plan.production_id)
-    held = unusable_note(pending_but_unusable(snapshot, decided, ledger, settings.max_attempts))
+    held = unusable_note(unsent_but_unusable(snapshot, decided, ledger, settings.max_attempts))
     for sentence in (*reading_notes(snapshot, decided), *left, *held):
         note(sentence)
     if decided.amends and (strangers := amendable(snapshot, decided, ledger)[1]):
         problem(
-            f"not rows of {plan.production_id}, and left out: {', '.join(strangers[:10])}. A file of mended rows amends those "
+            f"not rows of {plan.production_id}, and left out: {listed(strangers)}. A file of mended rows amends those "
             "that are there; put new ones into the campaign's manifest"
         )
     note(f"production {plan.production_id}: {counted(len(snapshot.clips), 'clip')} into {plan.output_uri}")
-    beside = going_on_beside(ledger, settings, catalogue, decided)
+    beside = going_on(ledger, settings, catalogue, decided.plan.production_id)
     for sentence in beside_note(beside, simulated=plan.account.simulated):
         note(sentence)
     for sentence in Outlook.of(ledger, settings, catalogue, costs, snapshot, decided).sentences:
@@ -279,14 +301,8 @@ def _notify(ledger: "Ledger", settings: "Settings", catalogue: "Catalogue", requ
 def _finish(
     ledger: "Ledger", settings: "Settings", requested: "Production", ended: "Ended", *, as_json: bool
 ) -> int:
-    """Print what became of everything, and say it in the exit code."""
-    from sora_pipeline.production.publishing import (
-        GALLERY,
-        PARQUET,
-        is_published,
-        newest_failed,
-        publish,
-    )
+    """Publish what became of everything, print it, and say it in the exit code."""
+    from sora_pipeline.production.publishing import is_published, publish
     from sora_pipeline.production.surveys import surveying
 
     if ended.problem is not None:
@@ -301,35 +317,56 @@ def _finish(
         # That one has finished is for a run to tell Dagster: the next daemon does.
         publish(ledger, production.production_id, settings, owner, finishes=False)
     _publish_others(ledger, settings, production)
-    with surveying(ledger, production, settings) as survey:
-        rows = outcome_rows(survey) if as_json else []
-        summary = None if as_json else Summary(survey)
-    counts = summary.counts if summary else Counter(row["status"] for row in rows)
-    code = OK if counts["delivered"] == counts.total() else SOME_FAILED
-    if ended.stopped is not None:
-        code = STOPPED
     spending = ledger.money.of_production(production.production_id)
-    if as_json:
-        print_json(
-            {
-                "exit_code": code,
-                "stopped": ended.stopped,
-                "production": production.production_id,
-                "account": production.account,
-                "simulated": production.simulated,
-                "manifest": production.manifest_uri,
-                "output": production.output_uri,
-                "metadata": f"{production.output_uri}/{PARQUET}",
-                "gallery": f"{production.output_uri}/{GALLERY}",
-                "counts": dict(counts),
-                "spent_usd": float(spending.spent_usd),
-                "committed_usd": float(spending.committed_usd),
-                "budget_usd": dollars(production.budget_usd),
-                "clips": rows,
-            }
-        )
-        return code
-    assert summary is not None
+    with surveying(ledger, production, settings) as survey:
+        if as_json:
+            rows = outcome_rows(survey)
+            code = _code(Counter(row["status"] for row in rows), ended)
+            print_json(_as_json(code, production, ended, spending, rows))
+            return code
+        summary = Summary(survey)
+    code = _code(summary.counts, ended)
+    _tell(code, production, ended, spending, summary)
+    return code
+
+
+def _code(counts: "Counter[str]", ended: "Ended") -> int:
+    if ended.stopped is not None:
+        return STOPPED
+    return OK if counts["delivered"] == counts.total() else SOME_FAILED
+
+
+def _as_json(
+    code: int, production: "Production", ended: "Ended", spending: "Spending", rows: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """For scripts."""
+    from sora_pipeline.production.publishing import GALLERY, PARQUET
+
+    return {
+        "exit_code": code,
+        "stopped": ended.stopped,
+        "production": production.production_id,
+        "account": production.account,
+        "simulated": production.simulated,
+        "manifest": production.manifest_uri,
+        "output": production.output_uri,
+        "metadata": f"{production.output_uri}/{PARQUET}",
+        "gallery": f"{production.output_uri}/{GALLERY}",
+        "counts": dict(Counter(row["status"] for row in rows)),
+        "spent_usd": float(spending.spent_usd),
+        "committed_usd": float(spending.committed_usd),
+        "budget_usd": dollars(production.budget_usd),
+        "clips": rows,
+    }
+
+
+def _tell(
+    code: int, production: "Production", ended: "Ended", spending: "Spending", summary: Summary
+) -> None:
+    """For people."""
+    from sora_pipeline.production.publishing import GALLERY, PARQUET, newest_failed
+
+    counts = summary.counts
     console.print(summary.table(console.room))
     for sentence in summary.reasons(ended.progress.stopped if ended.progress else None):
         note(sentence)
@@ -348,19 +385,15 @@ def _finish(
         places = [bad.place for bad in summary.invalid]
         for sentence in _what_next(counts, production, newest_failed(production), places):
             note(sentence)
-    return code
 
 
 def _publish_others(ledger: "Ledger", settings: "Settings", requested: "Production") -> None:
     """Show what was delivered of other productions meanwhile: the daemon that would do it has ended with us."""
-    from sora_pipeline.production.publishing import is_published, publish
+    from sora_pipeline.production.publishing import publish
 
-    for other in ledger.productions.all(BUILT_IN):
-        if (
-            other.production_id == requested.production_id
-            or other.snapshot_path is None
-            or is_published(other)
-        ):
+    # By what the ledger knows: an output that a person has moved away is nobody's to make again.
+    for other in ledger.productions.unpublished(BUILT_IN):
+        if other.production_id == requested.production_id:
             continue
         try:
             publish(

@@ -80,7 +80,8 @@ def watch(
     elif obstacle is not None:
         problem(explained(obstacle))
     else:
-        console.print(f"{identity}: nothing is left to do; it is in {look.production.output_uri}")
+        each_of = ", ".join(f"{count:,} {status}" for status, count in sorted(look.counts.items()))
+        console.print(f"{identity}: nothing is left to do ({each_of}); it is in {look.production.output_uri}")
     raise typer.Exit(OK if obstacle is None else STOPPED)
 
 

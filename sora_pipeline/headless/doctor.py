@@ -216,7 +216,9 @@ def _output(settings: Settings) -> Finding:
 
 def _webhook(settings: Settings) -> Finding:
     if not settings.notify_url:
-        return Finding("webhook", None, "SORA_NOTIFY_URL is not set: nobody is told of failures and ends")
+        return Finding(
+            "webhook", None, "SORA_NOTIFY_URL is not set: nobody is told when a production fails or ends"
+        )
     host = webhook_host(settings)
     if host is None:
         return Finding("webhook", False, "SORA_NOTIFY_URL names no host; write https://host/path")

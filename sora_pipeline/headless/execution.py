@@ -2,6 +2,8 @@
 
 import contextlib
 import logging
+import signal
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -34,9 +36,10 @@ def execute(
         Interrupted: by a signal, to this process or through Dagster.
     """
     try:
-        result = defs.resolve_job_def(job_name).execute_in_process(
-            run_id=run_id, run_config=run_config, tags=tags, instance=instance, raise_on_error=False
-        )
+        with _polite_kill_kept():
+            result = defs.resolve_job_def(job_name).execute_in_process(
+                run_id=run_id, run_config=run_config, tags=tags, instance=instance, raise_on_error=False
+            )
     except KeyboardInterrupt:  # before its first step, or after its last one
         raise Interrupted from None
     if result.success:
@@ -47,6 +50,17 @@ def execute(
         raise Interrupted
     failed_steps = result.filter_events(lambda event: event.is_step_failure)
     return why_failed(failed_steps, " ".join(event.message or "" for event in ends))
+
+
+@contextlib.contextmanager
+def _polite_kill_kept() -> Iterator[None]:
+    """Dagster leaves SIGTERM as SIGINT is, and a shell that puts a command into the background has it ignore SIGINT."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if before is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 @contextlib.contextmanager

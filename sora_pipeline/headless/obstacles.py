@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 from sora_pipeline.errors import Reason
 from sora_pipeline.headless.home import daemon_is_alive
 from sora_pipeline.ledger import Ledger, Production
+from sora_pipeline.ledger.batches import Batch
 from sora_pipeline.ledger.pipelines import FRESH
 from sora_pipeline.names import PipelineNames
+from sora_pipeline.run_locks import RunProcess, process_of
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 SENSORS = ("manifest_request_sensor", "dispatch_sensor", "poll_sensor", "publish_sensor")
 """Those without which a production does not get on."""
 _STOPPED = "STOPPED"
+_OVER = (RunProcess.ENDED, RunProcess.KILLED)
 
 
 def why_nothing_happens(
@@ -23,7 +26,7 @@ def why_nothing_happens(
     """Why nobody works for a production of the built-in pipeline; None: somebody does."""
     facts = {"manifest": production.manifest_uri, "production": production.production_id}
     if not daemon_is_alive(instance, home):
-        if _runs_are_at_work(ledger, production.pipeline):
+        if _runs_are_at_work(home, ledger, production.pipeline):
             return None
         return Reason(f"no Dagster daemon is at work on {home}: nothing goes on", "no_daemon", facts)
     if stopped := switched_off(instance, production.pipeline):
@@ -47,7 +50,13 @@ def switched_off(instance: "dg.DagsterInstance", pipeline: str) -> list[str]:
     )
 
 
-def _runs_are_at_work(ledger: Ledger, pipeline: str) -> bool:
+def _runs_are_at_work(home: Path, ledger: Ledger, pipeline: str) -> bool:
     """Whether runs live that a command executes itself: its daemon comes later."""
-    now = ledger.now()
-    return any(batch.is_held(now) for batch in ledger.batches.unfinished(pipeline))
+    now, locks = ledger.now(), home / PipelineNames(pipeline).run_lock_folder
+
+    def lives(batch: Batch) -> bool:
+        # Its lease outlives a run that a person interrupted.
+        over = batch.run_id is not None and process_of(locks, batch.run_id) in _OVER
+        return batch.is_held(now) and not over
+
+    return any(lives(batch) for batch in ledger.batches.unfinished(pipeline))

@@ -19,6 +19,7 @@ from sora_pipeline.headless.first_runs import FirstRuns
 from sora_pipeline.headless.obstacles import why_nothing_happens
 from sora_pipeline.headless.run_processes import Executed
 from sora_pipeline.ledger import AttemptState, Ledger, Production
+from sora_pipeline.ledger.pauses import Pause
 from sora_pipeline.names import BATCH_TAG, MANIFEST_JOB, PRODUCTION_TAG
 from sora_pipeline.production.progress import Progress, progress_of, why_left_open
 from sora_pipeline.production.publishing import publish
@@ -33,7 +34,11 @@ OBSTACLE_S = 10.0
 """How often is asked why nothing happens."""
 PUBLISH_PATIENCE_S = 60.0
 LAST_ANSWERS_S = 15.0
-"""How long a stop waits for the answers to submits under way; no further one begins meanwhile."""
+"""How long a stop waits for the answers to submits under way."""
+STOP_S = 45.0
+"""No submit begins for so long once a stop has begun, or until it is over."""
+SETTLE_S = 0.3
+"""How long a submit takes that has passed the pause to be known to the ledger."""
 LAST_PUBLISH_S = 30.0
 """How long a stop takes at most to publish what was delivered."""
 
@@ -102,7 +107,7 @@ class HeadlessRun:
         """
         assert requested.requested_at is not None
         ended: Ended | None = None
-        alone = False
+        alone, paused = False, None
         with DaemonKeeper(self._instance, self._home) as daemon:
             try:
                 self._show(None, None)
@@ -114,12 +119,18 @@ class HeadlessRun:
             finally:
                 alone = daemon.own or self._first_runs is not None
                 if alone:
-                    self._let_submits_end()
+                    with suppress(
+                        DBAPIError
+                    ):  # what runs here is ended, whether or not the ledger can be asked
+                        paused = self._let_submits_end(requested.pipeline)
                 daemon.begin_to_stop()
                 if self._first_runs is not None:
                     self._first_runs.close()
         if alone:
             self._give_back(requested.pipeline)
+        if paused is not None:
+            with suppress(DBAPIError):  # no run of ours is left that would begin a submit
+                self._ledger.pauses.lift(self._settings.account_name, paused)
         if ended is None:
             self._publish_as_it_is(requested)
             raise KeyboardInterrupt
@@ -216,17 +227,25 @@ class HeadlessRun:
     def _publishing(self, production: Production) -> bool:
         return self._first_runs is not None and self._first_runs.publishing(production)
 
-    def _let_submits_end(self) -> None:
-        """Hear the answers to requests that are on their way, before the runs that wait for them are ended.
+    def _let_submits_end(self, pipeline: str) -> Pause | None:
+        """Hear the answers to requests that are on their way, before the runs that wait for them are ended, and let no other begin.
 
-        Their clips would be ambiguous otherwise. A second Ctrl-C does not wait.
+        Their clips would be ambiguous otherwise. The daemon's runs live for some seconds yet, in which renders end and slots become
+        free. A second Ctrl-C does not wait.
+
+        Returns:
+            The pause that keeps submits from beginning; None where a longer one does already, or nothing is left to submit.
         """
-        if not self._ledger.attempts.live(AttemptState.RESERVED, AttemptState.SUBMITTING):
-            return
-        self._ledger.pauses.pause(self._settings.account_name, LAST_ANSWERS_S)
+        ledger, account = self._ledger, self._settings.account_name
+        at_work = ledger.attempts.live(AttemptState.RESERVED, AttemptState.SUBMITTING)
+        if not at_work and not ledger.clips.productions_with_pending_clips(pipeline, account):
+            return None
+        paused = ledger.pauses.pause(account, STOP_S)
         give_up = time.monotonic() + LAST_ANSWERS_S
-        while self._ledger.attempts.live(AttemptState.SUBMITTING) and time.monotonic() < give_up:
+        time.sleep(SETTLE_S)
+        while ledger.attempts.live(AttemptState.SUBMITTING) and time.monotonic() < give_up:
             time.sleep(0.1)
+        return paused
 
     def _give_back(self, pipeline: str) -> None:
         """Free what is reserved for runs that Dagster never came to hear of: the next command would wait until their leases are over."""

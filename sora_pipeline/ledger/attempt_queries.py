@@ -39,11 +39,11 @@ class AttemptQueries:
         return self._fetch(select(attempts).where(attempts.c.attempt_id == attempt_id))[0]
 
     @patient
-    def _row(self, attempt_id: int) -> RowMapping:
-        """One attempt, as its columns have it."""
+    def _row(self, attempt_id: int) -> RowMapping | None:
+        """One attempt, as its columns have it; None: it was a reservation that was given up."""
         with self._database.read() as connection:
             query = select(attempts).where(attempts.c.attempt_id == attempt_id)
-            return connection.execute(query).mappings().one()
+            return connection.execute(query).mappings().one_or_none()
 
     def live(self, *states: AttemptState, pipeline: str | None = None) -> list[Attempt]:
         """Attempts in these live states, oldest first; of one pipeline's productions, or of all."""
@@ -123,32 +123,19 @@ class AttemptQueries:
     def unreported(self, pipeline: str | None = None) -> list[Attempt]:
         """Accepted attempts that ended, of which no run has shown the end and for which none is on its way."""
         nobody = or_(attempts.c.lease_until.is_(None), over(attempts.c.lease_until, self._now()))
-        later = attempts.alias("later")
-        # A failure that another attempt has followed is history, and nobody's to show.
-        followed = (
-            select(1)
-            .where(later.c.clip_key == attempts.c.clip_key, later.c.number > attempts.c.number)
-            .exists()
-        )
+        # A failure that another attempt has followed is history, and nobody's to show; a lost video is to be fetched again.
         query = select(attempts).where(
-            ~followed,
             attempts.c.reported_at.is_(None),
             attempts.c.state.in_([SUCCEEDED, FAILED, TIMED_OUT]),
-            or_(attempts.c.state == SUCCEEDED, attempts.c.prediction_id.is_not(None)),
+            or_(attempts.c.state == SUCCEEDED, and_(attempts.c.prediction_id.is_not(None), ~_followed())),
             nobody,
         )
         return self._fetch(_of(query, pipeline).order_by(attempts.c.attempt_id))
 
     def unshown_submits(self, pipeline: str) -> list[Attempt]:
         """Submits that were refused, or lost their answer, that no run has shown and for which none is on its way."""
-        later = attempts.alias("later")
-        followed = (
-            select(1)
-            .where(later.c.clip_key == attempts.c.clip_key, later.c.number > attempts.c.number)
-            .exists()
-        )
         query = select(attempts).where(
-            ~followed,
+            ~_followed(),
             attempts.c.reported_at.is_(None),
             attempts.c.state.in_([FAILED, AMBIGUOUS]),
             attempts.c.prediction_id.is_(None),
@@ -257,12 +244,30 @@ class AttemptQueries:
         with self._database.read() as connection:
             return [None if row.accepted_at else _failure_of(row) for row in connection.execute(query)]
 
-    def trouble(self, production_id: str) -> Attempt | None:
-        """The newest reservation of a production whose request was refused for now, if any is held for another try."""
+    @patient
+    def last_submit_at(self, account: str) -> datetime | None:
+        """When a request was last sent to an account; None: never."""
+        query = (
+            select(attempts.c.submitted_at)
+            .where(attempts.c.account == account, attempts.c.submitted_at.is_not(None))
+            .order_by(attempts.c.submitted_at.desc())
+            .limit(1)
+        )
+        with self._database.read() as connection:
+            last: datetime | None = connection.execute(query).scalar_one_or_none()
+        return last
+
+    def trouble(self, production_id: str, state: AttemptState) -> Attempt | None:
+        """The newest of a production's live attempts in a state that is tried again.
+
+        Args:
+            production_id: The production.
+            state: Reserved, for requests that were refused for now, or succeeded, for videos that could not be fetched.
+        """
         query = (
             select(attempts)
-            .where(LIVE, attempts.c.state == RESERVED, attempts.c.production_id == production_id)
-            .where(attempts.c.error_message.is_not(None))
+            .where(LIVE, attempts.c.state == state, attempts.c.production_id == production_id)
+            .where(attempts.c.error_message.is_not(None), attempts.c.reported_at.is_(None))
             .order_by(attempts.c.submitted_at.desc())
             .limit(1)
         )
@@ -302,6 +307,17 @@ class AttemptQueries:
 def due_at(now: datetime) -> ColumnElement[bool]:
     """Whether a prediction is to be polled at a time."""
     return or_(attempts.c.next_poll_at == now, over(attempts.c.next_poll_at, now))
+
+
+def _followed() -> ColumnElement[bool]:
+    """Whether another attempt of its clip came after an attempt."""
+    later = attempts.alias("later")
+    return (
+        select(1)
+        .where(later.c.clip_key == attempts.c.clip_key, later.c.number > attempts.c.number)
+        .correlate(attempts)
+        .exists()
+    )
 
 
 def slots_by_production(connection: Connection, account: str) -> dict[str, int]:

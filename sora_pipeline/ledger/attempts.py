@@ -11,11 +11,18 @@ from typing import Any
 
 from sqlalchemy import ClauseElement, ColumnElement, Connection, and_, case, func, or_, select, update
 
+from sora_pipeline.clip import split_clip_key
 from sora_pipeline.ledger.attempt_queries import AttemptQueries, due_at, slots_by_production
 from sora_pipeline.ledger.batches import wanted_in
 from sora_pipeline.ledger.clips import count_refusal, standings_in
 from sora_pipeline.ledger.clocks import over
-from sora_pipeline.ledger.counters import charges_of, count_attempts, count_clips
+from sora_pipeline.ledger.counters import (
+    charges_of,
+    count_attempts,
+    count_clips,
+    lock_productions,
+    lock_productions_of,
+)
 from sora_pipeline.ledger.database import chunks, patient
 from sora_pipeline.ledger.paused import none_paused
 from sora_pipeline.ledger.productions import mark_changed
@@ -25,6 +32,7 @@ from sora_pipeline.ledger.shares import fair_shares
 from sora_pipeline.ledger.spending import RemainingBudgets
 from sora_pipeline.ledger.types import (
     LIVE_STATES,
+    WITHOUT_VIDEO,
     Account,
     Attempt,
     AttemptState,
@@ -115,6 +123,7 @@ class Attempts(AttemptQueries):
                     new = _new_attempt(standing, costs_micros[key], account, batch_id, owner)
                     reservation.reserved.append(self._insert(connection, new, lease_s))
             if reservation.reserved:
+                lock_productions(connection, {each.production_id for each in reservation.reserved})
                 count_attempts(connection, [attempt.attempt_id for attempt in reservation.reserved])
         return reservation
 
@@ -139,6 +148,7 @@ class Attempts(AttemptQueries):
         """
         stopped = 0
         with self._database.exclusive() as connection:
+            lock_productions(connection, {split_clip_key(key)[0] for key in costs_micros})
             for standing in standings_in(connection, list(costs_micros)).values():
                 if standing.delivered or (standing.latest and standing.latest.live) or not standing.active:
                     continue
@@ -236,6 +246,7 @@ class Attempts(AttemptQueries):
     def release(self, attempt_id: int) -> bool:
         """Give a reservation up without a trace of failure: the clip is pending again."""
         with self._database.write() as connection:
+            lock_productions_of(connection, [attempt_id])
             before = charges_of(connection, [attempt_id])
             gone = connection.execute(
                 attempts.delete().where(attempts.c.attempt_id == attempt_id, attempts.c.state == RESERVED)
@@ -298,6 +309,7 @@ class Attempts(AttemptQueries):
         retryable: bool,
         reported: bool,
         possibly_billed: bool = False,
+        leaving: Iterable[AttemptState] = LIVE_STATES,
     ) -> bool:
         """It ended without a video.
 
@@ -308,10 +320,11 @@ class Attempts(AttemptQueries):
             retryable: Whether another attempt can succeed.
             reported: Whether a Dagster run shows the failure already (or will, in the step that says so).
             possibly_billed: Whether the provider may have accepted it unseen; once parked, it is so anyway.
+            leaving: What it must still be at, where that was why: an answer may have come since.
         """
         return self._move(
             attempt_id,
-            LIVE_STATES,
+            leaving,
             FAILED,
             error_kind=kind,
             error_message=message,
@@ -424,7 +437,8 @@ class Attempts(AttemptQueries):
         provider_status: str,
         model_returned: str | None,
     ) -> bool:
-        """The video is rendered and can be fetched; also a fresh URL for one that could."""
+        """The video is rendered and can be fetched; also a fresh URL for one that could, which keeps what was wrong with fetching it."""
+        fetchable = attempts.c.state == SUCCEEDED
         return self._move(
             attempt_id,
             [IN_FLIGHT, TIMED_OUT, SUCCEEDED],
@@ -436,9 +450,9 @@ class Attempts(AttemptQueries):
             completed_at=func.coalesce(attempts.c.completed_at, self._now()),
             # That it was late has been shown; that it came has not.
             reported_at=case((attempts.c.state == TIMED_OUT, None), else_=attempts.c.reported_at),
-            error_kind=None,
-            error_message=None,
-            retryable=None,
+            error_kind=case((fetchable, attempts.c.error_kind), else_=None),
+            error_message=case((fetchable, attempts.c.error_message), else_=None),
+            retryable=case((fetchable, attempts.c.retryable), else_=None),
         )
 
     def time_out(self, attempt_id: int, message: str) -> bool:
@@ -489,7 +503,15 @@ class Attempts(AttemptQueries):
     def fetch_again(self, attempt_id: int) -> bool:
         """Let runs try once more to fetch a video that they had given up on."""
         return self._move(
-            attempt_id, [SUCCEEDED], SUCCEEDED, reported_at=None, collect_tries=0, lease_until=None
+            attempt_id,
+            [SUCCEEDED],
+            SUCCEEDED,
+            reported_at=None,
+            collect_tries=0,
+            lease_until=None,
+            error_kind=None,
+            error_message=None,
+            retryable=None,
         )
 
     def note_problem(self, attempt_id: int, kind: str, message: str) -> bool:
@@ -560,11 +582,20 @@ class Attempts(AttemptQueries):
             )
 
     def fetch_lost(self, attempt_id: int) -> bool:
-        """The stored file is gone or damaged: it is paid for, and to be fetched once more."""
+        """The stored file is gone or damaged: it is paid for, and to be fetched once more; unless its clip is being made anew."""
+        other = attempts.alias("other")
+        made_anew = (
+            select(1)
+            .where(other.c.clip_key == attempts.c.clip_key, other.c.state.in_(LIVE_STATES))
+            .correlate(attempts)
+            .exists()
+        )
         return self._move(
             attempt_id,
             [COLLECTED],
             SUCCEEDED,
+            ~made_anew,
+            alone=True,
             reported_at=None,
             collect_tries=0,
             lease_until=None,
@@ -574,18 +605,29 @@ class Attempts(AttemptQueries):
 
     @patient
     def report(self, attempt_ids: Sequence[int]) -> None:
-        """A Dagster run shows how these ended; of a video that is still to be fetched, that nobody will by himself."""
+        """A Dagster run shows that these ended without a video; one that has gone on since is shown by whoever ends it."""
         with self._database.exclusive() as connection:
-            shown = connection.execute(
+            connection.execute(
                 update(attempts)
-                .where(attempts.c.attempt_id.in_(attempt_ids))
+                .where(attempts.c.attempt_id.in_(attempt_ids), attempts.c.state.in_(WITHOUT_VIDEO))
                 .values(reported_at=self._now())
-                .returning(attempts.c.production_id, attempts.c.clip_key, attempts.c.state)
+            )
+
+    @patient
+    def give_up_fetching(self, attempt_ids: Sequence[int]) -> None:
+        """No run fetches these videos by itself any more; ``fetch_again`` has runs try once more."""
+        with self._database.exclusive() as connection:
+            lock_productions_of(connection, attempt_ids)
+            given_up = connection.execute(
+                update(attempts)
+                .where(attempts.c.attempt_id.in_(attempt_ids), attempts.c.state == SUCCEEDED)
+                .values(reported_at=self._now())
+                .returning(attempts.c.production_id, attempts.c.clip_key)
             ).all()
-            # Given up, it has failed as far as the output manifest goes; the others it shows as they are already.
-            for production_id in {row.production_id for row in shown if row.state == SUCCEEDED}:
+            # As far as the output manifest goes, they have failed.
+            for production_id in {row.production_id for row in given_up}:
                 mark_changed(connection, production_id, self._now())
-            count_clips(connection, [row.clip_key for row in shown if row.state == SUCCEEDED])
+            count_clips(connection, [row.clip_key for row in given_up])
 
     @patient
     def expect_collect(self, attempt_ids: Sequence[int], lease_s: float) -> None:
@@ -631,12 +673,24 @@ class Attempts(AttemptQueries):
         entering: AttemptState,
         *conditions: ColumnElement[bool],
         refused: bool = False,
+        alone: bool = False,
         **values: Any,
     ) -> bool:
-        """One transition; whether it happened. Outlasts an outage of the database: an accepted submit is paid for."""
+        """One transition; whether it happened. Outlasts an outage of the database: an accepted submit is paid for.
+
+        Args:
+            attempt_id: The attempt.
+            leaving: The states that it may be at.
+            entering: The state that it is at then.
+            conditions: What must hold as well.
+            refused: Whether it counts as a refusal of its clip.
+            alone: Whether nobody may begin an attempt meanwhile.
+            values: Further columns.
+        """
 
         def transact() -> bool:
-            with self._database.write() as connection:
+            with self._database.exclusive() if alone else self._database.write() as connection:
+                lock_productions_of(connection, [attempt_id])
                 before = charges_of(connection, [attempt_id])
                 moved = connection.execute(
                     update(attempts)
@@ -647,7 +701,6 @@ class Attempts(AttemptQueries):
                     .returning(attempts.c.production_id, attempts.c.clip_key, attempts.c.number)
                 ).first()
                 if moved is not None:
-                    # Production before clip, as whoever reads a manifest does: two orders could lock each other out.
                     mark_changed(connection, moved.production_id, self._now())
                     if refused:
                         count_refusal(connection, moved.clip_key)
@@ -659,7 +712,12 @@ class Attempts(AttemptQueries):
         def landed() -> bool:
             row = self._row(attempt_id)
             plain = {name: value for name, value in values.items() if not isinstance(value, ClauseElement)}
-            return row["state"] == entering and all(row[name] == value for name, value in plain.items())
+            # A reservation may have been given up meanwhile.
+            return (
+                row is not None
+                and row["state"] == entering
+                and all(row[name] == value for name, value in plain.items())
+            )
 
         return self._database.surely(transact, landed)
 

@@ -24,7 +24,7 @@ class Batch:
         batch_id: Its name: the tag of its runs; a person's run, and one that found it taken, has one by its own id.
         asset: What its run makes: ``generations`` or ``videos``.
         keys: Its clips, in the order of their partitions; of a run that is at work, those that it has not done with.
-        wanted: How many of them its run would submit at once, by production.
+        wanted: How many of them its run would submit at once, by production; None: it has not said so far.
         created_at: When it was planned.
         run_id: The run that works on it; None: none has begun.
         lease_until: Until when that run, or its request, holds without a sign of life.
@@ -35,7 +35,7 @@ class Batch:
     batch_id: str
     asset: str
     keys: tuple[str, ...]
-    wanted: Mapping[str, int]
+    wanted: Mapping[str, int] | None
     created_at: datetime
     run_id: str | None
     lease_until: datetime | None
@@ -141,6 +141,7 @@ class Batches:
                 run_id=run_id,
                 begun_at=now,
                 lease_until=now + timedelta(seconds=lease_s),
+                wanted=None,
                 told_to_leave=False,
                 ended_at=None,
             )
@@ -215,6 +216,16 @@ class Batches:
         return [_batch_of(row) for row in rows]
 
     @patient
+    def last_ended(self, pipeline: str, asset: str, *, since: datetime) -> Batch | None:
+        """The batch of a pipeline that ended last, of those for one asset; None: none has since then."""
+        query = select(batches).where(
+            batches.c.ended_at > since, batches.c.pipeline == pipeline, batches.c.asset == asset
+        )
+        with self._database.read() as connection:
+            row = connection.execute(query.order_by(batches.c.ended_at.desc()).limit(1)).first()
+        return None if row is None else _batch_of(row)
+
+    @patient
     def get(self, batch_id: str) -> Batch | None:
         """One batch."""
         with self._database.read() as connection:
@@ -251,7 +262,7 @@ def _batch_of(row: Any) -> Batch:
         batch_id=row.batch_id,
         asset=row.asset or GENERATIONS,
         keys=tuple(row.keys or ()),
-        wanted=dict(row.wanted or {}),
+        wanted=None if row.wanted is None else dict(row.wanted),
         created_at=row.created_at,
         run_id=row.run_id,
         lease_until=row.lease_until,

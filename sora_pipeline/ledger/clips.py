@@ -452,7 +452,8 @@ def _standing(row: Any, made: list[Attempt]) -> ClipStanding:
         output_uri=row.output_uri,
         round=row.round,
         active=row.active,
-        latest=made[-1] if made else None,
+        # A delivered video that was lost is fetched again, whatever ended after it.
+        latest=next((attempt for attempt in made if attempt.live), made[-1]) if made else None,
         delivered=delivered[-1] if delivered else None,
         attempts_in_round=sum(attempt.round == row.round for attempt in made),
         attempts=len(made),

@@ -32,8 +32,8 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.sql.dml import ReturningInsert
 
-from sora_pipeline.clip import split_clip_key
 from sora_pipeline.ledger.database import chunks
 from sora_pipeline.ledger.schema import (
     DELIVERED,
@@ -122,14 +122,24 @@ _CHARGED = (
 # ---- what transitions call, within their transaction
 
 
-def lock_productions(connection: Connection, production_ids: Iterable[str]) -> None:
+def lock_productions(connection: Connection, production_ids: Iterable[str] | Select[tuple[str]]) -> None:
     """Let nobody else count these until the transaction ends; SQLite has one writer at a time anyway.
 
-    Before any of their clips is changed: two orders could lock each other out.
+    Before any of their clips and attempts is changed: two orders could lock each other out.
     """
     if connection.dialect.name == "postgresql":
         query = select(productions.c.production_id).where(productions.c.production_id.in_(production_ids))
         connection.execute(query.order_by(productions.c.production_id).with_for_update(key_share=True))
+
+
+def lock_productions_of(connection: Connection, attempt_ids: Iterable[int]) -> None:
+    """The same for the productions of attempts that are to be changed.
+
+    What is read afterwards says what their manifests want now. Without it, a transition could be decided by what was wanted before
+    somebody else's change of it that ends while the transition waits to be counted: a clip that is wanted no longer would be sent.
+    """
+    these = attempts.c.attempt_id.in_(list(attempt_ids))
+    lock_productions(connection, select(attempts.c.production_id).where(these))
 
 
 def charges_of(connection: Connection, attempt_ids: Iterable[int]) -> list[RowMapping]:
@@ -147,7 +157,7 @@ def charges_of(connection: Connection, attempt_ids: Iterable[int]) -> list[RowMa
 def count_attempts(
     connection: Connection, attempt_ids: Iterable[int], before: Sequence[RowMapping] = ()
 ) -> None:
-    """Count what became of attempts, and how their clips stand now.
+    """Count what became of attempts, and how their clips stand now; the caller has locked their productions.
 
     Args:
         connection: Of the caller's transaction.
@@ -166,9 +176,8 @@ def count_attempts(
 
 
 def count_clips(connection: Connection, keys: Iterable[str]) -> None:
-    """Note how these clips stand now, and count them so."""
+    """Note how these clips stand now, and count them so; the caller has locked their productions."""
     ordered = sorted(set(keys))
-    lock_productions(connection, {split_clip_key(key)[0] for key in ordered})
     differences: dict[tuple[Any, ...], Counter[str]] = {}
     for chunk in chunks(ordered):
         query = select(
@@ -259,8 +268,10 @@ def _add(connection: Connection, table: Table, differences: dict[tuple[Any, ...]
 
 
 @cache
-def _adding(table: Table, dialect: str) -> Insert:
+def _adding(table: Table, dialect: str) -> Insert | ReturningInsert[Any]:
     insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
     statement = insert(table)
     sums = {name: table.c[name] + statement.excluded[name] for name in _amounts(table)}
-    return statement.on_conflict_do_update(index_elements=list(table.primary_key), set_=sums)
+    adding = statement.on_conflict_do_update(index_elements=list(table.primary_key), set_=sums)
+    # psycopg2 sends many rows in one statement only where something is returned.
+    return adding.returning(*table.primary_key) if dialect == "postgresql" else adding

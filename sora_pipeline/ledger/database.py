@@ -4,6 +4,7 @@ import functools
 import json
 import re
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnectionLeft
 
 from sora_pipeline.errors import SoraPipelineError
 from sora_pipeline.ledger.schema import VERSION_TABLE
@@ -27,7 +29,11 @@ BUSY_S = 60.0
 """How long an SQLite writer waits for the others."""
 OUTAGE_S = 120.0
 """How long a database that was there may be away (a restart, a full disk) before that is an error."""
+POOL_PATIENCE_S = 30.0
+"""How long a thread waits at a time for a connection, where a process has more threads than those."""
 LOOK_AGAIN_S = 0.25
+AWAY_S = 1.0
+"""Seconds after which whoever waits for a turn asks again, where the database cannot say."""
 _NUMBER = re.compile(r"\d{4}")
 """How versions of the schema are written."""
 _BESIDE = ("-wal", "-shm", "-journal")
@@ -76,9 +82,14 @@ class Database:
             if parsed.database and "memory" not in (parsed.query.get("mode"), parsed.database.strip(":")):
                 self._make_private(Path(parsed.database.removeprefix("file:").partition("?")[0]))
             arguments["connect_args"] = {"timeout": BUSY_S}
+        else:
+            arguments["pool_timeout"] = POOL_PATIENCE_S
         try:
             self.engine: Engine = create_engine(
-                parsed, pool_pre_ping=not self.is_sqlite, json_deserializer=_read_json, **arguments
+                parsed,
+                pool_pre_ping=not self.is_sqlite,
+                json_deserializer=_read_json,
+                **arguments,
             )
         except (ImportError, ArgumentError) as error:
             raise LedgerError(
@@ -88,6 +99,7 @@ class Database:
         if self.is_sqlite:
             event.listen(self.engine, "connect", _configure_sqlite)
             event.listen(self.engine, "begin", _begin_sqlite)
+        self._writing = threading.Lock()
         self._outage_s = 0.0  # one that was never there is an error at once
         self._migrated = False
         self._migrate()
@@ -111,6 +123,7 @@ class Database:
         """
         with (
             self._named(),
+            self._one_after_the_other(),
             self._connect().execution_options(sora_write=True) as connection,
             connection.begin(),
         ):
@@ -120,6 +133,17 @@ class Database:
                     f"knows {SCHEMA_VERSION}: it writes nothing further. End it, and start it again with the newer sora-pipeline"
                 )
             yield connection
+
+    @contextmanager
+    def _one_after_the_other(self) -> Iterator[None]:
+        """The writers of a process queue up here: SQLite has those wait that are in each other's way by sleeping, ever longer."""
+        held = False
+        try:
+            held = self.is_sqlite and self._writing.acquire(timeout=BUSY_S)
+            yield  # where nobody lets it in for so long, SQLite says what is wrong
+        finally:
+            if held:
+                self._writing.release()
 
     @contextmanager
     def exclusive(self) -> Iterator[Connection]:
@@ -182,7 +206,7 @@ class Database:
             raise
 
     def _connect(self) -> Connection:
-        """A connection, as soon as there is one to be had."""
+        """A connection, as soon as there is one to be had: from the server, or from this process's other threads."""
         give_up = time.monotonic() + self._outage_s
         while True:
             try:
@@ -191,6 +215,9 @@ class Database:
                 if self.is_sqlite or time.monotonic() > give_up:
                     raise
                 time.sleep(LOOK_AGAIN_S)
+            except NoConnectionLeft as error:
+                if time.monotonic() > give_up:
+                    raise OperationalError(None, None, error) from None
 
     def _migrate(self) -> None:
         try:

@@ -1,12 +1,12 @@
 """Money: what was billed, what is committed, what budgets leave, and where it went. Sums in millionths of a US dollar."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, String, case, cast, func, select
+from sqlalchemy import ColumnElement, Connection, String, case, cast, func, or_, select
 
 from sora_pipeline.ledger.counters import BILLED, NOT_SENT
 from sora_pipeline.ledger.database import Database, patient
@@ -189,6 +189,8 @@ def _of_production(connection: Connection, production_id: str) -> Spending:
     simulated = select(productions.c.simulated).where(productions.c.production_id == production_id)
     return _sum(
         connection,
+        charges.c.billed_micros,
+        charges.c.reserved_micros + charges.c.sent_micros,
         charges.c.production_id == production_id,
         charges.c.simulated == simulated.scalar_subquery(),
     )
@@ -196,17 +198,23 @@ def _of_production(connection: Connection, production_id: str) -> Spending:
 
 def _of_today(connection: Connection, account: str, now: datetime) -> Spending:
     """What was sent today and is, or may be, billed; and all reservations, for they may be sent today."""
-    today = now.astimezone(UTC).date()
-    sent = _sum(connection, charges.c.account == account, charges.c.day >= today)
-    waiting = select(func.sum(charges.c.reserved_micros)).where(
-        charges.c.account == account, charges.c.day == NOT_SENT
+    of_the_day = charges.c.day >= now.astimezone(UTC).date()
+    billed, sent = (
+        case((of_the_day, amount), else_=0) for amount in (charges.c.billed_micros, charges.c.sent_micros)
     )
-    return replace(sent, committed_micros=sent.committed_micros + int(connection.scalar(waiting) or 0))
+    committed = charges.c.reserved_micros + sent
+    counts = or_(of_the_day, charges.c.day == NOT_SENT)
+    return _sum(connection, billed, committed, charges.c.account == account, counts)
 
 
-def _sum(connection: Connection, *conditions: ColumnElement[bool]) -> Spending:
-    committed = func.sum(charges.c.reserved_micros + charges.c.sent_micros)
-    row = connection.execute(select(func.sum(charges.c.billed_micros), committed).where(*conditions)).one()
+def _sum(
+    connection: Connection,
+    billed: ColumnElement[int],
+    committed: ColumnElement[int],
+    *of: ColumnElement[bool],
+) -> Spending:
+    """Sums of charges, by one statement: of two, PostgreSQL counts what is sent between them as neither reserved nor sent."""
+    row = connection.execute(select(func.sum(billed), func.sum(committed)).where(*of)).one()
     return Spending(int(row[0] or 0), int(row[1] or 0))
 
 

@@ -6,16 +6,29 @@ the limit.
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from sqlalchemy import Connection, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import OperationalError
 
-from sora_pipeline.ledger.database import Database, patient
+from sora_pipeline.ledger.database import AWAY_S, Database, patient
 from sora_pipeline.ledger.schema import turns
 
-MINUTE_S = 60.0
-AWAY_S = 1.0
+SPREAD_OVER_S = 61.0
+"""A minute's submits; a second more than the limit speaks of, for a request reaches the provider a little later than its turn, one more so than another."""
+
+
+class Taken(NamedTuple):
+    """What came of asking for turns.
+
+    Attributes:
+        turns: How many have come.
+        wait_s: Seconds until one may ask again where none has; else 0.
+    """
+
+    turns: int
+    wait_s: float
 
 
 class Turns:
@@ -25,37 +38,40 @@ class Turns:
         self._database = database
         self._now = now
 
-    def take(self, account: str, per_minute: float) -> float:
-        """Take the next turn, where it has come: 0; else how many seconds to wait before asking again.
+    def take(self, account: str, per_minute: float, wanted: int = 1) -> Taken:
+        """Take as many of the next turns as have come.
 
         While the database cannot be written to (a full disk, a restart) nobody's turn comes; no clip fails for that.
 
         Args:
             account: The account.
             per_minute: Submits in any sixty seconds at most.
+            wanted: The most to take: how many wait for one.
         """
         try:
-            return self._take(account, per_minute)
+            return self._take(account, per_minute, wanted)
         except OperationalError:
-            return AWAY_S
+            return Taken(0, AWAY_S)
 
     @patient
-    def _take(self, account: str, per_minute: float) -> float:
+    def _take(self, account: str, per_minute: float, wanted: int) -> Taken:
         burst = max(1, int(per_minute // 10))
-        apart = timedelta(seconds=MINUTE_S / (per_minute - (burst - 1)))
+        apart = timedelta(seconds=SPREAD_OVER_S / (per_minute - (burst - 1)))
         with self._database.write() as connection:
-            now = self._now()
-            next_at = _locked(connection, account, now)
+            next_at = _locked(connection, account, self._now())
+            now = self._now()  # only now: others may have held it for long
             if (
                 not next_at <= now + (burst + 1) * apart
             ):  # noted by a clock that ran ahead, or for a lower rate
                 next_at = now
-            if (early := next_at - (burst - 1) * apart - now) > timedelta(0):
-                return early.total_seconds()
-            connection.execute(
-                update(turns).where(turns.c.account == account).values(next_at=max(next_at, now) + apart)
-            )
-        return 0.0
+            taken, latest = 0, now + (burst - 1) * apart
+            while taken < wanted and next_at <= latest:
+                next_at = max(next_at, now) + apart
+                taken += 1
+            if not taken:
+                return Taken(0, (next_at - latest).total_seconds())
+            connection.execute(update(turns).where(turns.c.account == account).values(next_at=next_at))
+        return Taken(taken, 0.0)
 
 
 def _locked(connection: Connection, account: str, now: datetime) -> datetime:

@@ -39,6 +39,8 @@ LIVE_STATES = (
     AttemptState.AMBIGUOUS,
     AttemptState.TIMED_OUT,
 )
+WITHOUT_VIDEO = (AttemptState.FAILED, AttemptState.AMBIGUOUS, AttemptState.TIMED_OUT)
+"""States in which an attempt has ended, as far as anybody knows, and there is nothing to fetch."""
 GIVEN_UP = "given_up"
 """How a clip stands whose video is rendered, and which no run fetches by itself any more."""
 SLOT_STATES = (AttemptState.RESERVED, AttemptState.SUBMITTING, AttemptState.IN_FLIGHT)

@@ -4,9 +4,10 @@ import io
 from datetime import datetime, time
 from typing import TYPE_CHECKING, Any
 
-from sora_pipeline.manifest.excel_package import sheet_of
+from sora_pipeline.amounts import listed
+from sora_pipeline.manifest.excel_package import Sheet, sheet_of
 from sora_pipeline.manifest.json_values import json_value
-from sora_pipeline.manifest.problems import ManifestError, brief
+from sora_pipeline.manifest.problems import ManifestError, brief, shown
 from sora_pipeline.manifest.table import Places, Record, Table, is_blank
 from sora_pipeline.streams import Streamed
 
@@ -34,11 +35,10 @@ def parse_excel(uri: str, content: bytes, sheet: str | None) -> Table:
         raise ManifestError(
             uri, "this is not an Excel workbook (.xlsx). Save it as one, or name it as what it is."
         )
-    frame, lost = _read(uri, content, sheet)
-    if lost:
-        more = f" and {len(lost) - _SHOWN_CELLS} more" if len(lost) > _SHOWN_CELLS else ""
+    frame, found = _read(uri, content, sheet)
+    if found.lost:
         reason = (
-            f"these cells hold an error, or a formula that was never calculated: {', '.join(lost[:_SHOWN_CELLS])}{more}. "
+            f"these cells hold an error, or a formula that was never calculated: {listed(found.lost, _SHOWN_CELLS)}. "
             f"Open the workbook, mend them or write the values themselves, and save it."
         )
         raise ManifestError(uri, reason)
@@ -53,11 +53,13 @@ def parse_excel(uri: str, content: bytes, sheet: str | None) -> Table:
     numbered = enumerate((tuple(map(_value, cells)) for cells in records), start=1)
     # In memory: a sheet has no more rows than a manifest may, and no reader gives it in stretches.
     rows = [Record(number, cells) for number, cells in numbered if not all(map(is_blank, cells))]
-    return Table(names, Streamed(len(rows), rows.__iter__), Places("row", above))
+    guessed = sheet is None and found.sheets > 1
+    read_as = (f'the first of {found.sheets} sheets, "{shown(found.name)}"',) if guessed else ()
+    return Table(names, Streamed(len(rows), rows.__iter__), Places("row", above), read_as)
 
 
-def _read(uri: str, content: bytes, sheet: str | None) -> "tuple[pd.DataFrame, list[str]]":
-    """The sheet as it lies, and the names of its cells without a result."""
+def _read(uri: str, content: bytes, sheet: str | None) -> "tuple[pd.DataFrame, Sheet]":
+    """The cells of a sheet as they lie, and the sheet."""
     import pandas as pd
 
     try:
@@ -71,7 +73,7 @@ def _read(uri: str, content: bytes, sheet: str | None) -> "tuple[pd.DataFrame, l
             keep_default_na=False,
             na_filter=False,
         )
-        return frame, found.lost
+        return frame, found
     except ImportError:
         reason = "Excel workbooks need python-calamine, which is not installed: pip install 'sora-pipeline[excel]'."
         raise ManifestError(uri, reason) from None

@@ -32,11 +32,13 @@ class Sheet:
 
     Attributes:
         name: Its name.
+        sheets: How many sheets there are.
         workbook: A workbook of that sheet alone, not compressed.
         lost: Cells with an error, or with a formula that has no result, by name.
     """
 
     name: str
+    sheets: int
     workbook: bytes
     lost: list[str]
 
@@ -57,7 +59,7 @@ def sheet_of(uri: str, content: bytes, name: str | None) -> Sheet:
         Exception: whatever a damaged workbook makes the parsers stumble over.
     """
     with zipfile.ZipFile(io.BytesIO(content)) as workbook:
-        name, part = _find(uri, workbook, name)
+        name, part, sheets = _find(uri, workbook, name)
         wanted = {each.lower() for each in (*_PARTS, part)}  # some programs write xl/SharedStrings.xml
         parts = {info.filename: info for info in workbook.infolist() if info.filename.lower() in wanted}
         if len({each.lower() for each in parts}) < len(parts):
@@ -78,11 +80,11 @@ def sheet_of(uri: str, content: bytes, name: str | None) -> Sheet:
     with zipfile.ZipFile(out, "w") as repacked:
         for each, xml in unpacked.items():
             repacked.writestr(each, xml)
-    return Sheet(name, out.getvalue(), cells.lost)
+    return Sheet(name, sheets, out.getvalue(), cells.lost)
 
 
-def _find(uri: str, workbook: zipfile.ZipFile, name: str | None) -> tuple[str, str]:
-    """The name of a sheet, and the file of the workbook that holds it."""
+def _find(uri: str, workbook: zipfile.ZipFile, name: str | None) -> tuple[str, str, int]:
+    """The name of a sheet, the file of the workbook that holds it, and how many sheets there are."""
     sheets = [element for element in _elements(uri, workbook, _WORKBOOK) if _local(element.tag) == "sheet"]
     names = [element.get("name", "") for element in sheets]
     if name is not None and name not in names:
@@ -96,7 +98,7 @@ def _find(uri: str, workbook: zipfile.ZipFile, name: str | None) -> tuple[str, s
         if element.get("Id") == relation:
             target = element.get("Target", "")
             part = target.removeprefix("/") if target.startswith("/") else f"xl/{target}"
-            return wanted.get("name", ""), part
+            return wanted.get("name", ""), part, len(sheets)
     raise KeyError(relation)
 
 

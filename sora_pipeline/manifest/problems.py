@@ -56,6 +56,8 @@ class RowProblem:
         if self.passing:
             return f"{subject} cannot be checked now: {self.fault.rstrip('. ')}; read the manifest again when that has passed"
         hint = f". Did you mean {self.suggestion}?" if self.suggestion else ""
+        # What is wrong with an image is a sentence of its own.
+        subject += ":" if self.fault[:1].isupper() else ""
         return f"{subject} {self.fault.rstrip('. ')}; allowed: {self.allowed}{hint}"
 
     @property

@@ -121,7 +121,7 @@ class FileNames:
         return "/".join(part for part in parts if part)
 
 
-def alike(name: str) -> str:
+def folded(name: str) -> str:
     """A form that is the same for all names that some file system takes for the same."""
     return unicodedata.normalize("NFD", unicodedata.normalize("NFD", name).casefold())
 
@@ -145,14 +145,14 @@ class PresentNames:
         """
         found = [""]
         for part in name.split("/"):
-            found = [each for folder in found for each in self._in(folder).get(alike(part), [])]
+            found = [each for folder in found for each in self._in(folder).get(folded(part), [])]
         return found
 
     def _in(self, folder: str) -> Mapping[str, list[str]]:
         if folder not in self._listed:
             listed = self._listed[folder] = {}
             for path in self.store.names(folder):
-                listed.setdefault(alike(path.rpartition("/")[2]), []).append(path)
+                listed.setdefault(folded(path.rpartition("/")[2]), []).append(path)
         return self._listed[folder]
 
 

@@ -4,7 +4,7 @@ Nothing that is there is ever overwritten, and the output itself stays as it is.
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -22,13 +22,14 @@ from sora_pipeline.production.export_names import (
     FileNames,
     NoColumnError,
     PresentNames,
-    alike,
+    folded,
 )
 from sora_pipeline.production.intake import newest_invalid_rows
 from sora_pipeline.production.surveys import Survey, surveying
 from sora_pipeline.settings import Settings
 from sora_pipeline.status import ClipStatus
 from sora_pipeline.store import OutputStore
+from sora_pipeline.uris import same_place
 
 TABLE_COLUMNS = ("file", "production", "clip_id", "prompt", "model", "size", "duration", "cost_usd", "sha256")
 _BEGINNINGS = {"csv": "\ufefffile,production,clip_id,".encode(), "jsonl": b'{"file": "'}
@@ -80,7 +81,7 @@ def export(
         StoreError: something cannot be read or written; what was copied before stays.
     """
     source, to = OutputStore(production.output_uri), OutputStore(target)
-    _require_apart(ledger, to)
+    _require_apart(ledger, to, ["."])
     exported = Exported(table=f"{production.production_id}-export.{table}")
     if (
         to.exists(exported.table)
@@ -95,6 +96,7 @@ def export(
         file_names = _names_of(
             production, survey, FileNames(names, carried, production.production_id), chosen
         )
+        _require_apart(ledger, to, {str(PurePosixPath(name).parent) for name in file_names.values()})
         with to.explaining(), to.staged_file() as staged:
             with _Table(table, staged, carried) as write:
                 for done, (clip, outcome) in enumerate(_delivered(survey, chosen), 1):
@@ -133,14 +135,19 @@ def require_columns(productions: Sequence[Production], names: str) -> None:
             raise NoColumnError(str(error), error.column, "column_of_others", **facts) from None
 
 
-def _require_apart(ledger: Ledger, to: OutputStore) -> None:
-    """Refuse to put anything into an output, where names mean something."""
-    for production in ledger.productions.all():
-        output = OutputStore(production.output_uri).uri.rstrip("/")
-        if f"{to.uri.rstrip('/')}/".startswith(f"{output}/"):
-            raise ExportError(
-                f"{to.uri} is in the output of the production {production.production_id}; name another folder"
-            )
+def _require_apart(ledger: Ledger, to: OutputStore, folders: Iterable[str]) -> None:
+    """Refuse to put anything into an output, where names mean something: by way of links neither."""
+    outputs = {
+        same_place(OutputStore(each.output_uri).uri): each.production_id for each in ledger.productions.all()
+    }
+    for folder in sorted(folders):
+        uri = to.uri if folder == "." else f"{to.uri.rstrip('/')}/{folder}"
+        place = f"{same_place(uri)}/"
+        for output, production in outputs.items():
+            if place.startswith(f"{output}/"):
+                raise ExportError(
+                    f"{uri} is in the output of the production {production}; name another folder. Nothing was copied"
+                )
 
 
 def _delivered(survey: Survey, chosen: Mapping[str, str | None] | None) -> Iterator[tuple[Clip, ClipOutcome]]:
@@ -159,11 +166,11 @@ def _names_of(
     of_clips: dict[str, str] = {}
     for clip, _ in _delivered(survey, chosen):
         name = names.of(production.production_id, clip)
-        if (other := of_names.setdefault(alike(name), clip.clip_id)) != clip.clip_id:
+        if (other := of_names.setdefault(folded(name), clip.clip_id)) != clip.clip_id:
             raise ExportError(_same_name(other, of_clips[other], clip.clip_id, name))
         of_clips[clip.clip_id] = name
     for clip_id, name in of_clips.items():
-        for folder in PurePosixPath(alike(name)).parents:
+        for folder in PurePosixPath(folded(name)).parents:
             if named := of_names.get(str(folder)):
                 raise ExportError(
                     f"{of_clips[named]} would be the video of the clip {named}, and the folder of the clip {clip_id}; name them "

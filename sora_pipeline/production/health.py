@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from sora_pipeline.amounts import counted
+from sora_pipeline.amounts import counted, listed
 from sora_pipeline.clip import Size
 from sora_pipeline.ledger import Attempt, AttemptState, Ledger, Production
 from sora_pipeline.ledger.types import MICROS
@@ -239,5 +239,4 @@ def _ambiguous(rows: Sequence[_Row]) -> Verdict:
 
 
 def _some(items: Sequence[str], most: int = _SHOWN) -> str:
-    more = f" and {len(items) - most} more" if len(items) > most else ""
-    return "; ".join(items[:most]) + more
+    return listed(items, most, between="; ")

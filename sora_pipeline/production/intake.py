@@ -10,13 +10,14 @@ from sora_pipeline.admission.limits import account_of
 from sora_pipeline.clip import Clip, Size, clip_key
 from sora_pipeline.errors import Explain
 from sora_pipeline.garbage import without_collection
-from sora_pipeline.ledger import Ledger, Production, Reading
+from sora_pipeline.ledger import AttemptState, Ledger, Production, Reading
 from sora_pipeline.ledger.amendments import amended
 from sora_pipeline.manifest.canonical import load_snapshot
 from sora_pipeline.manifest.columns import INPUT_COLUMNS, REPORT_COLUMNS
 from sora_pipeline.manifest.earlier import Earlier
-from sora_pipeline.manifest.ids import row_id
+from sora_pipeline.manifest.ids import row_id, take_id
 from sora_pipeline.manifest.images import ImageFinding
+from sora_pipeline.manifest.limits import MAX_TAKES
 from sora_pipeline.manifest.reading import ManifestFile, RawRow, read_manifest
 from sora_pipeline.manifest.reported_ids import InvalidIds, invalid_ids
 from sora_pipeline.manifest.snapshot import InvalidRow, Snapshot
@@ -175,7 +176,9 @@ def snapshot_path(snapshot_sha256: str) -> str:
     return f"{SNAPSHOTS}/{snapshot_sha256[:24]}.parquet"
 
 
-def register(snapshot: Snapshot, decided: Decided, ledger: Ledger, began_at: datetime) -> Production:
+def register(
+    snapshot: Snapshot, decided: Decided, ledger: Ledger, began_at: datetime, max_attempts: int
+) -> Production:
     """Make the output the production's, keep the snapshot in it, and make its clips what the ledger wants.
 
     Args:
@@ -183,13 +186,14 @@ def register(snapshot: Snapshot, decided: Decided, ledger: Ledger, began_at: dat
         decided: Which production it is for, and whether it only amends rows of that.
         ledger: The ledger.
         began_at: When reading it began.
+        max_attempts: How often a clip is submitted at most.
 
     Raises:
         OutputOwnedError: the output is another production's.
         StoreError: the output cannot be written.
     """
     if decided.amends:
-        return _amend(snapshot, decided, ledger, began_at)
+        return _amend(snapshot, decided, ledger, began_at, max_attempts)
     plan, path = decided.plan, snapshot_path(snapshot.snapshot_sha256)
     known = ledger.productions.amendments(plan.production_id)
     amended_clips = [amendment.clip for amendment in known.values()]
@@ -225,28 +229,40 @@ def amendable(snapshot: Snapshot, decided: Decided, ledger: Ledger) -> tuple[lis
     return mended, strangers
 
 
-def pending_but_unusable(
-    snapshot: Snapshot, decided: Decided, ledger: Ledger, max_attempts: int
-) -> list[str]:
-    """Keys of a production's pending clips whose rows in a file of mended rows cannot be used: nobody wants them as they were."""
+def unsent_but_unusable(snapshot: Snapshot, decided: Decided, ledger: Ledger, max_attempts: int) -> list[str]:
+    """Keys of a production's unsent clips whose rows in a file of mended rows cannot be used: nobody wants them as they were."""
     if not decided.amends:
         return []
     name = decided.plan.production_id
-    keys = [clip_key(name, bad.clip_id) for bad in snapshot.invalid if bad.clip_id]
-    return ledger.clips.pending_among(keys, max_attempts)
+    keys = [clip_key(name, clip_id) for clip_id in unusable_ids(snapshot)]
+    reserved = {each.clip_key for each in ledger.attempts.live(AttemptState.RESERVED)}
+    return [*ledger.clips.pending_among(keys, max_attempts), *(key for key in keys if key in reserved)]
 
 
-def hold_unusable(snapshot: Snapshot, decided: Decided, ledger: Ledger, max_attempts: int) -> None:
+def unusable_ids(snapshot: Snapshot) -> list[str]:
+    """The ids of the clips that rows would be which cannot be used, of all the takes that they may have."""
+    return [
+        take_id(bad.clip_id, take)
+        for bad in snapshot.invalid
+        if bad.clip_id
+        for take in range(1, 1 + (MAX_TAKES if bad.values.get("takes") else 1))
+    ]
+
+
+def _hold_unusable(snapshot: Snapshot, decided: Decided, ledger: Ledger, max_attempts: int) -> None:
     """Cancel those: else each would be made, and paid for, as it was before somebody began to mend its row."""
-    if keys := pending_but_unusable(snapshot, decided, ledger, max_attempts):
+    if keys := unsent_but_unusable(snapshot, decided, ledger, max_attempts):
         ledger.cancellations.cancel(decided.plan.production_id, max_attempts, keys)
 
 
-def _amend(snapshot: Snapshot, decided: Decided, ledger: Ledger, began_at: datetime) -> Production:
+def _amend(
+    snapshot: Snapshot, decided: Decided, ledger: Ledger, began_at: datetime, max_attempts: int
+) -> Production:
     mended, _ = amendable(snapshot, decided, ledger)
     rows = _own_invalid_rows(decided, mended)
     store = OutputStore(decided.plan.output_uri)
     claim(store, ledger, decided.plan)
+    _hold_unusable(snapshot, decided, ledger, max_attempts)
     # Beside the campaign's own: a ledger that is lost is put together from them.
     store.replace_written(snapshot_path(snapshot.snapshot_sha256), partial(write_snapshot, snapshot))
     return ledger.productions.record_amendments(

@@ -1,5 +1,6 @@
 """How far a production is, from the ledger alone: what people watch, and what decides when a command is done."""
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,6 +16,9 @@ from sora_pipeline.provider.catalogue import Catalogue
 from sora_pipeline.settings import Settings
 from sora_pipeline.status import ClipStatus
 
+_TRIED_AGAIN = {AttemptState.RESERVED: math.inf, AttemptState.SUCCEEDED: 100}
+"""States in which something may be tried again, and how many clips in each are looked through: of many that are fetched, most are."""
+
 
 @dataclass(frozen=True, slots=True)
 class Progress:
@@ -27,7 +31,7 @@ class Progress:
         at_work: Clips that the provider or a run is busy with, by the state of their attempt.
         spending: US dollars billed, and reserved, so far.
         to_pay_usd: What its pending clips will cost.
-        trouble: What holds up submits at the moment although they are tried again by themselves; None while all is well.
+        trouble: What holds up a submit or a video at the moment although it is tried again by itself; None while all is well.
         published: Whether the output manifest shows all of this.
         stopped: Why nothing more is submitted although clips are pending; None while all is well.
         elsewhere: Open attempts at accounts that are not configured now, which nobody here can bring to an end.
@@ -87,7 +91,8 @@ def progress_of(ledger: Ledger, production: Production, settings: Settings, cata
     if tally.pending:
         hold = hold_of_all(ledger, production, settings, catalogue)
         to_pay_usd = still_to_pay_usd(ledger, production, settings, catalogue)
-    refused = ledger.attempts.trouble(identity) if at_work[AttemptState.RESERVED] else None
+    tried_again = (state for state, most in _TRIED_AGAIN.items() if 0 < at_work[state] <= most)
+    troubled = next(filter(None, (ledger.attempts.trouble(identity, state) for state in tried_again)), None)
     return Progress(
         production=production,
         clips=tally.clips,
@@ -95,7 +100,7 @@ def progress_of(ledger: Ledger, production: Production, settings: Settings, cata
         at_work=+at_work,
         spending=ledger.money.of_production(identity),
         to_pay_usd=to_pay_usd,
-        trouble=None if refused is None else refused.why,
+        trouble=None if troubled is None else troubled.why,
         published=production.published_seq >= production.change_seq,
         stopped=None if hold is None else hold.reason,
         elsewhere=open_elsewhere(ledger, settings, identity),

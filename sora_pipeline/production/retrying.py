@@ -1,7 +1,7 @@
 """Decides, for a person who asks, which clips are tried once more, and makes the ledger want them."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sora_pipeline.clip import clip_key, split_clip_key
@@ -16,6 +16,7 @@ from sora_pipeline.store import OutputStore
 from sora_pipeline.suggestions import did_you_mean
 
 Ask = Callable[[Sequence[Attempt]], Mapping[int, Said]]
+_COSTS = (Retry.ANEW, Retry.GIVE_UP_AND_ANEW)
 
 
 class AmbiguousClipError(SoraPipelineError):
@@ -60,6 +61,8 @@ class Retried:
         elsewhere: The same, of which the account is known that can still tell: another than their production's now.
         fine: Clips that were named and need nothing: delivered, pending or under way.
         unknown: Names that are no clip's, or no longer.
+        since: Clips that would cost, and are none of those whose price was agreed to; they are left.
+        changed: Clips that became something else while this was decided; nothing was done about them.
     """
 
     anew: list[str] = field(default_factory=list)
@@ -73,6 +76,8 @@ class Retried:
     elsewhere: dict[str, str] = field(default_factory=dict)
     fine: list[str] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
+    since: list[str] = field(default_factory=list)
+    changed: list[str] = field(default_factory=list)
 
     @property
     def submitted(self) -> str:
@@ -86,9 +91,11 @@ def retry_clips(
     productions: Iterable[str],
     named: Iterable[str],
     *,
+    marked: Collection[str] = (),
     kind: str = "",
     ask: Ask = lambda _: {},
     give_up: bool = False,
+    agreed: Collection[str] | None = None,
     dry_run: bool = False,
 ) -> Retried:
     """Let failed clips go on: those named, or all that the productions still want.
@@ -100,10 +107,12 @@ def retry_clips(
         ledger: The ledger.
         settings: The settings.
         productions: The productions that are meant.
-        named: Clip keys, or clip ids that only one of these productions has; none: all that failed.
+        named: Clip keys, or clip ids that only one of these productions has; neither these nor marked ones: all that failed.
+        marked: Keys of clips that are meant although nobody has named them one by one.
         kind: Only those that failed with this error kind, or the one whose name holds these letters; empty: whatever it was.
         ask: Asks the provider once more for predictions that no run waits for any more, and says by attempt id what it said.
         give_up: Rather pay for another than wait for such a prediction, where the clip is named.
+        agreed: The clips that may cost; None: whichever do. Others may have failed since their price was said.
         dry_run: Only find out what it comes to: nothing is changed but what the provider says when it is asked.
 
     Raises:
@@ -112,8 +121,8 @@ def retry_clips(
     """
     productions, retried = list(productions), Retried()
     keys, retried.unknown = clips_named(ledger, productions, named)
-    if keys or retried.unknown:
-        standings = ledger.clips.standings(keys)
+    if keys or retried.unknown or marked:
+        standings = ledger.clips.standings([*keys, *marked])
     else:
         standings = {}
         for production_id in productions:
@@ -142,13 +151,17 @@ def retry_clips(
             said=_said_of(standing, said),
             give_up=give_up,
         )
+        if agreed is not None and key not in agreed and retry in _COSTS:
+            retried.since.append(key)
+            continue
+        if not dry_run and not _do(ledger, settings, standing, retry):
+            retried.changed.append(key)
+            continue
         if retry is Retry.RESUME and standing.latest and _said_of(standing, said) is Said.RUNNING:
             retried.rendering[key] = standing.latest
         _note(key, standing, retry, retried)
         if retry is Retry.NOTHING and standing.cancelled and (uncancel or key in keys):
             retried.uncancelled.append(key)
-        if not dry_run:
-            _do(ledger, settings, standing, retry)
     if not dry_run:
         ledger.clips.new_round([*retried.anew, *retried.uncancelled])
         for production_id in {split_clip_key(key)[0] for key in (*retried.anew, *retried.fetched)}:
@@ -235,18 +248,20 @@ def _note(key: str, standing: ClipStanding, retry: Retry, retried: Retried) -> N
             retried.fetched.append(key)
 
 
-def _do(ledger: Ledger, settings: Settings, standing: ClipStanding, retry: Retry) -> None:
-    """Do what one clip needs; a new round is begun for all of them together."""
+def _do(ledger: Ledger, settings: Settings, standing: ClipStanding, retry: Retry) -> bool:
+    """Do what one clip needs; a new round is begun for all of them together. False: it is no longer what it was decided for."""
     latest, attempts = standing.latest, ledger.attempts
     match retry:
         case Retry.GIVE_UP_AND_ANEW if latest is not None:
-            give_up_attempt(ledger, latest, "a person had it submitted again")
+            return give_up_attempt(ledger, latest, "a person had it submitted again")
         case Retry.RESUME if latest is not None:
-            attempts.resume(latest.attempt_id, settings.generation_timeout_s)
+            return attempts.resume(latest.attempt_id, settings.generation_timeout_s)
         case Retry.FETCH if latest is not None:
-            attempts.fetch_again(latest.attempt_id)
+            return attempts.fetch_again(latest.attempt_id)
         case Retry.FETCH_LOST if standing.delivered is not None:
-            attempts.fetch_lost(standing.delivered.attempt_id)
+            return attempts.fetch_lost(standing.delivered.attempt_id)
+        case _:
+            return True
 
 
 def _is_lost(standing: ClipStanding) -> bool:

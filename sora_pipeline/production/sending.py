@@ -80,7 +80,7 @@ class Sender:
         account, pauses = context.account.name, context.ledger.pauses
         # In the ledger, so that every run with the same key waits.
         gate = SubmitGate(
-            turn=partial(context.ledger.turns.take, account, context.settings.submits_per_minute),
+            turns=partial(context.ledger.turns.take, account, context.settings.submits_per_minute),
             left_s=partial(pauses.left_s, account),
             pause=partial(pauses.pause, account),
         )
@@ -107,7 +107,14 @@ class Sender:
             request, summary = await _request(context, standing)
         except ImageError as problem:
             sentence = context.explained(problem)
-            ledger.fail(attempt.attempt_id, "image", sentence, retryable=problem.transient, reported=False)
+            ledger.fail(
+                attempt.attempt_id,
+                "image",
+                sentence,
+                retryable=problem.transient,
+                reported=False,
+                leaving=[AttemptState.RESERVED],
+            )
             self.results.failed[attempt.clip_key] = sentence
             self._probe_another(attempt)
             return
@@ -122,22 +129,23 @@ class Sender:
         context, ledger, key = self.context, self.context.ledger.attempts, attempt.clip_key
 
         async def send() -> Accepted:
-            async with self.window.turn():
-                # Again, for it may have opened, or the run been told to end, while this one waited for its turn.
-                if context.leave.is_set() or in_the_way(context.ledger, attempt) is not None:
-                    raise GateClosed
-                try:
-                    return await self._send_once(attempt, request, summary)
-                except AmbiguousSubmitError as error:
-                    # Before another one takes its place: it may be the last that is needed to stop them all.
-                    self.window.unanswered()
-                    self.results.failed[key] = _park(context, attempt, error)
-                    stop_on_silence(context.ledger, context.settings)
-                    raise
+            # Again, for it may have opened, or the run been told to end, while this one waited for its turn.
+            if context.leave.is_set() or in_the_way(context.ledger, attempt) is not None:
+                raise GateClosed
+            try:
+                return await self._send_once(attempt, request, summary)
+            except AmbiguousSubmitError as error:
+                # Before another one takes its place: it may be the last that is needed to stop them all.
+                self.window.unanswered()
+                self.results.failed[key] = _park(context, attempt, error)
+                stop_on_silence(context.ledger, context.settings)
+                raise
 
         tries = max(1, MOST_TRIES - standing.refusals)
         try:
-            accepted = await retry_transient(send, gate=self.gate, tries=tries, say=context.say)
+            accepted = await retry_transient(
+                send, gate=self.gate, tries=tries, say=context.say, under_way=self.window.turn
+            )
         except _Taken:
             return
         except _Unwanted:
@@ -253,7 +261,14 @@ class Sender:
             self.results.failed[key] = _park(context, attempt, lost)
             return
         if state is AttemptState.RESERVED:
-            ledger.fail(attempt.attempt_id, UNEXPECTED, sentence, retryable=False, reported=False)
+            ledger.fail(
+                attempt.attempt_id,
+                UNEXPECTED,
+                sentence,
+                retryable=False,
+                reported=False,
+                leaving=[AttemptState.RESERVED],
+            )
         self.results.failed[key] = f"{UNEXPECTED}: {sentence}"
 
 
@@ -266,6 +281,7 @@ def _park(context: RunContext, attempt: Attempt, error: AmbiguousSubmitError) ->
             retryable=True,
             reported=False,
             possibly_billed=True,
+            leaving=[AttemptState.SUBMITTING, AttemptState.AMBIGUOUS],
         )
         again = f"{error.message}. It may have been billed, and another attempt begins by itself"
         return context.explained(Reason(again, "resubmitted"))

@@ -91,11 +91,22 @@ async def _is_there(context: RunContext, url: str) -> bool:
         return response.status_code not in _GONE
 
 
-def give_up(ledger: Ledger, attempt: Attempt, why: str) -> None:
-    """End an attempt whose prediction nobody is to wait for any more; what it was billed stays spent."""
+def give_up(ledger: Ledger, attempt: Attempt, why: str) -> bool:
+    """End an attempt whose prediction nobody is to wait for any more; what it was billed stays spent.
+
+    Returns:
+        False: it has gone on since it was read, and nothing was changed.
+    """
     failure = attempt.failure or Failure("", "its answer was lost")
     message = f"{failure.message}; given up: {why}"
-    ledger.attempts.fail(attempt.attempt_id, failure.kind, message, retryable=False, reported=True)
+    return ledger.attempts.fail(
+        attempt.attempt_id,
+        failure.kind,
+        message,
+        retryable=False,
+        reported=True,
+        leaving=[attempt.state],
+    )
 
 
 async def settle_superseded(
@@ -110,13 +121,11 @@ async def settle_superseded(
     for attempt in attempts:
         match said.get(attempt.attempt_id):
             case Said.LOST | Said.RUNNING as now:
-                give_up(
-                    context.ledger, attempt, f"its row has changed, and the prediction is {now.name.lower()}"
-                )
-                given_up += 1
+                why = f"its row has changed, and the prediction is {now.name.lower()}"
+                given_up += give_up(context.ledger, attempt, why)
             case Said.RENDERED if attempt.state is AttemptState.SUCCEEDED:
-                give_up(context.ledger, attempt, "its row has changed, and its video could not be fetched")
-                given_up += 1
+                why = "its row has changed, and its video could not be fetched"
+                given_up += give_up(context.ledger, attempt, why)
             case _:
                 pass
     return given_up

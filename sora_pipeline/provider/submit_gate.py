@@ -1,7 +1,10 @@
 """Sending a submit again where, and only where, the provider certainly did not take it."""
 
 import asyncio
+import time
+from collections import deque
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 
 import stamina
 
@@ -14,6 +17,8 @@ MAX_WAIT_S = 120.0
 
 FIRST_WAIT_S = 2.0
 """Wait before the second try, where the provider asks for none; each further one is three times as long."""
+STALE_S = 1.0
+"""Turns that were taken so long ago are lost: with those that came since, a minute would see too many."""
 
 
 class GateClosed(Exception):
@@ -27,7 +32,8 @@ class SubmitGate:
     else waits after a 429.
 
     Args:
-        turn: Takes the account's next turn, and returns 0; or returns for how many seconds there is none. Called in a thread.
+        turns: Takes up to so many of the account's next turns; returns how many, and where there is none, in how many seconds one
+            may ask again. Called in a thread.
         left_s: Seconds until the account's pause is over; called in a thread, for it may wait for a database.
         pause: Begins a pause of so many seconds, or makes one longer.
         max_pause_s: Longest pause a 429 can impose.
@@ -36,54 +42,74 @@ class SubmitGate:
     def __init__(
         self,
         *,
-        turn: Callable[[], float],
+        turns: Callable[[int], tuple[int, float]],
         left_s: Callable[[], float],
-        pause: Callable[[float], None],
+        pause: Callable[[float], object],
         max_pause_s: float = MAX_WAIT_S,
     ) -> None:
-        self._take = turn
+        self._take = turns
         self._left_s = left_s
         self._pause = pause
         self._max_pause_s = max_pause_s
         self._refusals = 0
-        self._order = asyncio.Lock()
-        self._waiting: set[asyncio.Task[None]] = set()
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._serving: asyncio.Task[None] | None = None
         self._closed = False
 
     async def wait(self) -> None:
-        """Wait for a turn.
+        """Wait for a turn, in the order in which they came.
 
         Raises:
             GateClosed: there will be none.
         """
         if self._closed:
             raise GateClosed
-        turn = asyncio.create_task(self._turn())
-        self._waiting.add(turn)
-        try:
-            await turn
-        except asyncio.CancelledError:
-            if self._closed:
-                raise GateClosed from None
-            turn.cancel()
-            raise
-        finally:
-            self._waiting.discard(turn)
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        if self._serving is None or self._serving.done():
+            self._serving = asyncio.create_task(self._serve())
+        await turn
 
     def close(self) -> None:
         """Let nobody pass any more; those who wait are told at once."""
         self._closed = True
-        for turn in self._waiting:
-            turn.cancel()
+        if self._serving is not None:
+            self._serving.cancel()
+        while self._forget_cancelled():
+            self._waiting.popleft().set_exception(GateClosed())
 
-    async def _turn(self) -> None:
-        async with self._order:  # in the order in which they came: a thread's answer has none
-            while left_s := await self._wait_s():  # noqa: ASYNC110 - other processes take turns, too
-                await asyncio.sleep(left_s)
+    async def _serve(self) -> None:
+        """Let those pass who wait, several with one transaction: many do, when many renders end at once."""
+        while self._forget_cancelled():
+            try:
+                wait_s = await self._let_pass()
+            except Exception as error:  # the next one's try may go well
+                wait_s = 0.0
+                if self._forget_cancelled():
+                    self._waiting.popleft().set_exception(error)
+            await asyncio.sleep(wait_s)
 
-    async def _wait_s(self) -> float:
-        """Seconds until one may ask again; 0: it is this one's turn, and there is no pause."""
-        return await asyncio.to_thread(self._take) or await self._pause_left_s()
+    async def _let_pass(self) -> float:
+        """Let those pass whose turn has come; returns for how many seconds nobody's will."""
+        if left_s := await self._pause_left_s():
+            return left_s
+        taken, wait_s = await asyncio.to_thread(self._take, len(self._waiting))
+        taken_at = time.monotonic()
+        # Again: somebody may have heard a 429 meanwhile. The turns are lost then.
+        if left_s := await self._pause_left_s():
+            return left_s
+        if time.monotonic() - taken_at > STALE_S:
+            return 0.0
+        while taken and self._forget_cancelled():
+            self._waiting.popleft().set_result(None)
+            taken -= 1
+        return wait_s
+
+    def _forget_cancelled(self) -> bool:
+        """Whether anybody still waits."""
+        while self._waiting and self._waiting[0].done():
+            self._waiting.popleft()
+        return bool(self._waiting)
 
     async def rate_limited(self, retry_after_s: float | None) -> None:
         """A submit got HTTP 429: nobody sends for a while.
@@ -113,6 +139,7 @@ async def retry_transient(
     tries: int = 4,
     say: Callable[[str], None] = lambda _: None,
     max_wait_s: float = MAX_WAIT_S,
+    under_way: Callable[[], AbstractAsyncContextManager[object]] = nullcontext,
 ) -> Accepted:
     """Call ``send`` until it returns, at most ``tries`` times; only ``TransientError`` is tried again.
 
@@ -122,6 +149,7 @@ async def retry_transient(
         tries: How often to send at most.
         say: Takes a sentence before each further try.
         max_wait_s: Longest wait between two tries.
+        under_way: Entered before each try passes the gate, and left once its answer is heeded: whoever has a turn sends at once.
 
     Raises:
         TransientError: the last try's.
@@ -152,13 +180,14 @@ async def retry_transient(
     async for attempt in attempts:
         number = attempt.num
         with attempt:
-            await gate.wait()
-            try:
-                accepted = await send()
-            except TransientError as error:
-                if error.kind is ErrorKind.RATE_LIMITED:
-                    await gate.rate_limited(error.retry_after_s)
-                raise
-            gate.accepted()
-            return accepted
+            async with under_way():
+                await gate.wait()
+                try:
+                    accepted = await send()
+                except TransientError as error:
+                    if error.kind is ErrorKind.RATE_LIMITED:
+                        await gate.rate_limited(error.retry_after_s)
+                    raise
+                gate.accepted()
+                return accepted
     raise AssertionError("stamina re-raises the last error")

@@ -114,7 +114,7 @@ async def given_up(context: RunContext, sandbox: Sandbox, fault: str = "expired"
     await collect_videos(context, keys("a"), resume_timed_out=False)
     attempt = latest(context.ledger, "a")
     if attempt.state is AttemptState.SUCCEEDED:
-        context.ledger.attempts.report([attempt.attempt_id])
+        context.ledger.attempts.give_up_fetching([attempt.attempt_id])
     return latest(context.ledger, "a")
 
 
@@ -128,7 +128,7 @@ async def test_a_video_that_is_gone_at_the_provider_is_begun_anew(
     there = await ask_again(run_context, [attempt])
     assert there == {attempt.attempt_id: Said.RENDERED}, "it is there, however damaged"
     assert retry_clips(ledger, settings, [PROMPTS], ["a"], ask=answers(there)).fetched == keys("a")
-    ledger.attempts.report([attempt.attempt_id])
+    ledger.attempts.give_up_fetching([attempt.attempt_id])
     sandbox.http.post("/sandbox/reset").raise_for_status()
     gone = await ask_again(run_context, [latest(ledger, "a")])
     assert gone == {attempt.attempt_id: Said.LOST}
@@ -220,7 +220,7 @@ async def test_a_video_that_is_missing_from_one_answer_is_not_lost(
     await submit(run_context)
     await collect_videos(run_context, keys("a"), resume_timed_out=False)
     attempt = latest(run_context.ledger, "a")
-    run_context.ledger.attempts.report([attempt.attempt_id])
+    run_context.ledger.attempts.give_up_fetching([attempt.attempt_id])
 
     def empty_at_first(answer: Any, polls: int) -> Any:
         return replace(answer, output_urls=()) if polls == 1 else answer

@@ -5,6 +5,7 @@ import dagster as dg
 import pytest
 
 from sora_pipeline.automation.dispatch import MOST_TRIES
+from sora_pipeline.clip import clip_key
 from sora_pipeline.ledger import AttemptState, Ledger, Limits
 from sora_pipeline.ledger.batches import GENERATIONS
 from sora_pipeline.ledger.breakers import FIRST_PROBE_S
@@ -32,6 +33,8 @@ from sora_pipeline_tests.production.parts import SANDBOX, failure_of
 DISPATCH = "dispatch_sensor"
 AMBIGUOUS, RESERVED = AttemptState.AMBIGUOUS, AttemptState.RESERVED
 COST = 1_200_000
+IDLE_S = 300
+WAITING = "1 clip is pending; waiting for slots (0 free)"
 
 
 def reserve(ledger: Ledger, *clip_ids: str, batch_id: str = "batch", owner: str | None = None) -> list[int]:
@@ -90,14 +93,74 @@ def test_ticks_without_work_say_why(
     production(rows_of(a="a fox", b="an owl"))
     reserve(ledger, "a")
     monkeypatch.setenv("SORA_MAX_IN_FLIGHT", "1")
-    assert daemon.tick(DISPATCH).skipped == "1 clip is pending; waiting for slots (0 free)"
+    assert daemon.tick(DISPATCH).skipped == WAITING
     monkeypatch.setenv("SORA_BATCH_SIZE", "1")
     monkeypatch.setenv("SORA_MAX_IN_FLIGHT", "2")
     production(rows_of(a="a fox", b="an owl", c="a bear"))
     assert len(daemon.tick(DISPATCH).requests) == 1
-    assert daemon.tick(DISPATCH).skipped == "1 clip is pending; next for the runs at work"
+    assert daemon.tick(DISPATCH).skipped == WAITING
     ledger.breakers.open("sandbox", "no_balance", "HTTP 403: Insufficient balance")
     assert "top the account up" in daemon.tick(DISPATCH).skipped
+
+
+@pytest.fixture
+def full_slots(daemon: Daemon, production: Producer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The only slot was filled just now, and another clip is pending."""
+    monkeypatch.setenv("SORA_MAX_IN_FLIGHT", "1")
+    production(rows_of(a="a fox"))
+    assert daemon.run(daemon.tick(DISPATCH).request).success
+    production(rows_of(a="a fox", b="an owl"))
+
+
+@pytest.mark.usefixtures("full_slots")
+def test_run_is_requested_while_slots_are_full_and_were_filled_lately(
+    daemon: Daemon, ledger: Ledger, clock: Clock
+) -> None:
+    """It starts while renders go on, and submits as soon as one ends; where nothing moves for long, none is started again and again."""
+    clock.turn(IDLE_S + 1)
+    assert daemon.tick(DISPATCH).skipped == WAITING
+    clock.turn(-IDLE_S - 61)
+    assert daemon.tick(DISPATCH).skipped == WAITING, "a clock that was set back tells nothing"
+    clock.turn(120)
+    assert range_of(daemon.tick(DISPATCH).request) == (key("b"), key("b"))
+    assert standing(ledger, "b").latest is None, "nothing is reserved beyond the slots"
+    assert daemon.tick(DISPATCH).skipped == "no clip is pending that no run owns"
+
+
+@pytest.mark.usefixtures("full_slots")
+def test_no_run_waits_for_slots_after_one_that_never_began(daemon: Daemon, ledger: Ledger) -> None:
+    request = daemon.tick(DISPATCH).request
+    ledger.batches.end(request.tags[BATCH_TAG])  # as the sensor does with one whose run failed
+    assert daemon.tick(DISPATCH).skipped == WAITING
+
+
+def test_next_run_is_requested_once_no_more_is_left_to_the_one_at_work_than_may_end_at_once(
+    daemon: Daemon, ledger: Ledger, production: Producer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SORA_MAX_IN_FLIGHT", "1")
+    monkeypatch.setenv("SORA_BATCH_SIZE", "3")
+    production(rows_of(a="a fox", b="an owl", c="a bear", d="a cat"))
+    batch_id = daemon.tick(DISPATCH).request.tags[BATCH_TAG]
+    of_run = {"pipeline": "", "account": "sandbox", "asset": GENERATIONS, "lease_s": LEASE_S}
+    ledger.batches.begin(batch_id, "run", keys=keys("a", "b", "c"), **of_run)
+    ledger.attempts.begin_submit(latest(ledger, "a").attempt_id, "run", lease_s=LEASE_S, request_summary={})
+    assert daemon.tick(DISPATCH).skipped == "1 clip is pending; next for the runs at work", "it has not said"
+    for left, requested in ((2, False), (1, True)):
+        ledger.batches.sign(batch_id, "run", lease_s=LEASE_S, wanted={"prompts": left})
+        assert bool(daemon.tick(DISPATCH).requests) is requested
+
+
+@pytest.mark.usefixtures("full_slots")
+def test_production_that_no_run_serves_gets_none_while_nothing_moves(
+    daemon: Daemon, production: Producer, clock: Clock
+) -> None:
+    first = daemon.tick(DISPATCH).request
+    production(rows_of(a="another fox"), file="other.csv")
+    second = daemon.tick(DISPATCH).request
+    assert {range_of(request)[0] for request in (first, second)} == {key("b"), clip_key("other", "a")}
+    production(rows_of(a="a third fox"), file="third.csv")
+    clock.turn(IDLE_S + 1)
+    assert "waiting for slots (0 free)" in daemon.tick(DISPATCH).skipped
 
 
 def test_budget_is_named_where_it_holds_clips_back(
@@ -260,18 +323,26 @@ def test_refused_for_now_four_times_is_not_dispatched_again(
     assert sandbox.billed == 0
 
 
+def two_runs_of_a_batch(
+    daemon: Daemon, ledger: Ledger, *, first_is_newest: bool
+) -> tuple[dg.DagsterRun, dg.DagsterRun]:
+    """Two runs at work over parts of a batch: the first has the batch and the clip a, the second one of its own and b."""
+    runs = [daemon.a_run(dg.DagsterRunStatus.STARTED, {BATCH_TAG: "batch"}) for _ in range(2)]
+    first, second = runs[::-1] if first_is_newest else runs
+    begin = partial(
+        ledger.batches.begin, "batch", pipeline="", account=SANDBOX.name, asset=GENERATIONS, lease_s=LEASE_S
+    )
+    assert begin(first.run_id, keys=keys("a")) == "batch"
+    assert begin(second.run_id, keys=keys("b")) == second.run_id
+    return first, second
+
+
 @pytest.mark.parametrize("newest", ["terminated", "at work"])
 def test_of_two_runs_over_parts_of_a_batch_one_is_terminated_and_only_its_clips_wait_for_a_word(
     daemon: Daemon, ledger: Ledger, production: Producer, newest: str
 ) -> None:
     production(rows_of(a="a fox", b="an owl"))
-    runs = [daemon.a_run(dg.DagsterRunStatus.STARTED, {BATCH_TAG: "batch"}) for _ in range(2)]
-    first, second = runs[::-1] if newest == "terminated" else runs
-    begin = partial(
-        ledger.batches.begin, "batch", pipeline="", account=SANDBOX.name, asset=GENERATIONS, lease_s=LEASE_S
-    )
-    assert begin(first.run_id, keys=keys("a")) == "batch"
-    assert begin(second.run_id, keys=keys("b")) == second.run_id, "the other one has the batch"
+    first, second = two_runs_of_a_batch(daemon, ledger, first_is_newest=newest == "terminated")
     daemon.instance.report_run_canceled(first)
     assert daemon.tick(DISPATCH).requests == []
     assert failure_of(latest(ledger, "a")).kind == "terminated"
@@ -284,13 +355,7 @@ def test_of_two_runs_over_parts_of_a_batch_one_is_dead_and_its_clips_are_planned
     daemon: Daemon, ledger: Ledger, production: Producer, newest: str
 ) -> None:
     production(rows_of(a="a fox", b="an owl"))
-    runs = [daemon.a_run(dg.DagsterRunStatus.STARTED, {BATCH_TAG: "batch"}) for _ in range(2)]
-    first, second = runs[::-1] if newest == "dead" else runs
-    begin = partial(
-        ledger.batches.begin, "batch", pipeline="", account=SANDBOX.name, asset=GENERATIONS, lease_s=LEASE_S
-    )
-    begin(first.run_id, keys=keys("a"))
-    begin(second.run_id, keys=keys("b"))
+    first, second = two_runs_of_a_batch(daemon, ledger, first_is_newest=newest == "dead")
     daemon.instance.report_run_failed(first)
     daemon.instance.report_run_canceled(second)
     assert range_of(daemon.tick(DISPATCH).request) == (key("a"), key("a"))

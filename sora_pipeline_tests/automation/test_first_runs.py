@@ -29,23 +29,27 @@ def reserved(ledger: Ledger) -> int:
 
 
 @pytest.mark.usefixtures("sandbox")
-def test_a_short_run_comes_first_and_the_rest_of_a_batch_takes_the_slots_that_are_left(
+@pytest.mark.parametrize(("slots", "second"), [(150, 100), (200, 100), (350, 250), (1_000, 400)])
+def test_a_short_run_comes_first_and_one_that_fills_the_slots_follows(
     instance: dg.DagsterInstance,
     ledger: Ledger,
     production: Producer,
     daemon: Daemon,
     monkeypatch: pytest.MonkeyPatch,
+    slots: int,
+    second: int,
 ) -> None:
-    monkeypatch.setenv("SORA_MAX_IN_FLIGHT", "200")
+    """One that is longer than there are slots begins later, and they stand empty until it does."""
+    monkeypatch.setenv("SORA_MAX_IN_FLIGHT", str(slots))
     production(ROWS)
-    batch_size = settings_of().batch_size
     assert planned(instance, ledger) == [
         (GENERATIONS_JOB, FIRST_CLIPS),
-        (GENERATIONS_JOB, batch_size - FIRST_CLIPS),
-        (VIDEOS_JOB, batch_size),
+        (GENERATIONS_JOB, second),
+        (VIDEOS_JOB, FIRST_CLIPS + second),
     ]
-    assert reserved(ledger) == 200
-    assert daemon.tick("dispatch_sensor").requests == []
+    assert reserved(ledger) == min(slots, FIRST_CLIPS + second)
+    if slots < FIRST_CLIPS + second:
+        assert daemon.tick("dispatch_sensor").requests == []
 
 
 @pytest.mark.usefixtures("sandbox")

@@ -8,6 +8,8 @@ import pytest
 
 from sora_pipeline.admission.limits import account_of, limits_of
 from sora_pipeline.ledger import Ledger
+from sora_pipeline.production.intake import open_production
+from sora_pipeline.production.naming import ProductionRequest
 from sora_pipeline_tests.cli.test_commands import invoke
 from sora_pipeline_tests.conftest import PROMPTS, Producer, key, rows_of, settings_of, write_manifest
 
@@ -77,8 +79,8 @@ def test_other_productions_that_go_on_are_named_with_their_price_and_a_paused_on
     assert "a run goes on with other productions as well" in said
     figures = json.loads(invoke("check", str(cheap), "--json").stdout)
     assert figures["other_productions"] == [
-        {"production": "prompts", "clips": 3, "usd": 3.6},
-        {"production": "winter", "clips": 1, "usd": 1.2},
+        {"production": "prompts", "clips": 3, "usd": 3.6, "unread": False},
+        {"production": "winter", "clips": 1, "usd": 1.2, "unread": False},
     ]
     invoke("pause", "--production", PROMPTS)
     invoke("cancel", "--production", "winter")
@@ -116,3 +118,41 @@ def test_manifest_of_two_productions_is_run_by_name(home: Path, production: Prod
         production(rows_of(a=f"a fox in {name}"), name=name)
     said = invoke("budget", "spring", "50").stdout
     assert f"`sora-pipeline run {tmp_path / 'prompts.csv'} --name spring` does" in said
+
+
+def test_a_manifest_that_was_asked_for_and_not_read_is_named(
+    home: Path, ledger: Ledger, tmp_path: Path
+) -> None:
+    """The next daemon reads it, and pays for all that is in it."""
+    asked_for = write_manifest(tmp_path / "big.csv", rows_of(x="a car", y="a bus"))
+    intake = open_production(ledger, settings_of(), "", ProductionRequest(manifest=str(asked_for)))
+    ledger.productions.request(intake.decided.plan, str(asked_for))
+    other = write_manifest(tmp_path / "small.csv", rows_of(z="a tram"))
+    assert "big (its manifest is still to be read)" in checked(other)
+    (named,) = json.loads(invoke("check", str(other), "--json").stdout)["other_productions"]
+    assert (named["production"], named["clips"], named["unread"]) == ("big", 0, True)
+    assert "big" not in checked(asked_for).replace(str(asked_for.parent), "").partition("which were asked")[2]
+    ledger.paused.pause_production("big")
+    assert json.loads(invoke("check", str(other), "--json").stdout)["other_productions"] == []
+
+
+def test_of_an_unusable_mended_row_no_take_is_made_as_it_was_and_nothing_that_is_reserved(
+    home: Path, ledger: Ledger, production: Producer, tmp_path: Path
+) -> None:
+    settings = settings_of()
+    production([{"clip_id": "c", "prompt": "a cat", "takes": "3"}, {"clip_id": "d", "prompt": "a dog"}])
+    made = ledger.attempts.reserve(
+        {key("d"): 1_200_000},
+        account=account_of(settings),
+        batch_id="b",
+        limits=limits_of(settings),
+        lease_s=90,
+    )
+    rows = [
+        {**MENDED, "clip_id": "c", "prompt": "a cat in the snow", "duration": "5", "takes": "3"},
+        {**MENDED, "clip_id": "d", "prompt": "a dog in the snow", "duration": "5"},
+    ]
+    production.read(write_manifest(tmp_path / "mended.csv", rows))
+    assert all(each.cancelled for each in ledger.clips.standings_of(PROMPTS).values())
+    (attempt,) = made.reserved
+    assert not ledger.attempts.begin_submit(attempt.attempt_id, "run", lease_s=60, request_summary={})

@@ -17,8 +17,11 @@ from sora_pipeline.clip import Clip, Size
 from sora_pipeline.headless.home import prepare_home
 from sora_pipeline.headless.run import Ended
 from sora_pipeline.ledger import Account, Ledger, Limits, Plan, Reading
+from sora_pipeline.ledger.batches import GENERATIONS
+from sora_pipeline.names import PipelineNames
 from sora_pipeline.production.invalid_rows import invalid_rows
 from sora_pipeline.production.publishing import publish
+from sora_pipeline.run_locks import run_lock
 from sora_pipeline_tests.conftest import (
     PROMPTS,
     Producer,
@@ -108,9 +111,13 @@ def test_check_as_json_is_one_object_and_nothing_else(home: Path, bad: Path) -> 
 
 
 def test_check_says_what_is_only_carried_through(home: Path, tmp_path: Path) -> None:
-    manifest = write_manifest(tmp_path / "notes.csv", [{"prompt": "a fox", "lenght": "8", "note": "n"}])
+    manifest = write_manifest(
+        tmp_path / "notes.csv", [{"prompt": "a fox", "lenght": "8", "seed": "7", "note": "n"}]
+    )
     said = invoke("check", str(manifest)).stderr
-    assert "carried through to the output as they are: lenght, note" in said
+    assert "carried through to the output as they are: lenght, note\n" in said, (
+        "a seed that no model takes is refused"
+    )
     assert (
         'the column "lenght" is carried through as it is, and every clip is 4 s long; did you mean "duration"?'
         in said
@@ -307,6 +314,24 @@ def test_status_says_that_nobody_works(home: Path, ledger: Ledger, production: P
     watched = invoke("watch")
     assert watched.exit_code == 3
     assert "no Dagster daemon" in watched.stderr
+
+
+def test_status_says_that_nobody_works_as_soon_as_the_run_that_did_has_ended(
+    home: Path, ledger: Ledger, production: Producer
+) -> None:
+    made = production(rows_of(fox="a fox"))
+    ledger.batches.begin(
+        "batch",
+        "run",
+        pipeline=made.pipeline,
+        account="sandbox",
+        asset=GENERATIONS,
+        keys=keys("fox"),
+        lease_s=600,
+    )
+    with run_lock(home / PipelineNames(made.pipeline).run_lock_folder, "run"):
+        assert "no Dagster daemon" not in invoke("status").stderr
+    assert "no Dagster daemon" in invoke("status").stderr
 
 
 def test_retry_names_clips_that_nobody_knows(home: Path, ledger: Ledger, production: Producer) -> None:

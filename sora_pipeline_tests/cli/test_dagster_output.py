@@ -38,6 +38,8 @@ def test_what_goes_wrong_is_shown_and_nothing_else() -> None:
         Traceback (most recent call last):
           File "server.py", line 1, in serve
         OSError: no space left
+
+        Aborted!
         """
     )
     assert list(what_goes_wrong(written.splitlines())) == [

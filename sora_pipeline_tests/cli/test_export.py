@@ -10,7 +10,7 @@ from sora_pipeline.advice import explained
 from sora_pipeline.clip import Clip, Size
 from sora_pipeline.production.collecting import collect_videos
 from sora_pipeline.production.context import RunContext
-from sora_pipeline.production.export_names import ExportError, FileNames, alike
+from sora_pipeline.production.export_names import ExportError, FileNames, folded
 from sora_pipeline.production.exporting import export
 from sora_pipeline.production.publishing import publish
 from sora_pipeline.production.submitting import ensure_predictions
@@ -78,8 +78,8 @@ def test_names_are_those_of_files_on_every_system(value: str, name: str) -> None
     [("Fox", "fOX"), ("caf\u00e9", "CAFE\u0301"), ("straße", "STRASSE"), ("\u1e69", "S\u0307\u0323")],
 )
 def test_names_that_some_system_takes_for_the_same_are_alike(one: str, other: str) -> None:
-    assert alike(one) == alike(other)
-    assert alike(one) != alike(f"{other}-2")
+    assert folded(one) == folded(other)
+    assert folded(one) != folded(f"{other}-2")
 
 
 @pytest.mark.parametrize(
@@ -152,6 +152,15 @@ async def test_delivered_videos_go_out_once_and_nothing_is_overwritten(
     by_command = invoke("export", str(tmp_path / "by-command"), "--names", "{clip_id}", "--json")
     said = json.loads(by_command.stdout)["productions"][PROMPTS]
     assert (by_command.exit_code, said["copied"], said["in_the_way"]) == (0, 2, [])
+    (tmp_path / "link").symlink_to(made.output_uri)
+    out_of = Path(made.output_uri).parent
+    for target, names in (
+        (tmp_path / "link", "{clip_id}"),
+        (out_of, "{production}/{clip_id}"),
+        (out_of, "{production}/videos/{clip_id}/x"),
+    ):
+        with pytest.raises(ExportError, match=r"in the output of the production prompts.*Nothing was copied"):
+            export(ledger, made, settings_of(), str(target), names=names)
 
 
 async def test_names_that_would_be_one_file_elsewhere_are_refused_or_in_the_way(
@@ -202,7 +211,7 @@ async def test_ids_that_differ_only_in_case_lose_no_video_over_readings_and_prod
         await collect_videos(run_context, wanted, resume_timed_out=True)
         assert publish(ledger, name, settings_of(), "me") is not None
     files = [str(path.relative_to(tmp_path)) for path in (tmp_path / "out" / PROMPTS).rglob("*.mp4")]
-    assert len({alike(each) for each in files}) == len(files) == 2, "no folder of theirs overwrites another"
+    assert len({folded(each) for each in files}) == len(files) == 2, "no folder of theirs overwrites another"
     done = invoke("export", str(tmp_path / "exported"), "--json")
     productions = json.loads(done.stdout)["productions"]
     assert done.exit_code == 1

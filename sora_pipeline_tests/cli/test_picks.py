@@ -53,6 +53,11 @@ def written(folder: Path, *rows: str) -> Path:
     return path
 
 
+def only_first(picks: Path) -> Path:
+    picks.write_text("\n".join(picks.read_text().splitlines()[:2]))
+    return picks
+
+
 def video(ledger: Ledger, clip_id: str) -> str:
     delivered = standing(ledger, clip_id).delivered
     assert delivered is not None
@@ -76,6 +81,13 @@ async def test_bad_clips_are_made_anew_once_that_is_agreed_to(picks: Path, ledge
     again = invoke("--picks", str(picks), "--yes")
     assert again.exit_code == 0
     assert "prompts:a needs no retry" in again.stderr
+
+
+async def test_who_makes_them_is_said_where_nothing_but_delivered_clips_was_marked(picks: Path) -> None:
+    result = invoke("--picks", str(only_first(picks)), "--yes")
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.count("prompts: a running daemon goes on with it by itself") == 1
+    assert "nothing to retry" not in result.stdout
 
 
 def asked_at_a_terminal(picks: Path, answer: str) -> str:

@@ -1,8 +1,11 @@
 """What the Dockerfile installs is all that every process of a deployment needs, and nothing that only developers do."""
 
+import re
+import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,20 +29,39 @@ PROGRAMS = (
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An environment as the Dockerfile makes it: the locked wheels by their hashes, then the package, without anything more."""
+    """An environment as the Dockerfile makes it, by its own instructions, from nothing but what is sent to a build."""
     folder = tmp_path_factory.mktemp("image")
-    python = folder / "sora" / "bin" / "python"
-    uv = [sys.executable, "-m", "uv"]
-    _do(*uv, "venv", "--python", sys.executable, str(folder / "sora"))
-    install = (*uv, "pip", "install", "--python", str(python))
-    _do(*install, "--require-hashes", "--only-binary", ":all:", "-r", str(DEPLOY / "requirements.txt"))
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, folder)
-    shutil.copytree(
-        ROOT / "sora_pipeline", folder / "sora_pipeline", ignore=shutil.ignore_patterns("__pycache__")
-    )
-    _do(*install, "--no-deps", "--no-build-isolation", str(folder))
-    return python.parent
+    made, source = folder / "sora", folder / "src"
+    source.mkdir()
+    for instruction, words in instructions("build"):
+        if instruction == "RUN":
+            program, *arguments = [word.replace("/opt/sora", str(made)) for word in words]
+            _do(sys.executable if program == "python" else program, *arguments, cwd=source)
+        elif instruction == "COPY":
+            *names, target = words
+            for name in names:
+                copy(name, source / target / name if target == "./" else source / target)
+    return made / "bin"
+
+
+def instructions(stage: str) -> Iterator[tuple[str, list[str]]]:
+    """The instructions of one stage of the Dockerfile, each with its words."""
+    text = re.sub(r"^#.*\n", "", (DEPLOY / "Dockerfile").read_text(), flags=re.MULTILINE)
+    (_, _, mine) = text.partition(f" AS {stage}\n")
+    for line in re.split(r"^FROM ", mine, maxsplit=1, flags=re.MULTILINE)[0].splitlines():
+        if line.strip():
+            instruction, *words = shlex.split(line)
+            yield instruction, words
+
+
+def copy(name: str, target: Path) -> None:
+    sent = (DEPLOY / "Dockerfile.dockerignore").read_text().splitlines()
+    assert f"!{name.partition('/')[0]}" in sent, f"{name} is not sent to a build"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if (ROOT / name).is_dir():
+        shutil.copytree(ROOT / name, target, ignore=shutil.ignore_patterns("__pycache__", ".env"))
+    else:
+        shutil.copy(ROOT / name, target)
 
 
 @pytest.mark.deployment
@@ -60,6 +82,6 @@ def test_every_process_of_a_deployment_starts(installed: Path, tmp_path: Path) -
     assert not (installed / "mypy").exists()
 
 
-def _do(*command: str) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=800, check=False)
+def _do(*command: str, cwd: Path) -> None:
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=800, check=False)
     assert done.returncode == 0, done.stderr[-4000:]

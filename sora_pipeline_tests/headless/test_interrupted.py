@@ -85,8 +85,11 @@ def test_what_was_delivered_is_published_before_the_command_ends(
         until(lambda: delivered(ledger) >= 2, 240)
         process.send_signal(signal.SIGINT)
         said, _ = process.communicate(timeout=240)
+        # What kept submits from beginning while it stopped does not hold the next command up.
+        assert ledger.pauses.left_s("sandbox") == 0
     assert process.returncode == INTERRUPTED, said
     assert "nothing is lost" in said
+    assert "pause --production prompts" in said
     assert "Traceback" not in said
     statuses = pq.read_table(output / "metadata.parquet").column("status").to_pylist()
     assert len(statuses) == len(CLIPS)
@@ -111,8 +114,23 @@ def test_second_one_ends_it_at_once(manifest: Path, home: Path, tmp_path: Path) 
         process.send_signal(signal.SIGINT)
         time.sleep(0.3)
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=60)
+        said, _ = process.communicate(timeout=60)
     assert process.returncode == INTERRUPTED
+    assert "pause --production prompts" in said
+
+
+def test_one_that_comes_before_the_manifest_is_handed_in_names_no_production(
+    manifest: Path, home: Path
+) -> None:
+    with running(manifest) as process:
+        until(lambda: (home / "ledger.db").exists(), 120)
+        process.send_signal(signal.SIGINT)
+        said, _ = process.communicate(timeout=60)
+    assert process.returncode == INTERRUPTED, said
+    ledger = Ledger(url_of_ledger(home))
+    handed_in = ledger.productions.find("prompts") is not None
+    ledger.close()
+    assert ("pause --production prompts" if handed_in else "has submitted nothing") in said
 
 
 def test_output_that_hangs_holds_the_end_up_for_so_long_and_no_longer(

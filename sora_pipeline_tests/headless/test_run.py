@@ -50,7 +50,7 @@ def test_stop_hears_the_answers_that_are_on_their_way_and_lets_no_further_submit
     attempt_id = submitting(ledger, production)
     answer = threading.Thread(target=accept, args=(ledger, attempt_id))
     answer.start()
-    headless._let_submits_end()
+    headless._let_submits_end("")
     assert latest(ledger, "a").state is AttemptState.IN_FLIGHT
     assert ledger.pauses.left_s("sandbox") > 0
     answer.join()
@@ -59,9 +59,21 @@ def test_stop_hears_the_answers_that_are_on_their_way_and_lets_no_further_submit
 def test_stop_does_not_wait_for_ever_nor_where_nothing_is_submitted(
     headless: HeadlessRun, ledger: Ledger, production: Producer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    headless._let_submits_end()
+    headless._let_submits_end("")
     assert ledger.pauses.left_s("sandbox") == 0
     submitting(ledger, production)
     monkeypatch.setattr(run, "LAST_ANSWERS_S", 0.3)
-    headless._let_submits_end()
+    headless._let_submits_end("")
     assert latest(ledger, "a").state is AttemptState.SUBMITTING
+
+
+def test_stop_lets_no_submit_begin_where_all_slots_are_taken_and_clips_are_pending(
+    headless: HeadlessRun, ledger: Ledger, production: Producer
+) -> None:
+    """The daemon's runs live for some seconds yet: a render ends, and its slot would be taken."""
+    attempt_id = submitting(ledger, production)
+    accept(ledger, attempt_id)
+    assert headless._let_submits_end("") is None, "nothing is left to submit"
+    production(rows_of(a="a fox", b="an owl"))
+    assert headless._let_submits_end("") is not None
+    assert ledger.pauses.left_s("sandbox") > 0

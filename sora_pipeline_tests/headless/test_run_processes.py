@@ -23,8 +23,9 @@ from sora_pipeline_tests.conftest import Sandbox, keys, latest, rows_of, setting
 from sora_pipeline_tests.headless.conftest import children, next_executed, requested, until
 
 PARENT = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
+signal.signal(signal.SIGTERM, signal.SIG_DFL)  # tests that execute runs in the background have it ignored
 from sora_pipeline.headless.run_processes import RunProcesses
 processes = RunProcesses(Path(sys.argv[1]))
 print("started", flush=True)
@@ -73,6 +74,7 @@ def test_a_process_that_was_told_nothing_leaves_no_trace(
     processes: RunProcesses, home: Path, storage: dg.DagsterInstance
 ) -> None:
     before = sorted(path for path in home.rglob("*") if "-wal" not in path.name and "-shm" not in path.name)
+    until(lambda: bool(children()))  # for a moment it has no name
     (child,) = children()
     began = time.monotonic()
     processes.close()

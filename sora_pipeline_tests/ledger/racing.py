@@ -28,10 +28,9 @@ def take_turns(url: str, start: float, seconds: float, per_minute: float, _numbe
     wait_until(start)
     took = 0
     while time.time() < start + seconds:
-        if (left_s := ledger.turns.take("sandbox", per_minute)) > 0:
-            time.sleep(min(left_s, max(0.0, start + seconds - time.time())))
-        else:
-            took += 1
+        taken = ledger.turns.take("sandbox", per_minute, wanted=7)
+        took += taken.turns
+        time.sleep(min(taken.wait_s, max(0.0, start + seconds - time.time())))
     ledger.close()
     return took
 
@@ -68,6 +67,16 @@ def begin_each(url: str, start: float, attempt_ids: Sequence[int], owner: str) -
     ]
     ledger.close()
     return won
+
+
+def send_and_withdraw(url: str, start: float, attempt_ids: Sequence[int], owner: str) -> None:
+    """Submit each of these again and again, and take every one back."""
+    ledger = Ledger(url)
+    wait_until(start)
+    for attempt_id in [*attempt_ids] * 10:
+        assert ledger.attempts.begin_submit(attempt_id, owner, lease_s=LEASE_S, request_summary={})
+        assert ledger.attempts.withdraw(attempt_id, "rate_limited", "later", counts=False)
+    ledger.close()
 
 
 def collect_each(url: str, start: float, attempt_ids: Sequence[int], owner: str) -> list[int]:

@@ -386,6 +386,52 @@ def test_timed_out_prediction_is_resumed_with_a_new_deadline_and_polled_at_once(
     assert not world.attempts.resume(attempt_id, 600)
 
 
+def test_report_of_a_time_out_that_was_resumed_meanwhile_hides_nothing(world: World) -> None:
+    """A run shows at its end what timed out at its beginning; a person's retry came between."""
+    world.register("a")
+    attempt_id = world.timed_out()
+    assert world.attempts.resume(attempt_id, 600)
+    world.attempts.report([attempt_id])
+    assert world.succeed(attempt_id)
+    world.attempts.report([attempt_id])
+    assert world.unreported() == [attempt_id]
+
+
+def test_what_ended_for_how_it_stood_goes_on_where_it_stands_so_no_more(world: World) -> None:
+    """An answer that was taken for lost, and came; a reservation that another run has sent since."""
+    world.register("late", "sent")
+    late, sent = world.ambiguous("late"), world.reserved("sent")
+    assert world.accept(late)
+    assert world.begin_submit(sent)
+    ended = {"retryable": False, "reported": True}
+    assert not world.attempts.fail(late, "oops", "given up", leaving=[AttemptState.AMBIGUOUS], **ended)
+    assert not world.attempts.fail(sent, "oops", "terminated", leaving=[AttemptState.RESERVED], **ended)
+    assert (world.state(late), world.state(sent)) == ("in_flight", "submitting")
+
+
+def test_lost_file_is_not_fetched_again_while_its_clip_is_made_anew(world: World) -> None:
+    world.register("a")
+    attempt_id = world.collected()
+    anew = world.reserved(force=True)
+    assert not world.attempts.fetch_lost(attempt_id)
+    assert world.attempts.release(anew)
+    assert world.attempts.fetch_lost(attempt_id)
+
+
+def test_lost_file_is_fetched_again_although_a_later_attempt_has_failed(world: World) -> None:
+    world.register("a")
+    attempt_id = world.collected()
+    world.failed(retryable=False, force=True)
+    assert world.attempts.fetch_lost(attempt_id)
+    assert world.unreported() == [attempt_id]
+    latest = world.standing().latest
+    assert latest is not None
+    assert latest.attempt_id == attempt_id
+    assert world.try_reserve("a", force=True) == []
+    assert world.attempts.collect(attempt_id, VIDEO, run_id="run")
+    assert world.unreported() == []
+
+
 def test_success_after_a_reported_time_out_is_news(world: World) -> None:
     world.register("a")
     attempt_id = world.timed_out()
@@ -398,7 +444,7 @@ def test_success_after_a_reported_time_out_is_news(world: World) -> None:
 def test_fresh_url_of_a_reported_success_is_no_news(world: World) -> None:
     world.register("a")
     attempt_id = world.succeeded()
-    world.attempts.report([attempt_id])
+    world.attempts.give_up_fetching([attempt_id])
     assert world.succeed(attempt_id, "https://example.com/fresh.mp4")
     assert world.attempts.get(attempt_id).result.output_url == "https://example.com/fresh.mp4"
     assert world.unreported() == []
@@ -489,6 +535,8 @@ def test_ended_prediction_is_unreported_until_a_run_shows_it(world: World, state
     attempt_id = world.at(state)
     assert world.unreported() == [attempt_id]
     world.attempts.report([attempt_id])
+    assert (world.unreported() == []) is (state == "timed_out")
+    world.attempts.give_up_fetching([attempt_id])
     assert world.unreported() == []
 
 

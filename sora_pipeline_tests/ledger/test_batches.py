@@ -32,6 +32,22 @@ def test_a_planned_batch_is_held_until_its_lease_is_over(ledger: Ledger, clock: 
     assert ledger.batches.unfinished("another pipeline") == []
 
 
+def test_the_batch_that_ended_last_says_whether_its_run_began(ledger: Ledger, clock: Clock) -> None:
+    began = clock()
+    assert ledger.batches.last_ended("", GENERATIONS, since=began) is None
+    for batch_id, asset in (("b1", GENERATIONS), ("b2", GENERATIONS), ("b3", VIDEOS)):
+        plan(ledger, batch_id, asset=asset)
+    begin(ledger, "run-1", "b2")
+    for batch_id in ("b2", "b1", "b3"):
+        clock.turn(1)
+        ledger.batches.end(batch_id)
+    last = ledger.batches.last_ended("", GENERATIONS, since=began)
+    assert last is not None
+    assert (last.batch_id, last.begun_at) == ("b1", None)
+    assert ledger.batches.last_ended("another pipeline", GENERATIONS, since=began) is None
+    assert ledger.batches.last_ended("", GENERATIONS, since=clock()) is None
+
+
 def test_one_run_holds_a_batch_and_another_takes_it_over_once_that_is_dead(
     ledger: Ledger, clock: Clock
 ) -> None:

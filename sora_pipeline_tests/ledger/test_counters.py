@@ -37,7 +37,7 @@ def test_rendered_video_that_nobody_fetches_is_told_from_one_that_is_fetched(wor
     world.register("a")
     attempt_id = world.succeeded()
     assert world.counts().live == {(AttemptState.SUCCEEDED, False): 1}
-    world.attempts.report([attempt_id])
+    world.attempts.give_up_fetching([attempt_id])
     assert world.counts().live == {(AttemptState.SUCCEEDED, True): 1}
     assert world.attempts.fetch_again(attempt_id)
     assert world.counts().live == {(AttemptState.SUCCEEDED, False): 1}

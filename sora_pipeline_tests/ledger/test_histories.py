@@ -339,7 +339,9 @@ class Runs(RuleBasedStateMachine):
                 self.attempts.heartbeat(data.draw(st.sampled_from(OWNERS)), LEASE_S)
             case "report":
                 pipeline = data.draw(st.sampled_from([None, *PRODUCTIONS]))
-                self.attempts.report([each.attempt_id for each in self.attempts.unreported(pipeline)])
+                unreported = [each.attempt_id for each in self.attempts.unreported(pipeline)]
+                self.attempts.report(unreported)
+                self.attempts.give_up_fetching(unreported)
 
     @rule(seconds=st.sampled_from([-HOUR, HOUR]))
     def the_clock_is_set(self, seconds: float) -> None:

@@ -301,5 +301,5 @@ def test_video_that_is_given_up_makes_the_output_manifest_out_of_date(world: Wor
     assert world.accept(attempt_id)
     assert world.succeed(attempt_id)
     productions.record_published(world.production_id, productions.get(world.production_id).change_seq, "run")
-    attempts.report([attempt_id])
+    attempts.give_up_fetching([attempt_id])
     assert [each.production_id for each in productions.unpublished("")] == [world.production_id]

@@ -10,8 +10,12 @@ from multiprocessing import get_context
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
-from sora_pipeline.ledger import Ledger, Limits
+from sora_pipeline.ledger import Ledger, Limits, database, server_clock
+from sora_pipeline.ledger.counters import count_production, lock_productions
+from sora_pipeline.ledger.reservations import give_up_reservations
+from sora_pipeline.ledger.schema import attempts, clips
 from sora_pipeline_tests.ledger import racing
 from sora_pipeline_tests.ledger.recount import require_right_counters
 from sora_pipeline_tests.ledger.world import DOLLAR, REAL, SECOND, Clock, World
@@ -161,6 +165,62 @@ def test_days_budget_of_an_account_is_never_overspent_by_racers_not_by_a_cent(
     assert (len(won[0]) + len(won[1]), len(won[2])) == (9, 9)
     for account in (REAL, SECOND):
         assert worlds[0].ledger.money.of_today(account.name).committed_usd == Decimal("9.99")
+
+
+def test_what_is_sent_while_others_reserve_is_not_missed_in_the_days_budget(
+    ledger: Ledger, clock: Clock, racers: Executor, url: str
+) -> None:
+    clock.moment = datetime.now(UTC)
+    worlds = [World(ledger, clock, name=name, account=REAL) for name in ("one", "two")]
+    clips = [f"clip-{number}" for number in range(10)]
+    for world in worlds:
+        world.register(*clips)
+    ids = [each.attempt_id for world in worlds for each in world.try_reserve(*clips[:4], cost=DOLLAR)]
+    full = Limits(max_in_flight=1000, max_attempts=3, daily_micros=len(ids) * DOLLAR)
+    start = time.time() + 0.2
+    sending = racers.submit(racing.send_and_withdraw, url, start, ids, "run")
+    wanted = keys_of(worlds, clips[4:]) * 5
+    assert racers.submit(racing.reserve_each, url, start, wanted, DOLLAR, full, REAL).result() == []
+    sending.result()
+
+
+@pytest.mark.parametrize("change", ["wanted no longer", "given up"])
+def test_submit_that_waits_for_a_change_of_its_production_goes_by_what_is_wanted_then(
+    worlds: list[World], threads: Executor, change: str
+) -> None:
+    world = worlds[0]
+    world.register("a")
+    attempt_id = world.reserved()
+    with world.ledger.database.exclusive() as connection:  # as whoever reads a manifest, or cancels
+        lock_productions(connection, [world.production_id])
+        begun = threads.submit(world.begin_submit, attempt_id)
+        time.sleep(0.3)
+        if change == "given up":
+            give_up_reservations(connection, attempts.c.clip_key == world.key("a"))
+        else:
+            connection.execute(update(clips).where(clips.c.clip_key == world.key("a")).values(active=False))
+            count_production(connection, world.production_id)
+    assert begun.result() is False
+
+
+def test_more_threads_than_connections_wait_for_one(
+    worlds: list[World], url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An accepted submit is paid for, however long somebody else holds its production."""
+    monkeypatch.setattr(database, "POOL_PATIENCE_S", 0.2)
+    monkeypatch.setattr(server_clock, "AGAIN_S", 0.1)
+    several = Ledger(url)
+    world, names = worlds[0], [f"clip-{number}" for number in range(20)]
+    world.register(*names)
+    ids = [world.submitting(name) for name in names]
+    theirs = World.known(several, Clock(), world.production, REAL)
+    with ThreadPoolExecutor(len(ids)) as pool:
+        with world.ledger.database.exclusive() as connection:
+            lock_productions(connection, [world.production_id])
+            accepted = [pool.submit(theirs.accept, attempt_id) for attempt_id in ids]
+            time.sleep(1)
+        assert all(each.result() for each in accepted)
+    several.close()
 
 
 def test_whole_lives_side_by_side_neither_lock_up_nor_overspend(

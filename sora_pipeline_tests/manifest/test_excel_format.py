@@ -80,9 +80,11 @@ def test_the_first_sheet_is_read_or_the_one_that_is_named(workbook: Workbook) ->
         Autumn=[["prompt"], ["leaves"]], **{"Deep winter": [["prompt", "image"], ["snow", "a.png"]]}
     )
     assert load(path).clips[0].prompt == "leaves"
+    assert load(path).understanding.sentences == ['read as the first of 2 sheets, "Autumn"']
     for uri in (f"{path}#Deep winter", f"file://{path}#Deep%20winter"):
         (clip,) = load(uri).clips
         assert (clip.prompt, clip.image) == ("snow", str(path.with_name("a.png")))
+        assert load(uri).understanding.sentences == []
     assert refusal(f"{path}#Spring") == (
         'there is no sheet "Spring" in this workbook. Name one that it has: "Autumn" or "Deep winter".'
     )

@@ -79,7 +79,11 @@ def test_a_store_that_never_answers_an_upload_is_not_waited_for_without_end(
             StoreError, match=r"a-1-0\.mp4 could not be written: .*has not taken it within 3 s"
         ):
             put(tmp_path / "video.mp4", VIDEO)
-    assert silent.uploads >= 2
+    with pytest.raises(
+        StoreError, match=r"gallery\.html could not be written: .*has not taken it within 3 s"
+    ):
+        store.replace_bytes("gallery.html", b"<html></html>")
+    assert silent.uploads >= 3
     silent.close()
 
 

@@ -301,6 +301,8 @@ async def test_what_an_account_that_is_gone_made_is_paid_again_only_where_it_is_
     retried = retry_clips(ledger, settings_of(**other), [PROMPTS], [])
     assert retried.elsewhere == dict.fromkeys(keys("a", "b"), "sandbox")
     assert ledger.clips.pending(3) == retried.anew == retried.fetched == []
+    marked = retry_clips(ledger, settings_of(**other), [PROMPTS], [], marked=keys("b"))
+    assert (list(marked.elsewhere), marked.anew) == (keys("b"), []), "a mark in the gallery names no clip"
     assert retry_clips(ledger, settings_of(**other), [PROMPTS], ["b"]).anew == keys("b")
     assert ledger.clips.pending(3) == keys("b")
     assert "given up: a person had it submitted again" in latest(ledger, "b").why

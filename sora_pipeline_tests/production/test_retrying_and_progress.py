@@ -1,16 +1,20 @@
+from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
+from functools import partial
 
 import pytest
 
 from sora_pipeline.advice import explained
 from sora_pipeline.clip import Clip
-from sora_pipeline.ledger import Ledger
+from sora_pipeline.ledger import Attempt, AttemptState, Ledger
 from sora_pipeline.production.collecting import collect_videos
 from sora_pipeline.production.context import RunContext
+from sora_pipeline.production.decisions import Said
 from sora_pipeline.production.estimates import Estimate, estimate
 from sora_pipeline.production.progress import Progress, progress_of
 from sora_pipeline.production.retrying import retry_clips
+from sora_pipeline.production.stuck import ask_again
 from sora_pipeline.production.submitting import ensure_predictions
 from sora_pipeline.provider.catalogue import load_catalogue
 from sora_pipeline_tests.cli.test_commands import submit
@@ -20,6 +24,7 @@ from sora_pipeline_tests.conftest import (
     Producer,
     RunContexts,
     Sandbox,
+    key,
     keys,
     latest,
     other_run,
@@ -52,7 +57,7 @@ async def test_retry_of_all_takes_failed_clips_and_holds_what_may_be_billed(
         )
     )
     await make(run_context, "policy", "lost", "fine", "torn")
-    run_context.ledger.attempts.report([latest(run_context.ledger, "torn").attempt_id])
+    run_context.ledger.attempts.give_up_fetching([latest(run_context.ledger, "torn").attempt_id])
     retried = retry_clips(run_context.ledger, run_context.settings, [PROMPTS], [])
     assert (retried.anew, retried.held, retried.fetched) == (keys("policy"), keys("lost"), keys("torn"))
     assert run_context.ledger.clips.pending(3) == keys("policy")
@@ -65,6 +70,8 @@ async def test_naming_an_ambiguous_clip_pays_for_another(
 ) -> None:
     made = production(rows_of(lost="[sandbox:lost-answer-once] an owl"))
     await make(run_context, "lost")
+    marked = retry_clips(run_context.ledger, run_context.settings, [PROMPTS], [], marked=keys("lost"))
+    assert (marked.held, marked.anew) == (keys("lost"), []), "a mark in the gallery names no clip"
     assert retry_clips(run_context.ledger, run_context.settings, [PROMPTS], ["lost"]).anew == keys("lost")
     await make(other_run(run_context), "lost")
     assert standing(run_context.ledger, "lost").delivered is not None
@@ -207,3 +214,97 @@ def submit_in_vain(ledger: Ledger, clip_id: str) -> None:
     submit(ledger, clip_id)
     attempt_id = latest(ledger, clip_id).attempt_id
     assert ledger.attempts.fail(attempt_id, "overloaded", "it says so", retryable=True, reported=True)
+
+
+async def test_what_has_failed_since_its_price_was_agreed_to_is_left(
+    run_context: RunContext, production: Producer
+) -> None:
+    """A run goes on while somebody reads the question."""
+    ledger, made = run_context.ledger, production(rows_of(a="a fox", b="an owl"))
+
+    def fail(clip_id: str) -> None:
+        reserved = ledger.attempts.reserve(
+            {key(clip_id): 1_200_000},
+            account=run_context.account,
+            batch_id=clip_id,
+            limits=run_context.limits,
+            lease_s=90,
+        ).reserved[0]
+        ledger.attempts.begin_submit(reserved.attempt_id, "run", lease_s=60, request_summary={})
+        ledger.attempts.fail(reserved.attempt_id, "content_policy", "no", retryable=False, reported=True)
+
+    fail("a")
+    retrying = partial(retry_clips, ledger, run_context.settings, [made.production_id], [])
+    found = retrying(dry_run=True)
+    assert found.anew == [key("a")]
+    fail("b")
+    done = retrying(agreed=found.anew)
+    assert (done.anew, done.since) == ([key("a")], [key("b")])
+    assert ledger.clips.pending(3) == [key("a")]
+
+
+async def test_answer_that_comes_while_a_retry_is_decided_is_not_paid_for_once_more(
+    run_context: RunContext, production: Producer
+) -> None:
+    """The retry asks the provider about other clips meanwhile, and hashes files: that takes a while."""
+    ledger = run_context.ledger
+    production(rows_of(lost="[sandbox:lost-answer-once] an owl"))
+    await ensure_predictions(run_context, keys("lost"), batch_id=run_context.owner, may_begin=True)
+    lost = latest(ledger, "lost")
+    assert lost.state is AttemptState.AMBIGUOUS
+
+    def late(_: Sequence[Attempt]) -> dict[int, Said]:
+        assert ledger.attempts.accept(
+            lost.attempt_id,
+            prediction_id="late",
+            poll_url=None,
+            provider_status="queued",
+            model_returned=None,
+            deadline_s=600,
+            first_poll_s=1,
+        )
+        return {}
+
+    done = retry_clips(ledger, run_context.settings, [PROMPTS], [key("lost")], ask=late)
+    assert (done.anew, done.given_up, done.changed) == ([], {}, [key("lost")])
+    assert latest(ledger, "lost").state is AttemptState.IN_FLIGHT
+    assert standing(ledger, "lost").round == 1
+
+
+async def test_second_of_two_retries_at_once_lifts_no_cancellation(
+    run_context: RunContext, production: Producer
+) -> None:
+    """What the first began anew was agreed to; should it come to nothing, nobody has agreed to another."""
+    ledger = run_context.ledger
+    made = production(rows_of(a="a fox"))
+    await ensure_predictions(run_context, keys("a"), batch_id=run_context.owner, may_begin=True)
+    attempt_id = latest(ledger, "a").attempt_id
+    assert ledger.attempts.time_out(attempt_id, "late")
+    ledger.cancellations.cancel(made.production_id, 3, keys("a"))
+
+    def another(_: Sequence[Attempt]) -> dict[int, Said]:
+        assert ledger.attempts.resume(attempt_id, 600)
+        return {}
+
+    done = retry_clips(ledger, run_context.settings, [PROMPTS], [key("a")], ask=another)
+    assert (done.changed, done.uncancelled, done.fine) == (keys("a"), [], [])
+    assert standing(ledger, "a").cancelled
+
+
+async def test_asking_the_provider_again_leaves_what_was_wrong_with_fetching_a_video(
+    run_context: RunContext, production: Producer
+) -> None:
+    """`retry --dry-run` asks; a clip that stays failed keeps its reason until somebody has it fetched once more."""
+    ledger = run_context.ledger
+    production(rows_of(torn="[sandbox:truncated] a cat"))
+    await make(run_context, "torn")
+    before = latest(ledger, "torn").failure
+    assert before is not None
+    assert before.kind == "truncated"
+    assert (look(ledger, PROMPTS).trouble or "").startswith("truncated: The file is cut off")
+    ledger.attempts.give_up_fetching([latest(ledger, "torn").attempt_id])
+    assert look(ledger, PROMPTS).trouble is None, "runs have given it up"
+    assert await ask_again(run_context, [latest(ledger, "torn")])
+    assert latest(ledger, "torn").failure == before
+    ledger.attempts.fetch_again(latest(ledger, "torn").attempt_id)
+    assert latest(ledger, "torn").failure is None

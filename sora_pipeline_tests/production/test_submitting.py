@@ -247,17 +247,17 @@ async def test_many_policy_failures_in_a_row_stop_submits(
 async def test_clips_that_wait_for_their_turn_are_not_sent_once_the_breaker_is_open(
     contexts: RunContexts, sandbox: Sandbox, production: Producer
 ) -> None:
-    names = [f"clip-{number}" for number in range(8)]  # six may go at once, the others a second later
+    names = [f"clip-{number}" for number in range(6)]  # two may go at once, the last two after nine seconds
     production([{"clip_id": each, "prompt": each} for each in names])
     sandbox.change(key_revoked=True)
-    async with contexts.open(submits_per_minute=60) as run_context:
+    async with contexts.open(submits_per_minute=20) as run_context:
         ensuring = asyncio.create_task(ensure(run_context, *names))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while run_context.ledger.breakers.get("sandbox") is None:  # noqa: ASYNC110 - the database has no event
                 await asyncio.sleep(0.02)
         sandbox.change(key_revoked=False)
         results = await ensuring
-    assert {"clip-6", "clip-7"} <= set(ids(results.waiting)), "only what was on its way already may arrive"
+    assert set(names[-2:]) <= set(ids(results.waiting)), "only what was on its way already may arrive"
     assert set(ids(results.waiting)) | set(ids(results.ready)) == set(names)
     assert sandbox.billed == len(results.ready)
     assert set(states(run_context.ledger, ids(results.waiting)).values()) == {None}
@@ -312,7 +312,7 @@ async def test_reservations_are_claimed_before_the_first_submit(
     contexts: RunContexts, sandbox: Sandbox, production: Producer
 ) -> None:
     """Else a run_lock run that submits slowly looks dead to whoever recovers, and is buried."""
-    names = [f"clip-{number}" for number in range(8)]  # six may go at once, the others a second later
+    names = [f"clip-{number}" for number in range(6)]  # three may go at once, the last two after four seconds
     production([{"clip_id": each, "prompt": each} for each in names])
     reserved = contexts.ledger.attempts.reserve(
         dict.fromkeys(keys(*names), 1_200_000),
@@ -321,12 +321,12 @@ async def test_reservations_are_claimed_before_the_first_submit(
         limits=Limits(20, 3),
         lease_s=60,
     ).reserved
-    async with contexts.open(submits_per_minute=60) as run_context:
+    async with contexts.open(submits_per_minute=30) as run_context:
         ensuring = asyncio.create_task(ensure(run_context, *names, batch_id="batch", may_begin=False))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while sandbox.billed == 0:  # noqa: ASYNC110 - the server has no event
                 await asyncio.sleep(0.05)
-        waiting = [run_context.ledger.attempts.get(each.attempt_id) for each in reserved[6:]]
+        waiting = [run_context.ledger.attempts.get(each.attempt_id) for each in reserved[-2:]]
         await ensuring
     assert {(each.state, each.lease.owner) for each in waiting} == {(AttemptState.RESERVED, "run-1")}
 

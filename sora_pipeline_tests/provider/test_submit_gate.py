@@ -1,4 +1,5 @@
 import asyncio
+import threading
 import time
 from collections.abc import Callable, Iterator
 
@@ -6,6 +7,7 @@ import pytest
 import stamina
 
 from sora_pipeline.clip import Size
+from sora_pipeline.provider import submit_gate
 from sora_pipeline.provider.config import ProviderConfig
 from sora_pipeline.provider.errors import AmbiguousSubmitError, BlockedError, ErrorKind, TransientError
 from sora_pipeline.provider.protocol import Accepted, SubmitRequest
@@ -33,10 +35,12 @@ class Pause:
 
 
 def gate_of(
-    turn: Callable[[], float] = lambda: 0.0, max_pause_s: float = 120, pause: Pause | None = None
+    turns: Callable[[int], tuple[int, float]] = lambda wanted: (wanted, 0.0),
+    max_pause_s: float = 120,
+    pause: Pause | None = None,
 ) -> SubmitGate:
     pause = pause or Pause()
-    return SubmitGate(turn=turn, left_s=pause.left_s, pause=pause.pause, max_pause_s=max_pause_s)
+    return SubmitGate(turns=turns, left_s=pause.left_s, pause=pause.pause, max_pause_s=max_pause_s)
 
 
 @pytest.fixture
@@ -155,17 +159,99 @@ async def test_pauses_without_retry_after_grow_until_a_success() -> None:
 
 
 async def test_clips_pass_in_the_order_in_which_they_came_as_turns_come() -> None:
-    waits = iter([0.0, 0.2, 0.0, 0.1, 0.1, 0.0])
-    gate, passed = gate_of(lambda: next(waits)), []
+    taken, wanted = iter([(2, 0.0), (0, 0.2), (1, 0.0), (0, 0.1), (0, 0.1), (1, 0.0)]), []
+
+    def turns(number: int) -> tuple[int, float]:
+        wanted.append(number)
+        return next(taken)
+
+    gate, passed = gate_of(turns), []
 
     async def go_through(number: int) -> None:
         await gate.wait()
         passed.append(number)
 
     began = time.monotonic()
-    await asyncio.gather(*map(go_through, range(3)))
-    assert passed == [0, 1, 2]
+    await asyncio.gather(*map(go_through, range(4)))
+    assert passed == [0, 1, 2, 3]
+    assert wanted == [4, 2, 2, 1, 1, 1], "as many as wait, and no turn is taken for nobody"
     assert time.monotonic() - began >= 0.39
+
+
+async def test_nobody_passes_with_a_turn_that_was_taken_while_somebody_heard_a_429() -> None:
+    pause, taken = Pause(), 0
+
+    def turns(wanted: int) -> tuple[int, float]:
+        nonlocal taken
+        taken += 1
+        if taken == 1:
+            pause.pause(0.3)
+        return wanted, 0.0
+
+    gate = gate_of(turns, pause=pause)
+    began = time.monotonic()
+    await asyncio.gather(*(gate.wait() for _ in range(3)))
+    assert time.monotonic() - began >= 0.29
+    assert taken == 2
+
+
+async def test_one_who_waits_hears_that_no_turn_can_be_had_and_the_others_get_theirs() -> None:
+    ends: Iterator[tuple[int, float] | Exception] = iter([OSError("the disk is gone"), (2, 0.0), (1, 0.0)])
+
+    def turns(_wanted: int) -> tuple[int, float]:
+        if isinstance(end := next(ends), Exception):
+            raise end
+        return end
+
+    gate = gate_of(turns)
+    heard = await asyncio.gather(*(gate.wait() for _ in range(3)), return_exceptions=True)
+    assert [type(each) for each in heard] == [OSError, type(None), type(None)]
+    await gate.wait()
+
+
+async def test_turns_that_could_not_be_used_at_once_are_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a database that comes back would let those pass at once that a minute is meant for."""
+    monkeypatch.setattr(submit_gate, "STALE_S", 0.2)
+    taken, slow = [], iter([0.0, 0.4])
+
+    def turns(wanted: int) -> tuple[int, float]:
+        taken.append(wanted)
+        return wanted, 0.0
+
+    def left_s() -> float:
+        time.sleep(next(slow, 0.0))
+        return 0.0
+
+    gate = SubmitGate(turns=turns, left_s=left_s, pause=lambda _: None)
+    await asyncio.gather(gate.wait(), gate.wait())
+    assert taken == [2, 2]
+
+
+async def test_nobody_takes_a_turn_before_it_may_be_under_way() -> None:
+    """Else those who wait for an answer hold turns, and send with them when others have come."""
+    taken, answered = 0, asyncio.Event()
+
+    def turns(wanted: int) -> tuple[int, float]:
+        nonlocal taken
+        taken += wanted
+        return wanted, 0.0
+
+    async def send() -> Accepted:
+        await answered.wait()
+        return Accepted("abc", None, "created", None)
+
+    gate, few = gate_of(turns), asyncio.Semaphore(3)
+    sending = [
+        asyncio.create_task(retry_transient(send, gate=gate, under_way=lambda: few)) for _ in range(10)
+    ]
+    async with asyncio.timeout(30):
+        while taken < 3:  # noqa: ASYNC110 - a thread's work has no event
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.2)
+        assert taken == 3
+        answered.set()
+        await asyncio.gather(*sending)
+    assert taken == 10
 
 
 @pytest.mark.usefixtures("instant_back_off")
@@ -185,11 +271,11 @@ async def test_callers_own_sender_is_told_in_sentences(gate: SubmitGate) -> None
 
 
 async def test_those_who_wait_at_a_gate_are_told_at_once_when_it_closes() -> None:
-    gate = gate_of(lambda: 60.0)
+    gate = gate_of(lambda _: (0, 60.0))
     waiting = [asyncio.create_task(gate.wait()) for _ in range(3)]
     await asyncio.sleep(0.05)
     gate.close()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         ends = await asyncio.gather(*waiting, return_exceptions=True)
         assert [type(each) for each in ends] == [GateClosed] * 3
         with pytest.raises(GateClosed):
@@ -197,9 +283,29 @@ async def test_those_who_wait_at_a_gate_are_told_at_once_when_it_closes() -> Non
 
 
 async def test_waiting_at_a_gate_can_be_cancelled() -> None:
-    gate = gate_of(lambda: 60.0)
+    gate = gate_of(lambda _: (0, 60.0))
     waiting = asyncio.create_task(gate.wait())
     await asyncio.sleep(0.05)
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
+
+
+async def test_who_was_cancelled_takes_nobodys_turn() -> None:
+    asked, left = threading.Event(), threading.Event()
+
+    def turns(wanted: int) -> tuple[int, float]:
+        asked.set()
+        left.wait(30)
+        return min(wanted, 1), 0.0
+
+    gate = gate_of(turns)
+    first, second = (asyncio.create_task(gate.wait()) for _ in range(2))
+    assert await asyncio.to_thread(asked.wait, 30)
+    first.cancel()
+    await asyncio.sleep(0)
+    left.set()
+    async with asyncio.timeout(30):
+        await second
+    with pytest.raises(asyncio.CancelledError):
+        await first
