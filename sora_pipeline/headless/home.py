@@ -1,10 +1,11 @@
 """The Dagster home: its folder, its ``dagster.yaml``, and whether a daemon lives in it."""
 
+import fcntl
 import os
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 HEARTBEAT_FRESH_S = 75.0
 """Dagster's daemons write a heartbeat every 30 seconds."""
 _STOPPED = "daemon.stopped"
+_OPENING = "opening.lock"
+_MADE_TWICE = "more than one head present"
+"""What Dagster says of a database that two processes have made together."""
 
 
 class HomeError(SoraPipelineError):
@@ -77,14 +81,36 @@ def open_instance(home: Path) -> "Iterator[dg.DagsterInstance]":
     import dagster as dg
 
     try:
-        instance = dg.DagsterInstance.get()
+        with _alone(home):
+            instance = dg.DagsterInstance.get()
     except Exception as error:  # of Dagster, of YAML, of a database's driver
-        reason = next(
-            (line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__
-        )
-        raise HomeError(f"Dagster cannot open {home} with its dagster.yaml: {reason}", "home") from None
+        raise HomeError(_why_closed(home, error), "home") from None
     with instance:
         yield instance
+
+
+@contextmanager
+def _alone(home: Path) -> Iterator[None]:
+    """Keep other commands from opening the home meanwhile.
+
+    The first one has Dagster make its databases. Of two that make them together each notes the version, and Dagster opens
+    no database that has it twice.
+    """
+    with ExitStack() as stack:
+        with suppress(OSError):  # where nothing can be written, nothing is made
+            fcntl.flock(stack.enter_context((home / _OPENING).open("w")), fcntl.LOCK_EX)
+        yield
+
+
+def _why_closed(home: Path, error: Exception) -> str:
+    if _MADE_TWICE in str(error) and (home / "schedules").is_dir():
+        return (
+            f"two processes made Dagster's databases in {home} at the same moment, and Dagster opens them no more: "
+            f"stop what works with this home, and move its folders history and schedules away; what was paid for is in "
+            f"the ledger, and stays"
+        )
+    reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return f"Dagster cannot open {home} with its dagster.yaml: {reason}"
 
 
 def daemon_is_alive(instance: "dg.DagsterInstance", home: Path) -> bool:

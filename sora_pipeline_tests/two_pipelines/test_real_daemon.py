@@ -152,7 +152,7 @@ def test_three_pipelines_produce_side_by_side(
     zeta = Plan("zeta", "zeta", str(tmp_path / "zeta.csv"), str(tmp_path / "zeta" / "zeta"), ACCOUNTS["zeta"])
     ledger.productions.request(zeta)
     sandboxes["zeta"].change(balance_usd=0)
-    with daemon(home, tmp_path), dg.DagsterInstance.get() as instance:
+    with dg.DagsterInstance.get() as instance, daemon(home, tmp_path):
         wait_for("the daemon shows itself", lambda: ledger.pipelines.seen(""))
         arguments = ["run", str(tmp_path / "plain.csv"), "--json", "--budget", "3"]
         with begun(*arguments) as plain:
