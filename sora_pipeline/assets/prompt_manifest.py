@@ -15,7 +15,7 @@ from sora_pipeline.assets.decorators import manifest_asset
 from sora_pipeline.assets.metadata import cell
 from sora_pipeline.clip import clip_key
 from sora_pipeline.errors import SoraPipelineError
-from sora_pipeline.ledger import Ledger, Production
+from sora_pipeline.ledger import Ledger, OvertakenError, Production
 from sora_pipeline.ledger.spending import Spending
 from sora_pipeline.manifest.snapshot import Snapshot
 from sora_pipeline.production.earlier_readings import EarlierReadings
@@ -33,6 +33,8 @@ from sora_pipeline.streams import stretches
 from sora_pipeline.uris import Uri, absolute_uri
 
 SHOWN_ROWS = 200
+MOST_OVERTAKEN = 5
+"""How often a manifest is read again where somebody else has read it meanwhile."""
 
 
 class ManifestConfig(dg.Config):
@@ -100,11 +102,24 @@ def read_production(
     request: ProductionRequest,
     runtime: PipelineRuntime,
 ) -> ProductionRead:
-    """Read and check a manifest, and make its clips what the ledger wants.
+    """Read and check a manifest, and make its clips what the ledger wants; again where a later reading has overtaken this one.
 
     Raises:
         SoraPipelineError: it cannot be used as a whole.
     """
+    for _ in range(MOST_OVERTAKEN):
+        try:
+            return _read_once(context, request, runtime)
+        except OvertakenError as overtaken:
+            context.log.info(f"{overtaken}; what it says now is read")
+    return _read_once(context, request, runtime)
+
+
+def _read_once(
+    context: dg.AssetExecutionContext | dg.OpExecutionContext,
+    request: ProductionRequest,
+    runtime: PipelineRuntime,
+) -> ProductionRead:
     settings, ledger, catalogue = runtime.settings, runtime.ledger, runtime.catalogue
     began_at = ledger.now()
     intake = open_production(ledger, settings, runtime.names.name, request)

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 import urllib.request
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -17,7 +17,7 @@ import typer
 
 from sora_pipeline.cli.dagster_output import what_goes_wrong
 from sora_pipeline.cli.opening import ledger_of, open_home
-from sora_pipeline.cli.output import BAD_INPUT, OK, errors, note, problem
+from sora_pipeline.cli.output import BAD_INPUT, BUILT_IN, OK, errors, note, problem
 
 if TYPE_CHECKING:
     from sora_pipeline.ledger import Ledger
@@ -58,12 +58,16 @@ def dev(
     signal.signal(signal.SIGINT, signal.default_int_handler)
     ledger = ledger_of(settings, home)
     _say_what_goes_on(ledger, settings)
-    child = _start(host, port, media_url, verbose=verbose)
-    try:
-        with serving(ledger, links, listener):
-            code = _wait(child, _address(host, port), home)
-    finally:
-        note_daemon_stopped(home)
+    with closing(_Dagster(host, port, media_url, verbose=verbose)) as dagster:
+        try:
+            with serving(ledger, links, listener):
+                code = _wait(dagster, _address(host, port), home)
+        except KeyboardInterrupt:
+            code = OK
+            dagster.hush()
+            with suppress(KeyboardInterrupt):  # once more: at once
+                _stop(dagster, ledger, settings)
+    note_daemon_stopped(home)
     raise typer.Exit(code)
 
 
@@ -91,42 +95,82 @@ def _require_no_daemon(home: Path) -> None:
             raise typer.Exit(BAD_INPUT)
 
 
-def _start(host: str, port: int, media_url: str, *, verbose: bool) -> "subprocess.Popen[bytes]":
-    """Start Dagster, which says what goes wrong and else nothing: its sensors look every few seconds."""
-    module = ["-m", "sora_pipeline.definitions", "-d", str(Path.cwd())]
-    level = [] if verbose else ["--log-level", "warning"]
-    executable = str(Path(sys.executable).with_name("dagster"))
-    environment = {**os.environ, "PYTHONWARNINGS": "ignore", "SORA_MEDIA_URL": media_url}
-    command = [executable, "dev", "-h", host, "-p", str(port), *level, *module]
-    if verbose:
-        return subprocess.Popen(command, env=environment)
-    # Runs write each of their events, whatever the level of the others is.
-    child = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    threading.Thread(target=_show, args=(child.stdout,), daemon=True).start()
-    return child
+class _Dagster:
+    """``dagster dev``, which ends with us, however we end.
+
+    It has a session of its own: Ctrl-C in the terminal is for us, and Dagster's processes would each write how they were interrupted.
+
+    Args:
+        host: Address of the UI.
+        port: Its port.
+        media_url: Where the media server is.
+        verbose: Show all that it logs; else what goes wrong: its sensors look every few seconds.
+    """
+
+    def __init__(self, host: str, port: int, media_url: str, *, verbose: bool) -> None:
+        module = ["-m", "sora_pipeline.definitions", "-d", str(Path.cwd())]
+        level = [] if verbose else ["--log-level", "warning"]
+        dagster = [str(Path(sys.executable).with_name("dagster")), "dev", "-h", host, "-p", str(port), *level]
+        self._hushed = False
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "sora_pipeline.headless.supervisor", *dagster, *module],
+            env={**os.environ, "PYTHONWARNINGS": "ignore", "SORA_MEDIA_URL": media_url},
+            stdin=subprocess.PIPE,
+            # Runs write each of their events, whatever the level of the others is.
+            stdout=None if verbose else subprocess.PIPE,
+            stderr=None if verbose else subprocess.STDOUT,
+            start_new_session=True,
+        )
+        if not verbose:
+            threading.Thread(target=self._show, args=(self._process.stdout,), daemon=True).start()
+
+    def _show(self, written: "IO[bytes]") -> None:
+        for line in what_goes_wrong(line.decode("utf-8", "replace") for line in written):
+            if not self._hushed:
+                errors.print(line.rstrip())
+
+    def hush(self) -> None:
+        """Show nothing further: what is interrupted says so."""
+        self._hushed = True
+
+    def ended(self) -> int | None:
+        """Its exit code; None: it lives."""
+        return self._process.poll()
+
+    def wait(self, seconds: float | None = None) -> int | None:
+        """The same, once it has ended, or so many seconds are over."""
+        with suppress(subprocess.TimeoutExpired):
+            return self._process.wait(seconds)
+        return None
+
+    def close(self) -> None:
+        """Have it end, with all its processes."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
 
 
-def _show(written: "IO[bytes]") -> None:
-    for line in what_goes_wrong(line.decode("utf-8", "replace") for line in written):
-        errors.print(line.rstrip())
+def _wait(dagster: _Dagster, address: str, home: Path) -> int:
+    """Say where the UI is once it is there, and wait until it ends."""
+    while dagster.ended() is None and not _answers(address):
+        time.sleep(LOOK_S)
+    if dagster.ended() is None:
+        note(f"history and ledger are in {home}; Ctrl-C ends it")
+        note(f"Dagster UI: {address}")
+    return dagster.wait() or OK
 
 
-def _wait(child: "subprocess.Popen[bytes]", address: str, home: Path) -> int:
-    """Say where the UI is once it is there, and wait until it ends or a person ends it."""
-    try:
-        while (code := child.poll()) is None and not _answers(address):
-            time.sleep(LOOK_S)
-        if code is None:
-            note(f"history and ledger are in {home}; Ctrl-C ends it")
-            note(f"Dagster UI: {address}")
-        return child.wait()
-    except KeyboardInterrupt:
-        child.terminate()
-        with suppress(KeyboardInterrupt, subprocess.TimeoutExpired):  # once more: at once
-            child.wait(STOP_S)
-        child.kill()
-        child.wait()
-        return OK
+def _stop(dagster: _Dagster, ledger: "Ledger", settings: "Settings") -> None:
+    """End it in order: what is submitted at this moment is answered first."""
+    from sqlalchemy.exc import DBAPIError
+
+    from sora_pipeline.headless.last_submits import let_submits_end
+
+    with suppress(DBAPIError):  # it ends, whether or not the ledger can be asked
+        paused = let_submits_end(ledger, settings, BUILT_IN)
+        dagster.close()
+        dagster.wait(STOP_S)
+        if paused is not None:
+            ledger.pauses.lift(settings.account_name, paused)
 
 
 def _answers(address: str) -> bool:

@@ -16,10 +16,10 @@ from sora_pipeline.clip import split_clip_key
 from sora_pipeline.errors import SoraPipelineError
 from sora_pipeline.headless.daemon import DaemonKeeper
 from sora_pipeline.headless.first_runs import FirstRuns
+from sora_pipeline.headless.last_submits import let_submits_end
 from sora_pipeline.headless.obstacles import why_nothing_happens
 from sora_pipeline.headless.run_processes import Executed
 from sora_pipeline.ledger import AttemptState, Ledger, Production
-from sora_pipeline.ledger.pauses import Pause
 from sora_pipeline.names import BATCH_TAG, MANIFEST_JOB, PRODUCTION_TAG
 from sora_pipeline.production.progress import Progress, progress_of, why_left_open
 from sora_pipeline.production.publishing import publish
@@ -33,12 +33,6 @@ SOON_S = 0.2
 OBSTACLE_S = 10.0
 """How often is asked why nothing happens."""
 PUBLISH_PATIENCE_S = 60.0
-LAST_ANSWERS_S = 15.0
-"""How long a stop waits for the answers to submits under way."""
-STOP_S = 45.0
-"""No submit begins for so long once a stop has begun, or until it is over."""
-SETTLE_S = 0.3
-"""How long a submit takes that has passed the pause to be known to the ledger."""
 LAST_PUBLISH_S = 30.0
 """How long a stop takes at most to publish what was delivered."""
 
@@ -122,7 +116,7 @@ class HeadlessRun:
                     with suppress(
                         DBAPIError
                     ):  # what runs here is ended, whether or not the ledger can be asked
-                        paused = self._let_submits_end(requested.pipeline)
+                        paused = let_submits_end(self._ledger, self._settings, requested.pipeline)
                 daemon.begin_to_stop()
                 if self._first_runs is not None:
                     self._first_runs.close()
@@ -161,6 +155,12 @@ class HeadlessRun:
         while True:
             progress: Progress | None = None
             production = self._ledger.productions.get(requested.production_id)
+            if production.manifest_uri != requested.manifest_uri:
+                return Ended(
+                    None,
+                    problem=f"the production {production.production_id} is made from {production.manifest_uri} now: another command "
+                    f"has given it that manifest in place of {requested.manifest_uri}",
+                )
             requested_at = production.requested_at or since  # a clock that was set moves it
             if production.read_at is None or production.read_at < requested_at:
                 if (problem := self._failed_to_read(requested, requested_at)) is not None:
@@ -226,26 +226,6 @@ class HeadlessRun:
 
     def _publishing(self, production: Production) -> bool:
         return self._first_runs is not None and self._first_runs.publishing(production)
-
-    def _let_submits_end(self, pipeline: str) -> Pause | None:
-        """Hear the answers to requests that are on their way, before the runs that wait for them are ended, and let no other begin.
-
-        Their clips would be ambiguous otherwise. The daemon's runs live for some seconds yet, in which renders end and slots become
-        free. A second Ctrl-C does not wait.
-
-        Returns:
-            The pause that keeps submits from beginning; None where a longer one does already, or nothing is left to submit.
-        """
-        ledger, account = self._ledger, self._settings.account_name
-        at_work = ledger.attempts.live(AttemptState.RESERVED, AttemptState.SUBMITTING)
-        if not at_work and not ledger.clips.productions_with_pending_clips(pipeline, account):
-            return None
-        paused = ledger.pauses.pause(account, STOP_S)
-        give_up = time.monotonic() + LAST_ANSWERS_S
-        time.sleep(SETTLE_S)
-        while ledger.attempts.live(AttemptState.SUBMITTING) and time.monotonic() < give_up:
-            time.sleep(0.1)
-        return paused
 
     def _give_back(self, pipeline: str) -> None:
         """Free what is reserved for runs that Dagster never came to hear of: the next command would wait until their leases are over."""

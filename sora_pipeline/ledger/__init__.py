@@ -4,7 +4,7 @@ It is the only state outside Dagster. Knows nothing of Dagster, HTTP or media.
 """
 
 from sora_pipeline.ledger.ledger import Ledger
-from sora_pipeline.ledger.productions import Plan, Reading
+from sora_pipeline.ledger.productions import OvertakenError, Plan, Reading
 from sora_pipeline.ledger.types import (
     Account,
     Attempt,
@@ -21,6 +21,7 @@ __all__ = [
     "ClipStanding",
     "Ledger",
     "Limits",
+    "OvertakenError",
     "Plan",
     "Production",
     "Reading",

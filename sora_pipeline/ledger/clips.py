@@ -21,7 +21,6 @@ from sora_pipeline.ledger.counters import BILLED, count_clips, lock_productions
 from sora_pipeline.ledger.database import CHUNK, IN_STRETCHES, Database, chunks, patient
 from sora_pipeline.ledger.rows import attempt_of, clip_of
 from sora_pipeline.ledger.schema import (
-    DELIVERED,
     LIVE,
     WAITING,
     attempts,
@@ -187,34 +186,6 @@ class Clips:
         )
         with self._database.read() as connection:
             return list(connection.scalars(query))
-
-    @patient
-    def made_elsewhere(self, production_id: str, pipeline: str, wanted: Sequence[Clip]) -> dict[str, int]:
-        """Other productions of a pipeline that have paid for the very same clips (id and fingerprint), and for how many.
-
-        An open attempt counts as well: it is, or may be, paid for.
-        """
-        paid_by: Counter[str] = Counter()
-        paid = or_(DELIVERED, LIVE)
-        others = productions_of(pipeline).where(productions.c.production_id != production_id)
-        with self._database.read() as connection:
-            if connection.execute(others.limit(1)).first() is None:
-                return {}
-            for chunk in stretches(wanted, CHUNK):
-                by_id = {clip.clip_id: clip for clip in chunk}
-                query = (
-                    select(clips.c.clip_id, clips.c.production_id, attempts.c.fingerprint)
-                    .join(attempts, attempts.c.clip_key == clips.c.clip_key)
-                    .where(clips.c.clip_id.in_(list(by_id)), clips.c.production_id != production_id, paid)
-                    .where(clips.c.production_id.in_(productions_of(pipeline)))
-                    .distinct()
-                )
-                paid_by.update(
-                    row.production_id
-                    for row in connection.execute(query)
-                    if by_id[row.clip_id].fingerprint == row.fingerprint
-                )
-        return dict(paid_by)
 
     @patient
     def begun_as_asked(self, production_id: str, wanted: Sequence[Clip]) -> set[str]:

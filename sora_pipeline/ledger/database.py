@@ -20,7 +20,7 @@ from sora_pipeline.ledger.schema import VERSION_TABLE
 from sora_pipeline.private_files import SQLITE_BEGINNING, close_to_others, make_private_file
 from sora_pipeline.streams import STRETCH
 
-SCHEMA_VERSION = "0009"
+SCHEMA_VERSION = "0010"
 CHUNK = 500
 """Parameters of one IN list; every database takes that many."""
 IN_STRETCHES: dict[str, Any] = {"yield_per": STRETCH}

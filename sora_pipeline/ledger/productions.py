@@ -6,13 +6,15 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, case, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, case, or_, select, update
 
 from sora_pipeline.clip import Clip
+from sora_pipeline.errors import SoraPipelineError
 from sora_pipeline.ledger.amendments import Amendment, amend, amendments_of, standing_amendments
 from sora_pipeline.ledger.clocks import over
 from sora_pipeline.ledger.counters import count_production
 from sora_pipeline.ledger.database import Database, LedgerError, patient
+from sora_pipeline.ledger.made_elsewhere import require_not_made_elsewhere
 from sora_pipeline.ledger.rows import production_of
 from sora_pipeline.ledger.schema import clip_counts, productions
 from sora_pipeline.ledger.types import MICROS, Account, Production
@@ -34,6 +36,7 @@ class Plan:
         account: Who submits its pending clips from now on.
         budget_usd: What it may cost, where that is said; None: as it was.
         budget_given: Whether a person said so for this production, and not the settings for all.
+        named: Whether whoever asks for it gives it that name; else the manifest's file does, and means no other manifest's production.
     """
 
     production_id: str
@@ -43,6 +46,7 @@ class Plan:
     account: Account
     budget_usd: Decimal | None = None
     budget_given: bool = False
+    named: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,10 @@ class Reading:
     invalid: Mapping[str, str]
     began_at: datetime
     invalid_numbers: Mapping[str, int] = field(default_factory=dict)
+
+
+class OvertakenError(SoraPipelineError):
+    """Raised where a manifest was read and a later reading stands already, or was asked for: what was read then counts no more."""
 
 
 def mark_changed(connection: Connection, production: str, now: datetime) -> None:
@@ -111,15 +119,16 @@ class Productions:
                 now on. None: known only once it is read.
 
         Raises:
-            LedgerError: the name is another pipeline's, or the output another production's.
+            LedgerError: the name is another pipeline's, or another manifest's and not given, or the output another production's.
         """
         now = self._now()
         with self._database.exclusive() as connection:
-            self._ensure(connection, plan)
+            known = self._ensure(connection, plan)
             connection.execute(
                 update(productions)
                 .where(productions.c.production_id == plan.production_id)
                 .values(
+                    named=plan.named or (known is not None and known.named),
                     requested_at=now,
                     requested_manifest=manifest_uri or plan.manifest_uri,
                     # A reading noted for a time to come, by a clock that ran ahead, would pass for one of this request.
@@ -139,11 +148,16 @@ class Productions:
         its clips are wanted. Amended rows stand until their own row in the manifest changes.
 
         Raises:
-            LedgerError: the name is another pipeline's.
+            OvertakenError: one that began later stands already, or was asked for since.
+            LedgerError: the name is another pipeline's, or another manifest's; or nobody gave it, and another production has paid
+                for its clips, or is about to.
         """
         identity = plan.production_id
         with self._database.exclusive() as connection:
-            self._ensure(connection, plan)
+            known = self._ensure(connection, plan)
+            if known is not None:
+                self._require_newest(known, plan.manifest_uri, reading.began_at, known.snapshot_began_at)
+            _require_paid_once(connection, plan, known, reading.wanted)
             self._note_read(connection, identity, reading.began_at)
             connection.execute(
                 update(productions)
@@ -152,6 +166,7 @@ class Productions:
                     account=plan.account.name,
                     simulated=plan.account.simulated,
                     snapshot_path=reading.snapshot_path,
+                    snapshot_began_at=reading.began_at,
                     manifest_sha256=reading.manifest_sha256,
                     snapshot_sha256=reading.snapshot_sha256,
                 )
@@ -189,10 +204,16 @@ class Productions:
             mended: The clips that they ask for.
             invalid: The campaign's rows that could not be used, as of its newest reading: id and hash of the row.
             began_at: When reading began.
+
+        Raises:
+            OvertakenError: what began later was read already, or asked for since.
+            LedgerError: the name is another pipeline's, or the production has become another manifest's.
         """
         identity = plan.production_id
         with self._database.exclusive() as connection:
-            self._ensure(connection, plan)
+            known = self._ensure(connection, plan)
+            if known is not None:
+                self._require_newest(known, manifest_uri, began_at, known.read_at)
             self._note_read(connection, identity, began_at)
             amend(connection, identity, manifest_uri, mended, invalid, self._now())
             count_production(connection, identity)
@@ -208,15 +229,42 @@ class Productions:
                 update(productions).where(productions.c.production_id == identity).values(error=error)
             )
 
-    def _ensure(self, connection: Connection, plan: Plan) -> None:
-        """The production as planned; a spending limit that a person gave holds until a person gives another."""
-        known = connection.execute(
-            select(productions).where(productions.c.production_id == plan.production_id)
-        ).first()
+    @patient
+    def require_paid_once(self, plan: Plan, wanted: Sequence[Clip]) -> None:
+        """Refuse a production that nobody named and that is new, where another one has its very clips.
+
+        Raises:
+            LedgerError: one has.
+        """
+        with self._database.read() as connection:
+            known = _find(connection, plan.production_id)
+            if not plan.named:
+                _require_paid_once(connection, plan, known, wanted)
+
+    def _require_newest(
+        self, known: Any, manifest_uri: str, began_at: datetime, read_last: datetime | None
+    ) -> None:
+        """Refuse what was read before something newer: its rows may have been mended since."""
+        asked = known.requested_at if known.requested_manifest == manifest_uri else None
+        now = self._now()  # what is noted for a time to come, by a clock that ran ahead, is no newer
+        if any(moment is not None and began_at < moment <= now for moment in (read_last, asked)):
+            raise OvertakenError(
+                f"{manifest_uri} was read, or asked for, once more while it was being read for {known.production_id}"
+            )
+
+    def _ensure(self, connection: Connection, plan: Plan) -> Any:
+        """The production as planned; a spending limit that a person gave holds until a person gives another. How it was, if it was."""
+        known = _find(connection, plan.production_id)
         if known is not None and known.pipeline != plan.pipeline:
             raise LedgerError(
                 f"the production {plan.production_id} belongs to {_shown(known.pipeline)} in this ledger, not to "
                 f"{_shown(plan.pipeline)}; give this one another name"
+            )
+        if known is not None and known.manifest_uri != plan.manifest_uri and not plan.named:
+            raise LedgerError(
+                f"the production {plan.production_id} is made from {known.manifest_uri} since a moment ago, and this is {plan.manifest_uri}",
+                "manifest_moved",
+                production=plan.production_id,
             )
         if known is None or known.output_uri != plan.output_uri:
             self._require_free(connection, plan)
@@ -225,6 +273,7 @@ class Productions:
                 productions.insert().values(
                     production_id=plan.production_id,
                     pipeline=plan.pipeline,
+                    named=plan.named,
                     manifest_uri=plan.manifest_uri,
                     output_uri=plan.output_uri,
                     simulated=plan.account.simulated,
@@ -232,12 +281,13 @@ class Productions:
                     budget_given=plan.budget_given,
                 )
             )
-            return
+            return None
         values: dict[str, Any] = {"manifest_uri": plan.manifest_uri, "output_uri": plan.output_uri}
         if plan.budget_usd is not None and (plan.budget_given or not known.budget_given):
             values |= {"budget_micros": _micros(plan.budget_usd), "budget_given": plan.budget_given}
         this_production = productions.c.production_id == plan.production_id
         connection.execute(update(productions).where(this_production).values(**values))
+        return known
 
     def _require_free(self, connection: Connection, plan: Plan) -> None:
         """Refuse an output that another production of this ledger was given, perhaps a moment ago in another terminal."""
@@ -257,7 +307,18 @@ class Productions:
         connection.execute(
             update(productions)
             .where(productions.c.production_id == identity)
-            .values(read_at=read_at, requested_at=_not_to_come(now, read_at), error=None)
+            .values(
+                # Mended rows may have been read since this reading of their campaign began.
+                read_at=case(
+                    (
+                        and_(productions.c.read_at > read_at, productions.c.read_at <= now),
+                        productions.c.read_at,
+                    ),
+                    else_=read_at,
+                ),
+                requested_at=_not_to_come(now, read_at),
+                error=None,
+            )
         )
 
     @patient
@@ -375,6 +436,17 @@ class Productions:
                 .values(published_seq=change_seq, published_at=self._now())
             )
         return done.rowcount == 1
+
+
+def _find(connection: Connection, identity: str) -> Any:
+    return connection.execute(select(productions).where(productions.c.production_id == identity)).first()
+
+
+def _require_paid_once(connection: Connection, plan: Plan, known: Any, wanted: Sequence[Clip]) -> None:
+    # Whoever reads what a command has asked for is told a name in any case: whether a person gave it, the ledger knows.
+    named = plan.named if known is None else known.named
+    if not named and (known is None or known.snapshot_path is None):
+        require_not_made_elsewhere(connection, plan.production_id, plan.pipeline, plan.manifest_uri, wanted)
 
 
 def _shown(pipeline: str) -> str:

@@ -24,6 +24,7 @@ from sqlalchemy import (
     UniqueConstraint,
     false,
     text,
+    true,
 )
 
 from sora_pipeline.ledger.types import LIVE_STATES, AttemptState
@@ -125,6 +126,7 @@ productions = Table(
     metadata,
     Column("production_id", String(64), primary_key=True),
     Column("pipeline", String(64), nullable=False),
+    Column("named", Boolean, nullable=False, default=True, server_default=true()),
     Column("manifest_uri", FullUri, nullable=False),
     Column("output_uri", ShownUri, nullable=False),
     Column("account", String(64)),
@@ -135,6 +137,7 @@ productions = Table(
     Column("requested_manifest", FullUri),
     Column("read_at", UtcDateTime),
     Column("snapshot_path", Text),
+    Column("snapshot_began_at", UtcDateTime),
     Column("manifest_sha256", String(64)),
     Column("snapshot_sha256", String(64)),
     Column("change_seq", Integer, nullable=False, default=0),

@@ -326,6 +326,7 @@ class Production:
         requested_manifest: Which file was then to be read: the campaign's, or rows of it that were mended.
         read_at: When a manifest was last read for it.
         snapshot_path: The canonical form of what was read, relative to the output.
+        snapshot_began_at: When that reading began; None: not known.
         manifest_sha256: Hash of the manifest's bytes.
         snapshot_sha256: Hash of what it asked for.
         change_seq: Counts up with every change.
@@ -338,6 +339,7 @@ class Production:
         paused_at: Since when a person lets nothing be submitted for it; None: it is not paused.
         notified_seq: The change that people were told of.
         notified_state: Hash of what they were told.
+        named: Whether a person gave it its name, and not its manifest's file.
     """
 
     production_id: str
@@ -352,6 +354,7 @@ class Production:
     requested_manifest: Uri | None = None
     read_at: datetime | None = None
     snapshot_path: str | None = None
+    snapshot_began_at: datetime | None = None
     manifest_sha256: str | None = None
     snapshot_sha256: str | None = None
     change_seq: int = 0
@@ -364,6 +367,7 @@ class Production:
     paused_at: datetime | None = None
     notified_seq: int = 0
     notified_state: str | None = None
+    named: bool = True
 
     @property
     def budget_usd(self) -> Decimal | None:

@@ -25,7 +25,7 @@ from sora_pipeline.manifest.snapshot_parquet import read_invalid_rows, read_snap
 from sora_pipeline.media.fit import ImageFit
 from sora_pipeline.media.images import ImageError
 from sora_pipeline.production.context import image_cache
-from sora_pipeline.production.naming import Decided, ProductionRequest, decide, refuse_paid_elsewhere
+from sora_pipeline.production.naming import Decided, ProductionRequest, decide
 from sora_pipeline.production.ownership import claim, require_free
 from sora_pipeline.provider.catalogue import Catalogue, Model
 from sora_pipeline.settings import Settings, SettingsError
@@ -161,14 +161,13 @@ def with_amendments(ledger: Ledger, decided: Decided, snapshot: Snapshot) -> Sna
 def require_affordable(ledger: Ledger, decided: Decided, snapshot: Snapshot) -> None:
     """Refuse a manifest that would pay again for what another production has, where nobody said that it should.
 
+    Said early, before anything is written; that it holds is up to the ledger, when the clips are wanted.
+
     Raises:
-        ProductionNameError: it would.
+        LedgerError: it would.
     """
-    if decided.known is not None or decided.named:
-        return
-    plan = decided.plan
-    made = ledger.clips.made_elsewhere(plan.production_id, plan.pipeline, snapshot.clips)
-    refuse_paid_elsewhere(ledger, decided, made)
+    if not decided.amends:
+        ledger.productions.require_paid_once(decided.plan, snapshot.clips)
 
 
 def snapshot_path(snapshot_sha256: str) -> str:
@@ -191,6 +190,8 @@ def register(
     Raises:
         OutputOwnedError: the output is another production's.
         StoreError: the output cannot be written.
+        OvertakenError: a later reading stands already, or was asked for.
+        LedgerError: the production has become another manifest's, or its clips are another one's as well.
     """
     if decided.amends:
         return _amend(snapshot, decided, ledger, began_at, max_attempts)

@@ -1,11 +1,11 @@
 """What a production is called, which manifest and output are its own, and which rows only amend it."""
 
+import hashlib
 import re
 from dataclasses import dataclass
 from decimal import Decimal
 
 from sora_pipeline.admission.limits import account_of
-from sora_pipeline.amounts import counted
 from sora_pipeline.errors import SoraPipelineError
 from sora_pipeline.ledger import Ledger, Plan, Production
 from sora_pipeline.manifest.reading import ManifestFile
@@ -47,13 +47,11 @@ class Decided:
         plan: What it is to be.
         amends: Whether the file only amends rows of it.
         known: The production, where there is one of this name.
-        named: Whether somebody named it, and did not leave that to the file's name.
     """
 
     plan: Plan
     amends: bool
     known: Production | None
-    named: bool
 
 
 def decide(
@@ -97,8 +95,9 @@ def decide(
         account=account_of(settings),
         budget_usd=settings.budget_usd if request.budget_usd is None else request.budget_usd,
         budget_given=request.budget_usd is not None,
+        named=bool(request.name) and not amended,
     )
-    return Decided(plan, amended is not None, known, named=bool(request.name))
+    return Decided(plan, amended is not None, known)
 
 
 def default_output(settings: Settings, name: str) -> str:
@@ -115,32 +114,14 @@ def name_of_file(uri: str, pipeline: str = "") -> str:
     """The name of a manifest's production: the file's stem (and sheet), in a pipeline with a name behind that."""
     workbook, sheet = split_sheet(uri)
     file = file_name(workbook)
-    stem = re.sub(r"[^A-Za-z0-9_]+", "-", f"{file.rpartition('.')[0] or file} {sheet or ''}").strip("-_")
+    written = f"{file.rpartition('.')[0] or file} {sheet or ''}"
+    stem = re.sub(r"[^A-Za-z0-9_]+", "-", written).strip("-_")
+    if not stem and any(
+        map(str.isalnum, written)
+    ):  # of an alphabet of its own; another such file is another production
+        stem = f"production-{hashlib.sha256(written.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
     parts = [pipeline] if stem == pipeline else [pipeline, stem]
     return "-".join(filter(None, parts))[:MAX_NAME_CHARS].strip("-_") or "production"
-
-
-def refuse_paid_elsewhere(ledger: Ledger, decided: Decided, clips_made: dict[str, int]) -> None:
-    """Refuse a production that nobody named and whose very clips another one has paid for already.
-
-    Args:
-        ledger: The ledger.
-        decided: Which production is meant.
-        clips_made: How many of its clips other productions have paid for.
-
-    Raises:
-        ProductionNameError: there are such clips.
-    """
-    if decided.known is not None or decided.named or not clips_made:
-        return
-    other, clips = max(clips_made.items(), key=lambda item: item[1])
-    name = decided.plan.production_id
-    raise ProductionNameError(
-        f"{counted(clips, 'clip')} of {decided.plan.manifest_uri} {'is' if clips == 1 else 'are'} paid for already, in the production {other} (same ids, same rows)",
-        "paid_elsewhere",
-        other=other,
-        production=name,
-    )
 
 
 def _shown(pipeline: str) -> str:

@@ -1,12 +1,14 @@
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
 
-from sora_pipeline.ledger import Ledger
+from sora_pipeline.assets import prompt_manifest
+from sora_pipeline.ledger import Ledger, Production
 from sora_pipeline.names import CLIPS
 from sora_pipeline_tests.assets.conftest import Studio, sentence_of
-from sora_pipeline_tests.conftest import keys, rows_of
+from sora_pipeline_tests.conftest import keys, rows_of, write_manifest
 
 
 def metadata_of(result: dg.ExecuteInProcessResult) -> dict[str, object]:
@@ -126,3 +128,29 @@ def test_output_and_name_of_another_production_are_refused_before_anything_is_wr
     assert studio.instance.get_dynamic_partitions(CLIPS) == ["monday:a"]
     assert studio.read_file(tmp_path / "tuesday.csv", production="mardi").success
     assert ledger.productions.get("mardi").output_uri == str(tmp_path / "out" / "mardi")
+
+
+def test_manifest_that_was_mended_and_read_meanwhile_is_read_again(
+    studio: Studio, ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its images may take minutes: what a person has mended by then must not be wanted as it was before."""
+    path = write_manifest(tmp_path / "slow.csv", rows_of(a="a fox", b="a bear"))
+    register, overtaken = prompt_manifest.register, []
+
+    def overtake(*arguments: Any) -> Production:
+        if not overtaken:
+            overtaken.append(path)
+            write_manifest(path, rows_of(a="an owl"))
+            assert studio.read_file(path).success
+            assert [each.prompt for each in ledger.clips.of_production("slow")] == ["an owl"]
+        return register(*arguments)
+
+    monkeypatch.setattr(prompt_manifest, "register", overtake)
+    result = studio.read_file(path)
+    assert result.success
+    assert overtaken
+    assert metadata_of(result)["clips"] == 1
+    assert [each.prompt for each in ledger.clips.of_production("slow")] == ["an owl"]
+    known = ledger.productions.get("slow")
+    assert known.snapshot_began_at == known.read_at
+    assert ledger.productions.requested("") == []

@@ -10,6 +10,7 @@ from sora_pipeline.advice import explained
 from sora_pipeline.clip import clip_key, split_clip_key
 from sora_pipeline.ledger import Account, AttemptState, Ledger, Limits
 from sora_pipeline.ledger.database import LedgerError
+from sora_pipeline.ledger.made_elsewhere import made_elsewhere
 from sora_pipeline.ledger.restore import LedgerContents, RestoredClip
 from sora_pipeline.ledger.rows import attempt_of, row_of, spec_of
 from sora_pipeline.ledger.schema import attempts as attempts_table
@@ -174,11 +175,16 @@ def test_clips_that_another_production_of_the_pipeline_paid_for_are_told(
             for each in ("a", "b", "c"):
                 world.at(state, each)
     wanted = [clip("a"), clip("b"), clip("c"), clip("new")]
-    paid = state in (*LIVE_STATES, AttemptState.COLLECTED)
-    assert ledger.clips.made_elsewhere("tuesday", "m", wanted) == ({"monday": 2} if paid else {})
-    assert ledger.clips.made_elsewhere("monday", "m", wanted) == {}, "its own count for nothing"
-    assert ledger.clips.made_elsewhere("tuesday", "t", wanted) == {}
-    assert ledger.clips.made_elsewhere("tuesday", "m", [clip("a", simulated=False)]) == {}
+    known = {"monday": 2}
+    with ledger.database.read() as connection:
+        assert made_elsewhere(connection, "tuesday", "m", wanted) == known
+        assert made_elsewhere(connection, "monday", "m", wanted) == {}, "its own count for nothing"
+        assert made_elsewhere(connection, "tuesday", "t", wanted) == {}
+        assert made_elsewhere(connection, "tuesday", "m", [clip("a", simulated=False)]) == {}
+    monday.ledger.cancellations.cancel("monday", 3)
+    with ledger.database.read() as connection:
+        still = state in (*LIVE_STATES, AttemptState.COLLECTED) and state != AttemptState.RESERVED
+        assert made_elsewhere(connection, "tuesday", "m", wanted) == (known if still else {})
 
 
 # ---- where accounts are

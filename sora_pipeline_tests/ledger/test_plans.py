@@ -21,6 +21,7 @@ from sora_pipeline_tests.ledger.world import VIDEO
 LIMITS = Limits(max_in_flight=100_000, max_attempts=3, daily_micros=10**15)
 IDLE = replace(ACCOUNT, name="idle")
 NEW = Plan("new", "", "/new.csv", "/new", ACCOUNT)
+UNNAMED = replace(NEW, production_id="unnamed", output_uri="/unnamed", named=False)
 LARGE = ("attempts", "clips", "batches")
 PARTIAL = (
     "one_live_attempt",
@@ -235,6 +236,7 @@ class Calls:
         batches = [f"batch-{self.sizes.settled // BATCH + number}" for number in range(60)]
         productions = ledger.productions
         wanted = [standing.clip for standing in ledger.clips.standings(old).values()]
+        others = [replace(each, clip_id=f"new-{each.clip_id}") for each in wanted]
         return {
             "attempts.due": lambda: attempts.due(5000, account=ACCOUNT.name, pipeline=""),
             "attempts.next_due_s": lambda: attempts.next_due_s(IDLE.name, ""),
@@ -283,7 +285,7 @@ class Calls:
             ),
             "clips.carried_columns": lambda: ledger.clips.carried_columns([self.production]),
             "clips.named": lambda: ledger.clips.named("clip-1", ""),
-            "clips.made_elsewhere": lambda: ledger.clips.made_elsewhere("new", "", wanted),
+            "productions.require_paid_once": lambda: ledger.productions.require_paid_once(UNNAMED, others),
             "clips.unsettled": lambda: ledger.clips.unsettled(self.production),
             "clips.ever_wanted": lambda: ledger.clips.ever_wanted(self.production, lambda _: None),
             "clips.begun_as_asked": lambda: ledger.clips.begun_as_asked(self.production, wanted),

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from sora_pipeline.ledger import AttemptState, Ledger, Plan, Production
+from sora_pipeline.ledger import AttemptState, Ledger, OvertakenError, Plan, Production
 from sora_pipeline.ledger.database import LedgerError
+from sora_pipeline_tests.conftest import refusal
 from sora_pipeline_tests.ledger.world import LEASE_S, SANDBOX, Clock, World, clip, reading
 
 
@@ -50,6 +51,105 @@ def test_name_of_another_pipelines_production_is_refused_and_nothing_changes(led
             attempt()
     assert productions.get("campaign") == before
     assert ledger.clips.of_production("campaign") == []
+
+
+def test_reading_that_a_later_one_has_overtaken_changes_nothing(ledger: Ledger, clock: Clock) -> None:
+    productions = ledger.productions
+    began_at = clock()
+    clock.turn(5)
+    mended = productions.record_snapshot(plan(), reading([clip("a", "mended")], clock()))
+    with pytest.raises(OvertakenError, match=r"/in/campaign.csv was read, or asked for, once more"):
+        productions.record_snapshot(plan(), reading([clip("a", "old"), clip("b")], began_at))
+    assert productions.get("campaign") == mended
+    assert [each.prompt for each in ledger.clips.of_production("campaign")] == ["mended"]
+
+
+@pytest.mark.parametrize("file", ["/in/campaign.csv", "/out/campaign/failed.csv"])
+def test_reading_counts_no_more_once_the_same_file_was_asked_for_again(
+    ledger: Ledger, clock: Clock, file: str
+) -> None:
+    productions = ledger.productions
+    began_at = clock()
+    clock.turn(5)
+    productions.request(plan(), file, wanted=[clip("a", "mended")])
+    old = reading([clip("a", "old")], began_at)
+    if file == plan().manifest_uri:
+        with pytest.raises(OvertakenError):
+            productions.record_snapshot(plan(), old)
+        assert ledger.clips.of_production("campaign") == []
+    else:
+        productions.record_snapshot(plan(), old)  # mended rows are read on top of it
+    assert [each.production_id for each in productions.requested("")] == ["campaign"]
+
+
+def test_mended_rows_are_read_again_where_a_later_reading_stands_and_hold_none_back(
+    ledger: Ledger, clock: Clock
+) -> None:
+    productions = ledger.productions
+    read(ledger)
+    began_at = clock()
+    clock.turn(5)
+    mended = productions.record_amendments(
+        plan(), "/f.csv", [clip("a", "mended")], invalid={}, began_at=clock()
+    )
+    productions.record_snapshot(plan(), reading([clip("b")], began_at))
+    assert productions.get("campaign").read_at == mended.read_at, "it is not put back"
+    with pytest.raises(OvertakenError, match=r"/f.csv"):
+        productions.record_amendments(plan(), "/f.csv", [clip("a", "older")], invalid={}, began_at=began_at)
+
+
+def test_clock_that_ran_ahead_holds_no_later_reading_back(ledger: Ledger, clock: Clock) -> None:
+    clock.turn(3600)
+    read(ledger)
+    clock.turn(-3600)
+    again = ledger.productions.record_snapshot(plan(), reading([clip("a")], clock()))
+    assert again.snapshot_began_at == again.read_at == clock()
+
+
+def test_name_that_nobody_gave_is_taken_by_one_manifest_only(ledger: Ledger) -> None:
+    """Two terminals, one file name in two folders: both had looked before either asked."""
+    productions = ledger.productions
+    mine = replace(plan(), named=False)
+    theirs = replace(mine, manifest_uri="/elsewhere/campaign.csv")
+    before = productions.request(mine)
+    for attempt in (
+        lambda: productions.request(theirs),
+        lambda: productions.record_snapshot(theirs, reading([clip("a")], ledger.now())),
+    ):
+        with refusal(LedgerError, r"is made from /in/campaign.csv since a moment ago, and this is .*--name"):
+            attempt()
+    assert productions.get("campaign") == before
+    assert productions.request(replace(theirs, named=True)).manifest_uri == theirs.manifest_uri
+
+
+@pytest.mark.parametrize("asked_for", [False, True], ids=["scheduled", "asked for"])
+def test_copy_that_is_read_beside_its_original_is_paid_for_only_where_somebody_named_it(
+    ledger: Ledger, clock: Clock, *, asked_for: bool
+) -> None:
+    """Neither had any clips when the other one looked."""
+    productions = ledger.productions
+    monday, copy = (replace(plan(name), named=False) for name in ("monday", "copy"))
+    clips = [clip("a"), clip("b")]
+    for each in (monday, copy):
+        productions.require_paid_once(each, clips)
+    if asked_for:
+        for each in (monday, copy):
+            productions.request(each)
+        # A run that reads what was asked for is told the name.
+        monday, copy = replace(monday, named=True), replace(copy, named=True)
+    productions.record_snapshot(monday, reading(clips, clock()))
+    said = r"2 clips of /in/copy.csv are paid for already, or are going to be, in the production monday.*--name copy"
+    with refusal(LedgerError, said):
+        productions.record_snapshot(copy, reading(clips, clock()))
+    assert ledger.clips.of_production("copy") == []
+    with refusal(LedgerError, said):
+        productions.require_paid_once(replace(copy, named=False), clips)
+    named = replace(copy, named=True)
+    productions.require_paid_once(named, clips)
+    productions.request(named)
+    productions.record_snapshot(named, reading(clips, clock()))
+    productions.record_snapshot(replace(named, named=False), reading(clips, clock()))  # said once is enough
+    assert len(ledger.clips.of_production("copy")) == 2
 
 
 def test_productions_are_found_by_pipeline_manifest_and_output(ledger: Ledger, clock: Clock) -> None:

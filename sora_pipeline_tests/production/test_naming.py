@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sora_pipeline.ledger import Ledger
+from sora_pipeline.ledger.database import LedgerError
 from sora_pipeline.production.intake import open_production
 from sora_pipeline.production.naming import (
     MAX_NAME_CHARS,
@@ -38,7 +39,9 @@ FILES = [
     ("monday.csv", "", "monday"),
     ("Spring Campaign 2026.csv", "", "Spring-Campaign-2026"),
     ("größe & maß.csv", "", "gr-e-ma"),
-    ("猫.csv", "", "production"),
+    ("猫.csv", "", "production-c167b4fe"),
+    ("犬.csv", "", "production-f54242b7"),
+    ("кампания.csv", "ads", "ads-production-3bebd5a8"),
     ("a.b.c.csv", "", "a-b-c"),
     ("..csv", "", "production"),
     (".csv", "", "csv"),
@@ -65,7 +68,7 @@ def test_a_production_is_called_after_its_file(
     assert decided.plan.production_id == name
     assert decided.plan.output_uri == f"{tmp_path}/out/{name}", "each has a folder of its own"
     assert decided.plan.manifest_uri == str(path)
-    assert (decided.known, decided.amends, decided.named) == (None, False, False)
+    assert (decided.known, decided.amends, decided.plan.named) == (None, False, False)
 
 
 @given(st.text(max_size=80), st.sampled_from(["", "ads", "p" * 40, "p" * MAX_NAME_CHARS]))
@@ -150,8 +153,8 @@ def test_a_copy_under_a_new_name_is_made_again_only_where_that_is_said(
     _reserve(ledger, "a", production="monday")
     shutil.copy(production.folder / "monday.csv", production.folder / "spring.csv")
     with refusal(
-        ProductionNameError,
-        r"1 clip of .*/spring.csv is paid for already, in the production monday .*--name monday; .*--name spring",
+        LedgerError,
+        r"2 clips of .*/spring.csv are paid for already, or are going to be, in the production monday .*--name monday; .*--name spring",
     ):
         production.read(production.folder / "spring.csv")
     assert names(ledger) == ["monday"]
