@@ -19,7 +19,7 @@ ADVICE = {
     "store_full": f"Free some space, {_ANOTHER_PLACE}; then run it again.",
     "store_denied": f"Give this user the right to write there, {_ANOTHER_PLACE}.",
     "store_read_only": "Name a place that can be written to (--output for one production, SORA_OUTPUT for all).",
-    "store_not_a_folder": "Name a folder (--output for one production, SORA_OUTPUT for all).",
+    "store_not_a_folder": "Name a folder; outputs go where --output (of one production) or SORA_OUTPUT (of all) says.",
     "store_in_the_way": f"Move that away, {_ANOTHER_PLACE}.",
     "store_name_too_long": "Set SORA_OUTPUT to a shorter path, or use shorter clip ids.",
     "store_unknown": "Set SORA_OUTPUT to a path, or to a URI such as s3://bucket/folder.",

@@ -5,7 +5,7 @@ A command only asks; a daemon that was started in another terminal, with other s
 
 import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from functools import lru_cache
 from typing import Any
@@ -80,6 +80,11 @@ def require_agreement(ledger: Ledger, pipeline: str, settings: Settings, home: s
     give_up = time.monotonic() + PATIENCE_S
     while (seen := ledger.pipelines.seen(pipeline)) is None or ledger.now() - seen.seen_at > FRESH:
         if time.monotonic() > give_up:
+            if others := [name for name in ledger.pipelines.at_work() if name != pipeline]:
+                raise DisagreementError(
+                    f"the Dagster daemon at work on {home} serves {_pipelines(others)}, and not what this command works with. "
+                    "Materialize its prompt_manifest in the Dagster UI, or give this command a home of its own (DAGSTER_HOME)"
+                )
             raise DisagreementError(
                 f"a Dagster daemon is at work on {home}, and does not say that it works with this ledger "
                 f"({ledger.database.shown_url}): it has another SORA_LEDGER_URL, is of an older version, or its "
@@ -105,6 +110,11 @@ def differences(ours: Mapping[str, Any], daemons: Mapping[str, Any]) -> list[str
     if ours.get(KEY) != daemons.get(KEY):
         sentences.append("SORA_API_KEY is another key here than there")
     return sentences
+
+
+def _pipelines(names: Sequence[str]) -> str:
+    of_whom = f"the pipeline{'' if len(names) == 1 else 's'} {', '.join(filter(None, names))}"
+    return of_whom if "" not in names else f"the built-in pipeline and {of_whom}"
 
 
 def _plain(value: Any) -> Any:

@@ -26,7 +26,8 @@ class Beside:
     Attributes:
         production: Its name.
         clips: How many.
-        usd: What they cost together.
+        usd: What they cost together, as far as the production's budget allows.
+        limited: Whether it does not allow all.
         unread: Whether its manifest was asked for and is still to be read: nobody knows how many more it has.
     """
 
@@ -34,6 +35,7 @@ class Beside:
     clips: int
     usd: Decimal
     unread: bool = False
+    limited: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """For scripts."""
@@ -47,7 +49,9 @@ class Beside:
     @property
     def words(self) -> str:
         """For people."""
-        clips = f"{counted(self.clips, 'clip')}, {self.usd:.2f}"
+        clips = (
+            f"{counted(self.clips, 'clip')}, {self.usd:.2f}{' at most by its budget' if self.limited else ''}"
+        )
         if not self.unread:
             return f"{self.production} ({clips})"
         still = "its manifest is still to be read"
@@ -79,7 +83,7 @@ def going_on(
     }
     found = []
     for name in sorted((names | unread) - {apart_from}):
-        clips, price = 0, Decimal(0)
+        clips, price, limited = 0, Decimal(0), False
         if name in names:
             look = progress_of(ledger, ledger.productions.get(name), settings, catalogue)
             if look.stopped is not None and look.stopped.code in _PAUSED:
@@ -87,9 +91,12 @@ def going_on(
             clips = look.at_work[AttemptState.RESERVED]
             price = look.spending.committed_usd - look.spending.spent_usd
             if look.stopped is None:
-                clips, price = look.counts[ClipStatus.PENDING], price + look.to_pay_usd
+                allowed = look.production.budget_usd
+                left = look.to_pay_usd if allowed is None else allowed - look.spending.committed_usd
+                limited = left < look.to_pay_usd
+                clips, price = look.counts[ClipStatus.PENDING], price + min(left, look.to_pay_usd)
         if clips or name in unread:
-            found.append(Beside(name, clips, price, name in unread))
+            found.append(Beside(name, clips, price, name in unread, limited))
     return found
 
 

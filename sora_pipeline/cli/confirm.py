@@ -8,7 +8,12 @@ import typer
 
 from sora_pipeline.cli.output import BAD_INPUT, STOPPED, errors, note, problem
 
-YES: Any = typer.Option(False, "--yes", "-y", help="Do not ask. Without a terminal nobody is asked.")
+YES: Any = typer.Option(
+    False,
+    "--yes",
+    "-y",
+    help="Do not ask. Without a terminal nobody is asked: what has failed is submitted, and what is delivered is made anew only with this.",
+)
 
 
 def require_consent(what: str, *, yes: bool, unasked: bool) -> None:

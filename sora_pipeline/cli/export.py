@@ -92,9 +92,14 @@ def _what_is_in_the_way(in_the_way: "Sequence[str]", done: "Mapping[str, Exporte
             f"{videos}, since productions have clips of the same names; none was overwritten: {listed(in_the_way)}. Have the names hold "
             f"the production: --names {shlex.quote('{production}/' + names)}"
         )
+    other_names = (
+        "other --names"
+        if "{production}" in names
+        else f"names that hold the production: --names {shlex.quote('{production}/' + names)}"
+    )
     return (
-        f"{videos}, upper and lower case being the same, and was left alone: {listed(in_the_way)}. Move it away, or name another "
-        "folder or other --names"
+        f"{videos} (another production's, for one, or one whose name differs in upper and lower case alone), and was left alone: "
+        f"{listed(in_the_way)}. Name another folder, or {other_names}"
     )
 
 

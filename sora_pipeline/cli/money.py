@@ -77,7 +77,12 @@ class Outlook:
         budget_usd = (
             production.budget_usd if production and (kept or plan.budget_usd is None) else plan.budget_usd
         )
-        spending = ledger.money.of_production(production.production_id) if production else None
+        # In the dollars that are to be paid: after a trial in the sandbox the production still stands in the sandbox's.
+        spending = (
+            ledger.money.of_production(production.production_id, simulated=plan.account.simulated)
+            if production
+            else None
+        )
         return cls(
             production=plan.production_id,
             costs=costs,

@@ -44,6 +44,13 @@ class Pipelines:
                 connection.execute(pipelines.insert().values(pipeline=pipeline, **values))
 
     @patient
+    def at_work(self) -> list[str]:
+        """Names of the pipelines whose daemons have shown themselves lately."""
+        shown = select(pipelines.c.pipeline).where(pipelines.c.seen_at >= self._now() - FRESH)
+        with self._database.read() as connection:
+            return list(connection.scalars(shown.order_by(pipelines.c.pipeline)))
+
+    @patient
     def seen(self, pipeline: str) -> Seen | None:
         """What the daemon of a pipeline said last; None: none ever did."""
         with self._database.read() as connection:

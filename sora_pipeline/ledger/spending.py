@@ -69,10 +69,15 @@ class Money:
         self._now = now
 
     @patient
-    def of_production(self, production_id: str) -> Spending:
-        """What a production comes to so far."""
+    def of_production(self, production_id: str, *, simulated: bool | None = None) -> Spending:
+        """What a production comes to so far.
+
+        Args:
+            production_id: The production.
+            simulated: Whether in the sandbox's dollars; None: in those that it is made with at present.
+        """
         with self._database.read() as connection:
-            return _of_production(connection, production_id)
+            return _of_production(connection, production_id, simulated)
 
     @patient
     def of_today(self, account: str) -> Spending:
@@ -181,18 +186,18 @@ class RemainingBudgets:
         return self._of_today[account]
 
 
-def _of_production(connection: Connection, production_id: str) -> Spending:
-    """What a production has spent or reserved, in the dollars that it is made with at present.
+def _of_production(connection: Connection, production_id: str, simulated: bool | None = None) -> Spending:
+    """What a production has spent or reserved, in the dollars that it is made with at present, or in those that are named.
 
     What the sandbox made while it was tried out is no part of real money, nor vice versa.
     """
-    simulated = select(productions.c.simulated).where(productions.c.production_id == production_id)
+    present = select(productions.c.simulated).where(productions.c.production_id == production_id)
     return _sum(
         connection,
         charges.c.billed_micros,
         charges.c.reserved_micros + charges.c.sent_micros,
         charges.c.production_id == production_id,
-        charges.c.simulated == simulated.scalar_subquery(),
+        charges.c.simulated == (present.scalar_subquery() if simulated is None else simulated),
     )
 
 

@@ -8,7 +8,7 @@ from sora_pipeline.manifest.ids import ID_RULE, is_safe_id
 from sora_pipeline.manifest.table import NotText, is_blank
 
 # A comma before three zeros would be a thousand in English.
-_WHOLE = re.compile(r"\+?([0-9]{1,9})(?:\.0*|,0{1,2})?")
+_WHOLE = re.compile(r"([+-]?[0-9]{1,9})(?:\.0*|,0{1,2})?")
 _SECONDS = re.compile(r"(.*?)\s*(?:s|secs?|seconds?)", re.IGNORECASE)
 _SIZE = re.compile(r"([0-9]{1,5})\s*[xX*\u00d7]\s*([0-9]{1,5})")
 

@@ -1,7 +1,7 @@
 """The columns of a file to the columns that are meant; names that leave a doubt are refused, since doubts cost money."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from sora_pipeline.manifest.bounds import MAX_NAME_CHARS
 from sora_pipeline.manifest.columns import INPUT_COLUMNS, OUTPUT_COLUMNS, PARAMETER_COLUMNS, bare, meant_by
@@ -30,10 +30,17 @@ _SLIPPED = ("length", "seconds", "resolution", "aspectratio")
 """Those that are long enough to be known with a slip in them."""
 
 
-def understood_names(uri: str, names: tuple[str, ...]) -> Mapping[str, str]:
+def understood_names(
+    uri: str, names: tuple[str, ...], elsewhere: Callable[[], str] = lambda: ""
+) -> Mapping[str, str]:
     """Those names that are written otherwise than the input columns that they mean, and these.
 
     Where the right name is there as well, another like it is a column of its own.
+
+    Args:
+        uri: The file.
+        names: Of its columns.
+        elsewhere: Says where they may be instead, where these have no prompt: a sentence, or nothing.
 
     Raises:
         ManifestError: two of them mean the same, or something else is wrong with a name.
@@ -47,7 +54,7 @@ def understood_names(uri: str, names: tuple[str, ...]) -> Mapping[str, str]:
     _refuse_same(uri, meant)
     present = tuple(meant.get(name, name) for name in names)
     if "prompt" not in present:
-        raise ManifestError(uri, _no_prompt(names))
+        raise ManifestError(uri, _no_prompt(names, elsewhere))
     for name in names:
         if name not in meant:
             _refuse_doubtful(uri, name, present)
@@ -128,15 +135,15 @@ def _plural_of(name: str) -> str | None:
     return asked if asked in INPUT_COLUMNS else None
 
 
-def _no_prompt(names: tuple[str, ...]) -> str:
+def _no_prompt(names: tuple[str, ...], elsewhere: Callable[[], str]) -> str:
     present = [name for name in names if name]
     other = next((name for name in present if _MEANT_BY_WORD.get(bare(name)) == "prompt"), "")
     near = nearest("prompt", present, cutoff=0.7) or other
-    hint = f' Rename "{shown(near)}" to "prompt".' if near else " Add one."
+    hint = f'Rename "{shown(near)}" to "prompt".' if near else elsewhere() or "Add one."
     others = either([f'"{name}"' for name in INPUT_COLUMNS[1:]])
     return (
         f"there is no prompt column (found: {_listed(present) or 'none'}). The first line must name the columns; prompt is "
-        f"required, {others} may be there, and any other is carried through.{hint}"
+        f"required, {others} may be there, and any other is carried through. {hint}"
     )
 
 

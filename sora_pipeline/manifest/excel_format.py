@@ -5,6 +5,7 @@ from datetime import datetime, time
 from typing import TYPE_CHECKING, Any
 
 from sora_pipeline.amounts import listed
+from sora_pipeline.manifest.bounds import MAX_CELLS, require_at_most
 from sora_pipeline.manifest.excel_package import Sheet, sheet_of
 from sora_pipeline.manifest.json_values import json_value
 from sora_pipeline.manifest.problems import ManifestError, brief, shown
@@ -21,9 +22,10 @@ _SHOWN_CELLS = 5
 
 
 def parse_excel(uri: str, content: bytes, sheet: str | None) -> Table:
-    """Read a sheet of an ``.xlsx`` file, the first where none is named.
+    """Read a sheet of an ``.xlsx`` file, the first that is not hidden where none is named.
 
-    Whole numbers are integers. A date without a time of day is a date.
+    Whole numbers are integers. A date without a time of day is a date. What stands in a cell that is merged over several rows
+    stands in each of them.
 
     Raises:
         ManifestError: the bytes are no such file, there is no such sheet, or a formula in it has no result.
@@ -50,12 +52,69 @@ def parse_excel(uri: str, content: bytes, sheet: str | None) -> Table:
     if header is None:
         raise ManifestError(uri, "the sheet is empty. It needs a header line with a prompt column, and rows.")
     names = tuple(str(json_value(name)).strip() for name in header)
-    numbered = enumerate((tuple(map(_value, cells)) for cells in records), start=1)
+    merged = [each for each in found.merged if each[1] > above]
+    below = list(_unmerged(uri, [list(map(_value, cells)) for cells in records], merged, above))
+    numbered = enumerate(map(tuple, below), start=1)
     # In memory: a sheet has no more rows than a manifest may, and no reader gives it in stretches.
     rows = [Record(number, cells) for number, cells in numbered if not all(map(is_blank, cells))]
-    guessed = sheet is None and found.sheets > 1
-    read_as = (f'the first of {found.sheets} sheets, "{shown(found.name)}"',) if guessed else ()
-    return Table(names, Streamed(len(rows), rows.__iter__), Places("row", above), read_as)
+    guessed = bool(found.place and found.others)
+    which = f'{found.place} of {len(found.others) + 1} sheets, "{shown(found.name)}"'
+    notes = (*_notes_of_merged(merged, above, len(below)), *_notes_of_hidden(found, above, rows))
+    elsewhere = (
+        f"This is {which}: name the one that has them, as in {uri}#{found.others[0]}" if guessed else ""
+    )
+    return Table(
+        names,
+        Streamed(len(rows), rows.__iter__),
+        Places("row", above),
+        (which,) if guessed else (),
+        notes=notes,
+        elsewhere=elsewhere,
+    )
+
+
+def _unmerged(
+    uri: str, rows: list[list[Any]], merged: list[tuple[int, int, int]], above: int
+) -> list[list[Any]]:
+    """The rows below the header, with what is merged in each row that it is merged over."""
+    filled = 0
+    for column, first, last in merged:
+        top, end = first - above - 1, min(last - above, len(rows))
+        if top >= end or column > len(rows[top]):
+            continue
+        filled += end - top
+        require_at_most(uri, MAX_CELLS, filled, "cells that are merged")
+        for row in rows[top + 1 : end]:
+            row[column - 1] = rows[top][column - 1]
+    return rows
+
+
+def _notes_of_merged(merged: list[tuple[int, int, int]], above: int, rows: int) -> list[str]:
+    shown_ranges = [
+        f"{_letters(column)}{first}:{_letters(column)}{last}"
+        for column, first, last in sorted(merged)
+        if first - above <= rows
+    ]
+    if not shown_ranges:
+        return []
+    return [f"merged cells stand in each row that they are merged over: {listed(shown_ranges, _SHOWN_CELLS)}"]
+
+
+def _notes_of_hidden(found: Sheet, above: int, rows: list[Record]) -> list[str]:
+    hidden = sum(row.number + above in found.hidden_rows for row in rows)
+    if not hidden:
+        return []
+    are = "row is" if hidden == 1 else "rows are"
+    return [f"{hidden} hidden {are} read like the others; delete what is not to be made"]
+
+
+def _letters(column: int) -> str:
+    """``AA`` for 27."""
+    letters = ""
+    while column:
+        column, rest = divmod(column - 1, 26)
+        letters = chr(ord("A") + rest) + letters
+    return letters
 
 
 def _read(uri: str, content: bytes, sheet: str | None) -> "tuple[pd.DataFrame, Sheet]":

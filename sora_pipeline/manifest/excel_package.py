@@ -32,15 +32,21 @@ class Sheet:
 
     Attributes:
         name: Its name.
-        sheets: How many sheets there are.
+        others: The names of the other sheets.
+        place: Which of them it is, as people count those that they see: ``the first``; empty: it was named.
         workbook: A workbook of that sheet alone, not compressed.
         lost: Cells with an error, or with a formula that has no result, by name.
+        merged: Cells that are merged over several rows: the column, the first row and the last, beginning with 1.
+        hidden_rows: Rows that people do not see, by number.
     """
 
     name: str
-    sheets: int
+    others: list[str]
+    place: str
     workbook: bytes
     lost: list[str]
+    merged: list[tuple[int, int, int]]
+    hidden_rows: set[int]
 
 
 def sheet_of(uri: str, content: bytes, name: str | None) -> Sheet:
@@ -52,14 +58,15 @@ def sheet_of(uri: str, content: bytes, name: str | None) -> Sheet:
     Args:
         uri: The workbook.
         content: Its bytes.
-        name: The sheet's name; None: the first.
+        name: The sheet's name; None: the first that is not hidden.
 
     Raises:
         ManifestError: there is no such sheet, or it has more rows, columns, cells or text than is allowed.
         Exception: whatever a damaged workbook makes the parsers stumble over.
     """
     with zipfile.ZipFile(io.BytesIO(content)) as workbook:
-        name, part, sheets = _find(uri, workbook, name)
+        found = _find(uri, workbook, name)
+        part = found.part
         wanted = {each.lower() for each in (*_PARTS, part)}  # some programs write xl/SharedStrings.xml
         parts = {info.filename: info for info in workbook.infolist() if info.filename.lower() in wanted}
         if len({each.lower() for each in parts}) < len(parts):
@@ -80,11 +87,22 @@ def sheet_of(uri: str, content: bytes, name: str | None) -> Sheet:
     with zipfile.ZipFile(out, "w") as repacked:
         for each, xml in unpacked.items():
             repacked.writestr(each, xml)
-    return Sheet(name, sheets, out.getvalue(), cells.lost)
+    return Sheet(
+        found.name, found.others, found.place, out.getvalue(), cells.lost, cells.merged, cells.hidden_rows
+    )
 
 
-def _find(uri: str, workbook: zipfile.ZipFile, name: str | None) -> tuple[str, str, int]:
-    """The name of a sheet, the file of the workbook that holds it, and how many sheets there are."""
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A sheet, and the file of the workbook that holds it."""
+
+    name: str
+    part: str
+    others: list[str]
+    place: str
+
+
+def _find(uri: str, workbook: zipfile.ZipFile, name: str | None) -> _Found:
     sheets = [element for element in _elements(uri, workbook, _WORKBOOK) if _local(element.tag) == "sheet"]
     names = [element.get("name", "") for element in sheets]
     if name is not None and name not in names:
@@ -92,13 +110,17 @@ def _find(uri: str, workbook: zipfile.ZipFile, name: str | None) -> tuple[str, s
         raise ManifestError(
             uri, f'there is no sheet "{name}" in this workbook. Name one that it has: {listed}.'
         )
-    wanted = sheets[0 if name is None else names.index(name)]
+    seen = [index for index, sheet in enumerate(sheets) if sheet.get("state", "visible") == "visible"] or [0]
+    index = seen[0] if name is None else names.index(name)
+    wanted = sheets[index]
+    place = "" if name is not None else "the first" if len(seen) == len(sheets) else "the first visible one"
     relation = next(value for key, value in wanted.items() if _local(key) == "id")
     for element in _elements(uri, workbook, _RELATIONS):
         if element.get("Id") == relation:
             target = element.get("Target", "")
             part = target.removeprefix("/") if target.startswith("/") else f"xl/{target}"
-            return wanted.get("name", ""), part, len(sheets)
+            others = [each for number, each in enumerate(names) if number != index]
+            return _Found(names[index], part, others, place)
     raise KeyError(relation)
 
 
@@ -175,6 +197,8 @@ class _Cells(_XmlReader):
         columns: That of the last column.
         text_chars: Characters of all cells, shared texts as often as they are named.
         lost: Names of the cells that have no result.
+        merged: Cells that are merged over several rows: the column, the first row and the last.
+        hidden_rows: Numbers of the rows that are not shown.
     """
 
     lengths: list[int]
@@ -182,6 +206,8 @@ class _Cells(_XmlReader):
     columns: int = 0
     text_chars: int = 0
     lost: list[str] = field(default_factory=list)
+    merged: list[tuple[int, int, int]] = field(default_factory=list)
+    hidden_rows: set[int] = field(default_factory=set)
     _row: int = 0
     _column: int = 0
     _cell: dict[str, str] = field(default_factory=dict)
@@ -197,8 +223,12 @@ class _Cells(_XmlReader):
             number = attributes.get("r", "")
             self._row = int(number) if number.isdecimal() else self._row + 1
             self._column = 0
+            if attributes.get("hidden") in ("1", "true"):
+                self.hidden_rows.add(self._row)
         elif name == "c":
             self._begin_cell(attributes)
+        elif name == "mergeCell":
+            self._note_merged(attributes.get("ref", ""))
         else:
             self._filled = True
             self._formula |= name == "f"
@@ -212,6 +242,11 @@ class _Cells(_XmlReader):
             self._row, self._column = int(place[2]), _column_number(place[1])
         self._cell, self._chars, self._shown = attributes, 0, ""
         self._formula = self._filled = False
+
+    def _note_merged(self, reference: str) -> None:
+        first, last = (_PLACE.fullmatch(place) for place in (*reference.split(":"), "", "")[:2])
+        if first is not None and last is not None and int(last[2]) > int(first[2]):
+            self.merged.append((_column_number(first[1]), int(first[2]), int(last[2])))
 
     def characters(self, text: str) -> None:
         if self._inside in ("v", "t"):

@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from itertools import islice
 from typing import Any
 
 from sora_pipeline.manifest.bounds import MAX_BYTES, MAX_COLUMNS, MAX_ROWS, require_at_most
 from sora_pipeline.manifest.column_names import lookalikes, understood_names
-from sora_pipeline.manifest.columns import ESCAPED, INPUT_COLUMNS, REPORT_COLUMNS, TEXT_COLUMNS
+from sora_pipeline.manifest.columns import ESCAPED, INPUT_COLUMNS, REPORT_COLUMNS, TEXT_COLUMNS, meant_by
 from sora_pipeline.manifest.csv_format import parse_csv
 from sora_pipeline.manifest.excel_format import parse_excel
 from sora_pipeline.manifest.formulas import unescape
@@ -21,6 +22,9 @@ from sora_pipeline.manifest.uris import extension, read_to_spool, split_sheet
 from sora_pipeline.spool import CHUNK_BYTES, Spool
 from sora_pipeline.streams import Streamed
 from sora_pipeline.uris import Uri, absolute_uri, is_incomplete
+
+_TITLE_ROWS = 20
+"""How many rows are looked through for the names of the columns, where the first has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +90,8 @@ def read_manifest(uri: str) -> ManifestFile:
     The extension says which it is, else the content. Of a workbook the first sheet is read, or the one that is named:
     ``prompts.xlsx#Autumn``.
 
-    Columns without a name (a spreadsheet's or data frame's row index) are left out, and so are columns that only the
-    output manifest may have.
+    Columns without a name are left out, with a note where they hold something and are no row index (a spreadsheet's or data
+    frame's first column), and so are columns that only the output manifest may have.
 
     Raises:
         ManifestError: the file as a whole cannot be used.
@@ -103,7 +107,7 @@ def read_manifest(uri: str) -> ManifestFile:
     table = unescape(_parse(uri, extension(file), sheet, content))
     require_at_most(uri, MAX_COLUMNS, len(table.names), "columns")
     require_at_most(uri, MAX_ROWS, len(table.rows), "rows")
-    meant = understood_names(uri, table.names)
+    meant = understood_names(uri, table.names, lambda: table.elsewhere or _header_below(table))
     names = [meant.get(name, name) for name in table.names]
     kept = [(i, name) for i, name in enumerate(names) if name and name not in REPORT_COLUMNS]
     return ManifestFile(
@@ -114,9 +118,38 @@ def read_manifest(uri: str) -> ManifestFile:
         ignored_columns=tuple(name for name in table.names if name in REPORT_COLUMNS - {ESCAPED}),
         productions=_productions(table),
         places=table.places,
-        understanding=Understanding(table.read_as, meant, lookalikes=lookalikes([name for _, name in kept])),
+        understanding=Understanding(
+            table.read_as,
+            meant,
+            lookalikes=lookalikes([name for _, name in kept]),
+            notes=(*table.notes, *_nameless(table)),
+        ),
         delimiter=table.delimiter,
     )
+
+
+def _header_below(table: Table) -> str:
+    """Where the names of the columns are, if a title stands above them."""
+    for row in islice(table.rows, _TITLE_ROWS):
+        if any(
+            isinstance(cell, str) and (cell.strip() == "prompt" or meant_by(cell) == "prompt")
+            for cell in row.cells
+        ):
+            return f"{table.places.of(row.number).capitalize()} seems to: remove what stands above it."
+    return ""
+
+
+def _nameless(table: Table) -> list[str]:
+    """That columns without a name have something in them; the first one is a spreadsheet's or data frame's row index."""
+    nameless = {column for column, name in enumerate(table.names) if column and not name}
+    filled: set[int] = set()
+    if nameless:
+        for row in table.rows:
+            filled |= {column for column in nameless - filled if not is_blank(row.cells[column])}
+    return [
+        f"column {column + 1} has no name, and what stands in it is left out; give it one if it is meant"
+        for column in sorted(filled)
+    ]
 
 
 def _productions(table: Table) -> frozenset[str]:

@@ -72,6 +72,8 @@ class Table:
         places: Where people find them.
         read_as: What was guessed of how the file is written; nothing, where nothing was.
         delimiter: What separates its columns, where it is CSV.
+        notes: What it holds that people could overlook, a sentence each.
+        elsewhere: Where else in the file a manifest may be, as a sentence; empty: nowhere.
     """
 
     names: tuple[str, ...]
@@ -79,6 +81,8 @@ class Table:
     places: Places = ROWS
     read_as: tuple[str, ...] = ()
     delimiter: str = COMMA
+    notes: tuple[str, ...] = ()
+    elsewhere: str = ""
 
 
 def is_blank(value: Any) -> bool:

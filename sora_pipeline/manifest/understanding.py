@@ -24,6 +24,7 @@ class Understanding:
         decimal_commas: Whether numbers are written like ``8,0``.
         parameters: The columns that set parameters of models.
         lookalikes: The names of columns that are carried through and probably mean input columns that are not there, and these.
+        notes: What the file holds that people could overlook, a sentence each.
         kept_braces: How many prompts have braces that are not filled, since their clips were asked for like that before.
     """
 
@@ -32,6 +33,7 @@ class Understanding:
     decimal_commas: bool = False
     parameters: tuple[str, ...] = ()
     lookalikes: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
     kept_braces: int = 0
 
     @property
@@ -50,6 +52,7 @@ class Understanding:
             for name, meant in self.lookalikes.items()
             if name not in self.parameters
         ]
+        sentences += self.notes
         if self.kept_braces:
             sentences.append(
                 f"{counted(self.kept_braces, 'prompt has', 'prompts have')} braces that are left as they are, since that was asked "

@@ -75,13 +75,18 @@ def test_other_productions_that_go_on_are_named_with_their_price_and_a_paused_on
     production(rows_of(x="a car"), name="winter", file="winter.csv")
     cheap = write_manifest(tmp_path / "cheap.csv", rows_of(y="a bus"))
     said = checked(cheap)
-    assert "prompts (3 clips, 3.60), winter (1 clip, 1.20), 4.80 sandbox USD in all" in said
+    assert (
+        "prompts (3 clips, 1.30 at most by its budget), winter (1 clip, 1.20), 2.50 sandbox USD in all"
+        in said
+    )
     assert "a run goes on with other productions as well" in said
     figures = json.loads(invoke("check", str(cheap), "--json").stdout)
     assert figures["other_productions"] == [
-        {"production": "prompts", "clips": 3, "usd": 3.6, "unread": False},
+        {"production": "prompts", "clips": 3, "usd": 1.3, "unread": False},
         {"production": "winter", "clips": 1, "usd": 1.2, "unread": False},
     ]
+    invoke("budget", PROMPTS, "4")
+    assert "prompts (3 clips, 3.60), winter (1 clip, 1.20), 4.80 sandbox USD in all" in checked(cheap)
     invoke("pause", "--production", PROMPTS)
     invoke("cancel", "--production", "winter")
     assert "goes on with other productions" not in checked(cheap)
@@ -103,6 +108,29 @@ def test_what_is_reserved_is_not_said_to_be_paid(
     )
     cheap = write_manifest(tmp_path / "cheap.csv", rows_of(y="a bus"))
     assert "prompts (1 clip, 1.20)" in checked(cheap), "no money is left for the others"
+
+
+def test_what_a_trial_in_the_sandbox_cost_is_no_part_of_a_real_budget(
+    home: Path, ledger: Ledger, pending: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = settings_of()
+    ledger.attempts.reserve(
+        {key("a"): 1_200_000},
+        account=account_of(settings),
+        batch_id="a-batch",
+        limits=limits_of(settings),
+        lease_s=100,
+    )
+    invoke("budget", PROMPTS, "4")
+    manifest = tmp_path / "prompts.csv"
+    assert "budget: 1.20 of 4.00 sandbox USD spent or reserved" in checked(manifest)
+    monkeypatch.setenv("SORA_PROVIDER", "gptproto")
+    monkeypatch.setenv("SORA_API_KEY", "a-key")
+    said = checked(manifest)
+    assert "budget: 0.00 of 4.00 USD spent or reserved" in said
+    assert "fit the budget" not in said
+    figures = json.loads(invoke("check", str(manifest), "--json").stdout)
+    assert (figures["simulated"], figures["committed_usd"]) == (False, 0.0)
 
 
 def test_budget_says_what_it_has_no_room_for(home: Path, pending: None) -> None:

@@ -336,6 +336,7 @@ class Calls:
             "accounts.require_place": lambda: ledger.accounts.require_place(ACCOUNT, "https://example.com"),
             "accounts.address_of": lambda: ledger.accounts.address_of(ACCOUNT.name),
             "pipelines.seen": lambda: ledger.pipelines.seen(""),
+            "pipelines.at_work": lambda: ledger.pipelines.at_work(),
             "productions.unpublished": lambda: productions.unpublished(""),
             "notifications.unnotified": lambda: ledger.notifications.unnotified(
                 datetime(2020, 1, 1, tzinfo=UTC), ""

@@ -127,3 +127,74 @@ def test_a_missing_reader_is_said_with_what_to_install(
 ) -> None:
     monkeypatch.setitem(__import__("sys").modules, "python_calamine", None)
     assert "pip install 'sora-pipeline[excel]'" in refusal(workbook(Autumn=[["prompt"], ["a"]]))
+
+
+def test_what_is_merged_over_rows_stands_in_each_of_them(tmp_path: Path) -> None:
+    """A person sees one value beside all of them; blanks would be made, and paid, at the defaults."""
+    book = openpyxl.Workbook()
+    sheet = book.worksheets[0]
+    for row in (
+        ["prompt", "duration", "campaign", "note"],
+        ["a", 12, "spring", "x"],
+        ["b", None, None, None],
+        ["c", None, None, "y"],
+        ["d", None, None, None],
+    ):
+        sheet.append(row)
+    sheet.merge_cells("B2:B4")
+    sheet.merge_cells("C2:C5")
+    sheet.merge_cells("A8:B9")
+    book.save(tmp_path / "merged.xlsx")
+    snapshot = load(tmp_path / "merged.xlsx")
+    assert [(each.prompt, each.duration, dict(each.carried)) for each in snapshot.clips] == [
+        ("a", 12, {"campaign": "spring", "note": "x"}),
+        ("b", 12, {"campaign": "spring", "note": ""}),
+        ("c", 12, {"campaign": "spring", "note": "y"}),
+        ("d", 4, {"campaign": "spring", "note": ""}),
+    ]
+    assert snapshot.understanding.sentences == [
+        "merged cells stand in each row that they are merged over: B2:B4, C2:C5"
+    ]
+
+
+def test_what_is_hidden_is_said_to_be_read_and_a_hidden_sheet_is_not_the_first(tmp_path: Path) -> None:
+    book = openpyxl.Workbook()
+    book.worksheets[0].append(["prompt"])
+    book.worksheets[0].append(["of last year"])
+    book.worksheets[0].sheet_state = "hidden"
+    sheet = book.create_sheet("New")
+    for text in ("prompt", "a", "b", "c"):
+        sheet.append([text])
+    sheet.row_dimensions[3].hidden = True
+    book.active = sheet
+    book.save(tmp_path / "filtered.xlsx")
+    snapshot = load(tmp_path / "filtered.xlsx")
+    assert [each.prompt for each in snapshot.clips] == ["a", "b", "c"]
+    assert snapshot.understanding.sentences == [
+        'read as the first visible one of 2 sheets, "New"',
+        "1 hidden row is read like the others; delete what is not to be made",
+    ]
+
+
+def test_clips_on_another_sheet_are_looked_for_there(workbook: Workbook) -> None:
+    path = workbook(Cover=[["This is our campaign"], ["by us"]], Clips=[["prompt"], ["a"]])
+    assert refusal(path).endswith(
+        f'This is the first of 2 sheets, "Cover": name the one that has them, as in {path}#Clips'
+    )
+
+
+def test_title_above_the_names_is_told_from_names(workbook: Workbook, tmp_path: Path) -> None:
+    book = workbook(Sheet=[["Our campaign"], [], ["clip_id", "Prompt"], ["a", "a fox"]])
+    assert refusal(book).endswith("Row 3 seems to: remove what stands above it.")
+    (tmp_path / "titled.csv").write_text("# our campaign,\nclip_id,prompt\na,a fox\n")
+    assert refusal(tmp_path / "titled.csv").endswith("Row 2 seems to: remove what stands above it.")
+
+
+def test_column_without_a_name_is_said_to_be_left_out_where_it_holds_something(
+    workbook: Workbook, tmp_path: Path
+) -> None:
+    book = workbook(Sheet=[["prompt", None, "duration", None], ["a", None, 4, 12], ["b", None, None, None]])
+    said = ["column 4 has no name, and what stands in it is left out; give it one if it is meant"]
+    assert load(book).understanding.sentences == said
+    (tmp_path / "index.csv").write_text(",prompt,,\n0,a,,\n1,b,,x\n")
+    assert load(tmp_path / "index.csv").understanding.sentences == said

@@ -41,6 +41,7 @@ def test_every_problem_of_every_row_is_reported_with_what_is_allowed(manifest: W
         {"prompt": "", "duration": "5", "size": "1x1", "takes": "0", "clip_id": "a/b", "image": "x.png"},
         {"prompt": "two", "duration": "long", "model": "sora-3", "image": "missing.png", "clip_id": "two"},
         {"prompt": "x" * 201, "image": "missing.png"},
+        {"prompt": "three", "duration": "-4", "clip_id": "three"},
     )
     snapshot = load(path)
     assert [clip.prompt for clip in snapshot.clips] == ["fine"]
@@ -59,6 +60,7 @@ def test_every_problem_of_every_row_is_reported_with_what_is_allowed(manifest: W
         f'prompts.csv, row 5 (clip {third}), column prompt: "{"x" * 79}…" has 201 characters; allowed: text of 1 to 200 characters',
         f'prompts.csv, row 5 (clip {third}), column image: "missing.png" does not exist; allowed: a path relative to the manifest\'s '
         "folder, a URL or an fsspec URI of a picture that can begin a 720x1280 video",
+        'prompts.csv, row 6 (clip three), column duration: "-4" is not a duration of sora-2; allowed: 4, 8 or 12',
     ]
     assert [row.clip_id for row in snapshot.invalid][:2] == [None, "two"]
     assert str(snapshot.invalid[2].clip_id).startswith("x" * 40)
