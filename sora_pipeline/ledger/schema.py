@@ -398,6 +398,8 @@ pauses = Table(
     "pauses",
     metadata,
     Column("account", String(64), primary_key=True),
+    # Who asked for it: the provider (empty), or a command that stops.
+    Column("owner", String(64), primary_key=True),
     Column("until", UtcDateTime, nullable=False),
 )
 """Until when nothing is submitted to an account that has said so."""

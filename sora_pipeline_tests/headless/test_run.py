@@ -2,24 +2,14 @@
 
 import threading
 import time
-from pathlib import Path
 
-import dagster as dg
 import pytest
 
-from sora_pipeline.headless import run
-from sora_pipeline.headless.run import HeadlessRun
+from sora_pipeline.headless import last_submits
+from sora_pipeline.headless.last_submits import let_submits_end
 from sora_pipeline.ledger import AttemptState, Ledger, Limits
-from sora_pipeline.provider.catalogue import load_catalogue
 from sora_pipeline_tests.conftest import Producer, key, latest, rows_of, settings_of
 from sora_pipeline_tests.production.parts import SANDBOX
-
-
-@pytest.fixture
-def headless(instance: dg.DagsterInstance, home: Path, ledger: Ledger) -> HeadlessRun:
-    return HeadlessRun(
-        instance, home, ledger, settings_of(), load_catalogue(), timeout_s=None, show=lambda _: None
-    )
 
 
 def submitting(ledger: Ledger, production: Producer) -> int:
@@ -45,35 +35,35 @@ def accept(ledger: Ledger, attempt_id: int) -> None:
 
 
 def test_stop_hears_the_answers_that_are_on_their_way_and_lets_no_further_submit_begin(
-    headless: HeadlessRun, ledger: Ledger, production: Producer
+    ledger: Ledger, production: Producer
 ) -> None:
     attempt_id = submitting(ledger, production)
     answer = threading.Thread(target=accept, args=(ledger, attempt_id))
     answer.start()
-    headless._let_submits_end("")
+    let_submits_end(ledger, settings_of(), "")
     assert latest(ledger, "a").state is AttemptState.IN_FLIGHT
     assert ledger.pauses.left_s("sandbox") > 0
     answer.join()
 
 
 def test_stop_does_not_wait_for_ever_nor_where_nothing_is_submitted(
-    headless: HeadlessRun, ledger: Ledger, production: Producer, monkeypatch: pytest.MonkeyPatch
+    ledger: Ledger, production: Producer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    headless._let_submits_end("")
+    let_submits_end(ledger, settings_of(), "")
     assert ledger.pauses.left_s("sandbox") == 0
     submitting(ledger, production)
-    monkeypatch.setattr(run, "LAST_ANSWERS_S", 0.3)
-    headless._let_submits_end("")
+    monkeypatch.setattr(last_submits, "LAST_ANSWERS_S", 0.3)
+    let_submits_end(ledger, settings_of(), "")
     assert latest(ledger, "a").state is AttemptState.SUBMITTING
 
 
 def test_stop_lets_no_submit_begin_where_all_slots_are_taken_and_clips_are_pending(
-    headless: HeadlessRun, ledger: Ledger, production: Producer
+    ledger: Ledger, production: Producer
 ) -> None:
     """The daemon's runs live for some seconds yet: a render ends, and its slot would be taken."""
     attempt_id = submitting(ledger, production)
     accept(ledger, attempt_id)
-    assert headless._let_submits_end("") is None, "nothing is left to submit"
+    assert let_submits_end(ledger, settings_of(), "") is None, "nothing is left to submit"
     production(rows_of(a="a fox", b="an owl"))
-    assert headless._let_submits_end("") is not None
+    assert let_submits_end(ledger, settings_of(), "") is not None
     assert ledger.pauses.left_s("sandbox") > 0

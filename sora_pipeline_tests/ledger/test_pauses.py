@@ -1,7 +1,6 @@
 """A provider that says 429 is left alone by every process, for as long as it asked."""
 
-import time
-from concurrent.futures import ThreadPoolExecutor
+import pytest
 
 from sora_pipeline.ledger import Ledger
 from sora_pipeline_tests.ledger.world import Clock
@@ -22,35 +21,26 @@ def test_longest_wish_counts(ledger: Ledger) -> None:
     assert ledger.pauses.left_s("sandbox") > 50
 
 
-def test_pause_is_taken_back_by_who_began_it_and_no_longer_one(ledger: Ledger) -> None:
-    mine = ledger.pauses.pause("sandbox", 15)
-    assert mine is not None
-    ledger.pauses.lift("sandbox", mine)
-    assert ledger.pauses.left_s("sandbox") == 0
-    mine = ledger.pauses.pause("sandbox", 15)
-    assert mine is not None
-    ledger.pauses.pause("sandbox", 60)
-    ledger.pauses.lift("sandbox", mine)
-    assert ledger.pauses.left_s("sandbox") > 50
-    assert ledger.pauses.pause("sandbox", 15) is None, "nothing to take back"
-
-
-def test_what_a_pause_took_the_place_of_holds_again_once_it_is_taken_back(ledger: Ledger) -> None:
-    """A provider that said 429, or another command that stops."""
+def test_pause_is_taken_back_by_its_owner_and_no_other_one(ledger: Ledger) -> None:
+    """A provider that said 429, or another command that stops: also what came meanwhile, and is shorter."""
+    ledger.pauses.pause("sandbox", 45, "stop")
     ledger.pauses.pause("sandbox", 14)
-    mine = ledger.pauses.pause("sandbox", 45)
-    assert mine is not None
-    ledger.pauses.lift("sandbox", mine)
+    assert ledger.pauses.left_s("sandbox") > 40
+    ledger.pauses.lift("sandbox", "stop")
     assert 10 < ledger.pauses.left_s("sandbox") <= 14
+    ledger.pauses.lift("sandbox", "stop")
+    assert ledger.pauses.left_s("sandbox") > 10
 
 
-def test_pause_is_not_taken_back_while_somebody_lengthens_it(ledger: Ledger) -> None:
-    """Between his look at it and his change of it, it would be gone, and his change one of nothing."""
-    mine = ledger.pauses.pause("sandbox", 15)
-    assert mine is not None
-    with ThreadPoolExecutor(1) as threads:
-        with ledger.database.exclusive():
-            lifted = threads.submit(ledger.pauses.lift, "sandbox", mine)
-            time.sleep(0.3)
-            assert not lifted.done()
-        lifted.result()
+@pytest.mark.parametrize("first", [0, 1])
+def test_two_commands_that_stop_together_leave_no_pause_behind(
+    ledger: Ledger, clock: Clock, first: int
+) -> None:
+    owners = ["one", "other"]
+    for owner in owners:
+        ledger.pauses.pause("sandbox", 45, owner)
+        clock.turn(1)
+    ledger.pauses.lift("sandbox", owners[first])
+    assert ledger.pauses.left_s("sandbox") > 40, "the other one still stops"
+    ledger.pauses.lift("sandbox", owners[1 - first])
+    assert ledger.pauses.left_s("sandbox") == 0

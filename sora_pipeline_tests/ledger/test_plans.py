@@ -15,7 +15,6 @@ from sora_pipeline.ledger import Attempt, AttemptState, Ledger, Limits, Plan
 from sora_pipeline.ledger.batches import GENERATIONS
 from sora_pipeline.ledger.database import LedgerError
 from sora_pipeline.ledger.notifications import NotificationClaim
-from sora_pipeline.ledger.pauses import Pause
 from sora_pipeline_tests.ledger.world import VIDEO
 
 LIMITS = Limits(max_in_flight=100_000, max_attempts=3, daily_micros=10**15)
@@ -210,7 +209,7 @@ class Calls:
             ),
             "turns.take": lambda: self.ledger.turns.take(OTHER, 60),
             "pauses.pause": lambda: self.ledger.pauses.pause(ACCOUNT.name, 10),
-            "pauses.lift": lambda: self.ledger.pauses.lift(ACCOUNT.name, Pause(self.ledger.now(), None)),
+            "pauses.lift": lambda: self.ledger.pauses.lift(ACCOUNT.name, "stop"),
             "productions.request": lambda: self.ledger.productions.request(NEW),
             "productions.record_problem": lambda: self.ledger.productions.record_problem("new", "e"),
             "productions.set_budget": lambda: self.ledger.productions.set_budget("new", None),
