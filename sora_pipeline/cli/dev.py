@@ -40,6 +40,8 @@ def dev(
     verbose: bool = typer.Option(False, "--verbose", help="Show what Dagster logs, too."),
 ) -> None:
     """Open the Dagster UI, with sensors and schedules at work, on the same home as `sora-pipeline run`."""
+    from sora_pipeline.agreement import settings_shown
+    from sora_pipeline.headless.commands import at_work
     from sora_pipeline.headless.home import note_daemon_stopped
     from sora_pipeline.media_server.keys import read_key
     from sora_pipeline.media_server.links import MediaLinks
@@ -58,7 +60,10 @@ def dev(
     signal.signal(signal.SIGINT, signal.default_int_handler)
     ledger = ledger_of(settings, home)
     _say_what_goes_on(ledger, settings)
-    with closing(_Dagster(host, port, media_url, verbose=verbose)) as dagster:
+    with (
+        at_work(home, settings_shown(settings, ledger.ledger_id)),
+        closing(_Dagster(host, port, media_url, verbose=verbose)) as dagster,
+    ):
         try:
             with serving(ledger, links, listener):
                 code = _wait(dagster, _address(host, port), home)

@@ -119,6 +119,8 @@ def _run(
     # First of all: it loads the code location while we read the manifest.
     with ExitStack() as stack, closing(RunProcesses(log_of_first_runs(home))) as processes:
         with importing():
+            from sora_pipeline.agreement import settings_shown
+            from sora_pipeline.headless.commands import at_work
             from sora_pipeline.headless.home import open_instance
             from sora_pipeline.production.naming import ProductionRequest
             from sora_pipeline.provider.catalogue import load_catalogue
@@ -130,6 +132,7 @@ def _run(
                 processes.close()  # the daemon does everything
             else:
                 processes.go_ahead()
+                stack.enter_context(at_work(home, settings_shown(settings, ledger.ledger_id)))
             catalogue = load_catalogue(settings.catalogue)
             request = ProductionRequest(
                 manifest=Uri(absolute_uri(manifest)), name=name, output=output, budget_usd=limit

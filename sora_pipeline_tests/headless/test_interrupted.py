@@ -21,6 +21,7 @@ from sora_pipeline.ledger import AttemptState, Ledger
 from sora_pipeline.ledger.batches import GENERATIONS
 from sora_pipeline.names import BATCH_TAG, GENERATIONS_JOB
 from sora_pipeline.production.finish import FINISHED
+from sora_pipeline.provider.catalogue import load_catalogue
 from sora_pipeline.store import OutputStore
 from sora_pipeline_tests.conftest import (
     Producer,
@@ -33,9 +34,14 @@ from sora_pipeline_tests.conftest import (
     write_manifest,
 )
 from sora_pipeline_tests.headless.conftest import until
-from sora_pipeline_tests.headless.test_run import headless
 
-__all__ = ["headless"]  # a fixture
+
+@pytest.fixture
+def headless(instance: dg.DagsterInstance, home: Path, ledger: Ledger) -> HeadlessRun:
+    return HeadlessRun(
+        instance, home, ledger, settings_of(), load_catalogue(), timeout_s=None, show=lambda _: None
+    )
+
 
 CLIPS = {f"c{n}": f"a fox, take {n}" for n in range(6)}
 INTERRUPTED = 3
