@@ -187,7 +187,10 @@ def fail_killed_runs(
         run = instance.get_run_by_id(run_id)
         if run is not None and not run.is_finished and process is RunProcess.KILLED:
             _fail_run(instance, run, "it was killed, or the machine went down")
-        if run is None or run.is_finished or process is RunProcess.KILLED:
+        elif run is not None and run.status in NOT_STARTED and process is RunProcess.ENDED:
+            _fail_run(instance, run, "it was stopped before the run began")
+        ended = process is not RunProcess.LIVES if run is None else run.is_finished  # or is about to be made
+        if ended or process is RunProcess.KILLED:
             forget(locks, run_id)
     if instance.run_launcher.supports_check_run_worker_health:
         return  # Dagster asks it, and its workers may show themselves on other machines

@@ -114,6 +114,8 @@ def main() -> None:
     """Entry of the console script."""
     # Dagster and its friends explain themselves in the runs' logs; here they would tear the progress display.
     logging.disable(logging.WARNING)
+    # Ctrl-C that meets a connection being closed is no error of the database's; it would be shown as a stack.
+    logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
     os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) != signal.SIG_IGN:  # of nohup

@@ -56,10 +56,15 @@ class _Worker:
 
     def _execute(self, order: Order, defs: "dg.Definitions", instance: "dg.DagsterInstance") -> None:
         from sora_pipeline.headless.execution import Interrupted, execute
+        from sora_pipeline.names import PipelineNames
+        from sora_pipeline.run_locks import run_lock
+        from sora_pipeline.settings import dagster_home
 
+        locks = dagster_home() / PipelineNames().run_lock_folder
         failed = None
         self._run_id = order["run_id"]
-        with contextlib.suppress(Interrupted):
+        # From before Dagster knows of it: one that is killed before it starts would count as about to, for minutes.
+        with contextlib.suppress(Interrupted), run_lock(locks, order["run_id"]):
             failed = execute(defs, instance, **order)
         self._run_id = None
         self._say({"run_id": order["run_id"], "failed": failed})

@@ -15,6 +15,7 @@ import dagster as dg
 from sora_pipeline.automation.first_runs import plan_first_runs
 from sora_pipeline.automation.manifests import manifest_request
 from sora_pipeline.automation.publish import publish_request
+from sora_pipeline.automation.requests import NOT_STARTED
 from sora_pipeline.headless.execution import execute, told_to
 from sora_pipeline.headless.run_processes import Executed, RunProcesses, order_of
 from sora_pipeline.ledger import AttemptState, Production
@@ -124,7 +125,20 @@ class FirstRuns:
 
     def close(self) -> None:
         """Interrupt what is under way, and see to it that all processes have ended."""
+        left = self._processes.unanswered
         self._processes.close()
+        with told_to(self._log):
+            try:
+                for run_id in left:
+                    self._cancel_before_its_start(run_id)
+            except Exception:  # Dagster's storage is away, for one
+                traceback.print_exc()
+
+    def _cancel_before_its_start(self, run_id: str) -> None:
+        """Tell Dagster of a run that nobody will start any more: it would wait for it for minutes, and so would its clips."""
+        run = self._instance.get_run_by_id(run_id)
+        if run is not None and run.status in NOT_STARTED:
+            self._instance.report_run_canceled(run, "The command was stopped before this run began.")
 
     def _execute(self, request: dg.RunRequest) -> Executed:
         run_id = str(uuid.uuid4())

@@ -228,13 +228,13 @@ class HeadlessRun:
         return self._first_runs is not None and self._first_runs.publishing(production)
 
     def _give_back(self, pipeline: str) -> None:
-        """Free what is reserved for runs that Dagster never came to hear of: the next command would wait until their leases are over."""
+        """Free what is reserved for runs that never began: the next command would wait until their leases are over."""
         ledger = self._ledger
         with suppress(DBAPIError):
             reserved = ledger.attempts.live(AttemptState.RESERVED, pipeline=pipeline)
             for batch in ledger.batches.unfinished(pipeline):
-                tags = {BATCH_TAG: batch.batch_id}
-                if batch.run_id is not None or self._instance.get_runs(dg.RunsFilter(tags=tags), limit=1):
+                runs = self._instance.get_runs(dg.RunsFilter(tags={BATCH_TAG: batch.batch_id}))
+                if batch.run_id is not None or not all(run.is_finished for run in runs):
                     continue
                 for attempt in reserved:
                     if attempt.batch_id == batch.batch_id:

@@ -152,6 +152,11 @@ class RunProcesses:
         self._processes.append(made)
         return made
 
+    @property
+    def unanswered(self) -> list[str]:
+        """The runs that are under way or still to begin."""
+        return [run_id for process in self._processes for run_id in process.requests]
+
     def close(self) -> None:
         """Interrupt what is under way, and see to it that all processes have ended."""
         for process in self._processes:

@@ -1,23 +1,29 @@
 """What a command has executed itself while the daemon comes up: just what the sensors would request, and once."""
 
+import signal
+import time
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
 
+from sora_pipeline.automation.requests import fail_killed_runs
 from sora_pipeline.headless import first_runs as first_runs_module
+from sora_pipeline.headless import run_processes
 from sora_pipeline.headless.first_runs import FirstRuns
+from sora_pipeline.headless.run import HeadlessRun
 from sora_pipeline.headless.run_processes import RunProcesses
 from sora_pipeline.ledger import Ledger
 from sora_pipeline.names import GENERATIONS_JOB, MANIFEST_JOB, PUBLISH_JOB, REQUESTED_BY_TAG, PipelineNames
 from sora_pipeline.pipeline import VideoPipeline
 from sora_pipeline.production.progress import progress_of
 from sora_pipeline.provider.catalogue import load_catalogue
+from sora_pipeline.run_locks import RunProcess, process_of
 from sora_pipeline.runtime import PipelineRuntime
 from sora_pipeline_tests.automation.conftest import Daemon
 from sora_pipeline_tests.conftest import Sandbox, keys, rows_of, settings_of
-from sora_pipeline_tests.headless.conftest import next_executed, requested, until
+from sora_pipeline_tests.headless.conftest import children, next_executed, requested, until
 
 READ, DISPATCH, PUBLISH = "manifest_request_sensor", "dispatch_sensor", "publish_sensor"
 
@@ -75,6 +81,67 @@ def test_they_leave_nothing_to_request_for_the_sensors(
     assert asked_by == {MANIFEST_JOB: READ, GENERATIONS_JOB: DISPATCH, PUBLISH_JOB: PUBLISH}
     assert sandbox.billed == 0
     assert capfd.readouterr().out == "", "a command prints JSON, and nothing else"
+
+
+def test_run_that_was_stopped_before_it_began_keeps_no_clip(
+    first_runs: FirstRuns,
+    sensors: Daemon,
+    storage: dg.DagsterInstance,
+    home: Path,
+    ledger: Ledger,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Dagster would take it for one that may still begin, for three minutes; and so would the next command."""
+    production = requested(ledger, tmp_path, rows_of(a="a fox"))
+    assert first_runs.read(production).failed is None
+    monkeypatch.setattr(run_processes, "END_S", 0.5)
+    first_runs.launch()
+    made = dg.RunsFilter(job_name=GENERATIONS_JOB)
+    while not storage.get_runs(made):
+        time.sleep(0.01)
+    (child,) = children()
+    child.suspend()
+    (run,) = storage.get_runs(made)
+    assert run.status is dg.DagsterRunStatus.NOT_STARTED
+    first_runs.close()
+    (run,) = storage.get_runs(made)
+    assert run.status is dg.DagsterRunStatus.CANCELED
+    catalogue = load_catalogue()
+    headless = HeadlessRun(
+        storage, home, ledger, settings_of(), catalogue, timeout_s=None, show=lambda _, __: None
+    )
+    headless._give_back("")
+    assert ledger.clips.pending(3) == keys("a")
+    assert len(sensors.tick(DISPATCH).requests) == 1
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGKILL, "KILLED"), (signal.SIGINT, "ENDED")])
+def test_run_whose_process_has_ended_before_it_began_is_failed(
+    first_runs: FirstRuns,
+    processes: RunProcesses,
+    sensors: Daemon,
+    storage: dg.DagsterInstance,
+    ledger: Ledger,
+    tmp_path: Path,
+    number: signal.Signals,
+    status: str,
+) -> None:
+    """Its command was killed, and has told nobody."""
+    production = requested(ledger, tmp_path, rows_of(a="a fox"))
+    assert first_runs.read(production).failed is None
+    first_runs.launch()
+    made = dg.RunsFilter(job_name=GENERATIONS_JOB)
+    while not storage.get_runs(made):
+        time.sleep(0.01)
+    (child,) = children()
+    child.send_signal(number)
+    runtime = PipelineRuntime(PipelineNames(), settings_of())
+    (run,) = storage.get_runs(made)
+    until(lambda: process_of(runtime.run_locks, run.run_id) is RunProcess[status])
+    fail_killed_runs(storage, runtime)
+    (run,) = storage.get_runs(made)
+    assert run.status is dg.DagsterRunStatus.FAILURE
 
 
 def test_the_daemon_waits_for_the_first_submit_but_not_for_long(
