@@ -71,7 +71,7 @@ def test_two_productions_are_served_at_once(
 ) -> None:
     monkeypatch.setenv("SORA_MAX_IN_FLIGHT", "200")
     production(ROWS[:150], file="one.csv")
-    production(ROWS[:150], file="two.csv")
+    production(ROWS[:150], file="two.csv", name="two")
     assert planned(instance, ledger)
     served = {attempt.production_id for attempt in ledger.attempts.live(AttemptState.RESERVED, pipeline="")}
     assert served == {"one", "two"}

@@ -67,7 +67,7 @@ def test_production_that_is_not_there(home: Path, production: Producer, call: st
     unknown = f"{hint} nope: there is no production of this name; "
     production(rows_of(a="a fox"))
     assert str(invoke(*call.split()).exception) == f"{unknown}there is {PROMPTS}."
-    production(rows_of(a="a fox"), file="winter.csv")
+    production(rows_of(a="an owl"), file="winter.csv")
     assert str(invoke(*call.split()).exception) == f"{unknown}there are {PROMPTS}, winter."
 
 
