@@ -156,7 +156,10 @@ class Sandbox:
 
 @pytest.fixture(scope="session")
 def sandbox_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
-    settings = SandboxSettings(state_dir=tmp_path_factory.mktemp("provider"), shared_renders=True, **QUICK)
+    # On a slow machine a worker may be at tests with servers of their own for a quarter of an hour.
+    settings = SandboxSettings(
+        state_dir=tmp_path_factory.mktemp("provider"), shared_renders=True, exit_when_idle_s=3600, **QUICK
+    )
     with running_sandbox(settings) as endpoint, httpx.Client(base_url=endpoint.url, trust_env=False) as http:
         yield Sandbox(endpoint, http)
 

@@ -99,7 +99,7 @@ async def test_a_command_that_asks_for_a_manifest_stops_what_that_no_longer_name
     run_context: RunContext, production: Producer
 ) -> None:
     made = production(_rows(4))
-    monday = production(_rows(4), file="monday.csv")
+    monday = production(_rows(4), file="monday.csv", name="monday")
     ledger = run_context.ledger
     clips = ledger.clips.of_production(PROMPTS)
     plan = Plan(PROMPTS, "", made.manifest_uri, made.output_uri, run_context.account)

@@ -3,7 +3,6 @@ import hashlib
 import random
 import struct
 import threading
-import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -267,11 +266,3 @@ def test_videos_of_the_largest_size_are_decoded_several_at_a_time(tmp_path: Path
 
     with ThreadPoolExecutor(4) as threads:
         assert list(threads.map(verified, range(4))) == [12] * 4
-
-
-def test_a_4_second_720p_clip_is_verified_quickly(tmp_path: Path):
-    path = write_video(tmp_path / "clip.mp4", width=720, height=1280)
-    began = time.perf_counter()
-    verify_video(path, size=Size(720, 1280), duration=4)
-
-    assert time.perf_counter() - began < 2  # 0.1 s on an idle machine; generous, because tests share theirs

@@ -137,7 +137,7 @@ def test_killed_publisher_leaves_nothing_for_ever(
 
 def test_two_productions_with_the_same_ids_are_told_apart(ledger: Ledger, production: Producer) -> None:
     monday = production(rows_of(a="monday's fox", b="an owl"), file="monday.csv")
-    tuesday = production(rows_of(b="an owl", a="tuesday's fox"), file="tuesday.csv")
+    tuesday = production(rows_of(b="an owl", a="tuesday's fox"), file="tuesday.csv", name="tuesday")
     for made, prompts in ((monday, ["monday's fox", "an owl"]), (tuesday, ["tuesday's fox", "an owl"])):
         publish(ledger, made.production_id, settings_of(), "run")
         table = pq.read_table(f"{made.output_uri}/metadata.parquet")

@@ -6,6 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from sora_pipeline.ledger import Ledger
+from sora_pipeline.ledger.database import LedgerError
 from sora_pipeline.production.collecting import collect_videos
 from sora_pipeline.production.context import RunContext
 from sora_pipeline.production.naming import ProductionNameError
@@ -60,7 +61,7 @@ async def test_a_renamed_manifest_pays_for_nothing_again(
 ) -> None:
     production(rows_of(a="one", b="two"), file="monday.csv")
     await ensure_predictions(run_context, keys("a", production="monday"), batch_id="b", may_begin=True)
-    with refusal(ProductionNameError, "--name monday"):
+    with refusal(LedgerError, "--name monday"):
         production(rows_of(a="one", b="two"), file="spring.csv")
     production(rows_of(a="one", b="two"), file="spring.csv", name="monday")
     assert ledger.clips.pending(3, "monday") == keys("b", production="monday")

@@ -77,7 +77,7 @@ def test_budget_that_cannot_be_is_one_sentence(
     studio: Studio, launch: Launch, ledger: Ledger, config: dict[str, str], sentence: str
 ) -> None:
     studio.read(rows_of(a="a fox"))
-    studio.read(rows_of(a="a fox"), "monday.csv")
+    studio.read(rows_of(a="an owl"), "monday.csv")
     assert sentence in refused(launch("set_budget", **config))
     assert [production.budget_usd for production in ledger.productions.all()] == [None, None]
 
@@ -243,7 +243,7 @@ def test_new_prompt_that_cannot_be_is_one_sentence_and_changes_nothing(
 
 def test_production_is_paused_and_goes_on(studio: Studio, launch: Launch, ledger: Ledger) -> None:
     studio.read(rows_of(a="a fox"))
-    studio.read(rows_of(a="a fox"), "monday.csv")
+    studio.read(rows_of(a="an owl"), "monday.csv")
     assert "say which production" in refused(launch("pause"))
     assert launch("pause", production="monday").success
     assert ledger.productions.get("monday").paused_at is not None
@@ -265,7 +265,7 @@ def test_account_is_paused_and_goes_on_with_what_a_breaker_stopped(
 
 def test_clips_of_one_production_are_cancelled(studio: Studio, launch: Launch, ledger: Ledger) -> None:
     for name in ("monday", "prompts"):
-        studio.read(rows_of(a="a fox", b="an owl"), f"{name}.csv")
+        studio.read(rows_of(a=f"a fox of {name}", b=f"an owl of {name}"), f"{name}.csv")
     assert "say in production, or in clips" in refused(launch("cancel"))
     assert "nobody is no clip of monday; nothing" in refused(
         launch("cancel", production="monday", clips=["a", "nobody"])
