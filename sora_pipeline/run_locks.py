@@ -65,10 +65,17 @@ def _life(path: Path) -> RunProcess | None:
     except FileNotFoundError:  # forgotten just now
         return None
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return RunProcess.LIVES
-    else:
+        if is_held(descriptor):
+            return RunProcess.LIVES
         return RunProcess.ENDED if os.read(descriptor, 1) else RunProcess.KILLED
     finally:
         os.close(descriptor)
+
+
+def is_held(descriptor: int) -> bool:
+    """Whether a process holds the lock on a file; it went with its process otherwise."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    return False

@@ -6,9 +6,10 @@ import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from sora_pipeline.agreement import DisagreementError, differences
+from sora_pipeline.run_locks import is_held
 
 FOLDER = "commands"
 
@@ -46,7 +47,7 @@ def at_work(home: Path, settings: Mapping[str, Any]) -> Iterator[None]:
 
 def _require_same(home: Path, path: Path, settings: Mapping[str, Any]) -> None:
     with path.open() as file:
-        if not _is_held(file):  # of a command that was killed
+        if not is_held(file.fileno()):  # of a command that was killed
             path.unlink(missing_ok=True)
             return
         different = differences(settings, json.load(file))
@@ -56,11 +57,3 @@ def _require_same(home: Path, path: Path, settings: Mapping[str, Any]) -> None:
             f"own: {'; '.join(different)}. Give this command the other's settings, wait until that one ends, or give this one a home of "
             "its own (DAGSTER_HOME)"
         )
-
-
-def _is_held(file: IO[str]) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    return False

@@ -53,7 +53,7 @@ def parse_excel(uri: str, content: bytes, sheet: str | None) -> Table:
         raise ManifestError(uri, "the sheet is empty. It needs a header line with a prompt column, and rows.")
     names = tuple(str(json_value(name)).strip() for name in header)
     merged = [each for each in found.merged if each[1] > above]
-    below = list(_unmerged(uri, [list(map(_value, cells)) for cells in records], merged, above))
+    below = _unmerged(uri, [list(map(_value, cells)) for cells in records], merged, above)
     numbered = enumerate(map(tuple, below), start=1)
     # In memory: a sheet has no more rows than a manifest may, and no reader gives it in stretches.
     rows = [Record(number, cells) for number, cells in numbered if not all(map(is_blank, cells))]

@@ -116,9 +116,8 @@ def name_of_file(uri: str, pipeline: str = "") -> str:
     file = file_name(workbook)
     written = f"{file.rpartition('.')[0] or file} {sheet or ''}"
     stem = re.sub(r"[^A-Za-z0-9_]+", "-", written).strip("-_")
-    if not stem and any(
-        map(str.isalnum, written)
-    ):  # of an alphabet of its own; another such file is another production
+    # Of an alphabet of its own: another such file is another production.
+    if not stem and any(map(str.isalnum, written)):
         stem = f"production-{hashlib.sha256(written.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
     parts = [pipeline] if stem == pipeline else [pipeline, stem]
     return "-".join(filter(None, parts))[:MAX_NAME_CHARS].strip("-_") or "production"

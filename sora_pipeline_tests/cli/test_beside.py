@@ -21,6 +21,17 @@ def pending(production: Producer) -> None:
     production(rows_of(a="a fox", b="an owl", c="a cat"), budget=Decimal("1.30"))
 
 
+def reserve_one(ledger: Ledger) -> None:
+    settings = settings_of()
+    ledger.attempts.reserve(
+        {key("a"): 1_200_000},
+        account=account_of(settings),
+        batch_id="a-batch",
+        limits=limits_of(settings),
+        lease_s=100,
+    )
+
+
 def checked(path: Path) -> str:
     result = invoke("check", str(path))
     return result.stdout + result.stderr
@@ -95,14 +106,7 @@ def test_other_productions_that_go_on_are_named_with_their_price_and_a_paused_on
 def test_what_is_reserved_is_not_said_to_be_paid(
     home: Path, ledger: Ledger, pending: None, tmp_path: Path
 ) -> None:
-    settings = settings_of()
-    ledger.attempts.reserve(
-        {key("a"): 1_200_000},
-        account=account_of(settings),
-        batch_id="a-batch",
-        limits=limits_of(settings),
-        lease_s=100,
-    )
+    reserve_one(ledger)
     assert ", and 1.20 sandbox USD is reserved, and billed once it is sent" in checked(
         tmp_path / "prompts.csv"
     )
@@ -113,14 +117,7 @@ def test_what_is_reserved_is_not_said_to_be_paid(
 def test_what_a_trial_in_the_sandbox_cost_is_no_part_of_a_real_budget(
     home: Path, ledger: Ledger, pending: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = settings_of()
-    ledger.attempts.reserve(
-        {key("a"): 1_200_000},
-        account=account_of(settings),
-        batch_id="a-batch",
-        limits=limits_of(settings),
-        lease_s=100,
-    )
+    reserve_one(ledger)
     invoke("budget", PROMPTS, "4")
     manifest = tmp_path / "prompts.csv"
     assert "budget: 1.20 of 4.00 sandbox USD spent or reserved" in checked(manifest)
