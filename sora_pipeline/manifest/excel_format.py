@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from sora_pipeline.amounts import listed
 from sora_pipeline.manifest.bounds import MAX_CELLS, require_at_most
-from sora_pipeline.manifest.excel_package import Sheet, sheet_of
+from sora_pipeline.manifest.excel_package import Merged, Sheet, sheet_of
 from sora_pipeline.manifest.json_values import json_value
 from sora_pipeline.manifest.problems import ManifestError, brief, shown
 from sora_pipeline.manifest.table import Places, Record, Table, is_blank
@@ -52,7 +52,7 @@ def parse_excel(uri: str, content: bytes, sheet: str | None) -> Table:
     if header is None:
         raise ManifestError(uri, "the sheet is empty. It needs a header line with a prompt column, and rows.")
     names = tuple(str(json_value(name)).strip() for name in header)
-    merged = [each for each in found.merged if each[1] > above]
+    merged = [each for each in found.merged if each.first > above]
     below = _unmerged(uri, [list(map(_value, cells)) for cells in records], merged, above)
     numbered = enumerate(map(tuple, below), start=1)
     # In memory: a sheet has no more rows than a manifest may, and no reader gives it in stretches.
@@ -73,12 +73,10 @@ def parse_excel(uri: str, content: bytes, sheet: str | None) -> Table:
     )
 
 
-def _unmerged(
-    uri: str, rows: list[list[Any]], merged: list[tuple[int, int, int]], above: int
-) -> list[list[Any]]:
+def _unmerged(uri: str, rows: list[list[Any]], merged: list[Merged], above: int) -> list[list[Any]]:
     """The rows below the header, with what is merged in each row that it is merged over."""
     filled = 0
-    for column, first, last in merged:
+    for _, column, first, last in merged:
         top, end = first - above - 1, min(last - above, len(rows))
         if top >= end or column > len(rows[top]):
             continue
@@ -89,15 +87,12 @@ def _unmerged(
     return rows
 
 
-def _notes_of_merged(merged: list[tuple[int, int, int]], above: int, rows: int) -> list[str]:
-    shown_ranges = [
-        f"{_letters(column)}{first}:{_letters(column)}{last}"
-        for column, first, last in sorted(merged)
-        if first - above <= rows
-    ]
-    if not shown_ranges:
+def _notes_of_merged(merged: list[Merged], above: int, rows: int) -> list[str]:
+    in_rows = sorted((each for each in merged if each.first - above <= rows), key=lambda each: each[1:])
+    if not in_rows:
         return []
-    return [f"merged cells stand in each row that they are merged over: {listed(shown_ranges, _SHOWN_CELLS)}"]
+    references = listed([each.reference for each in in_rows], _SHOWN_CELLS)
+    return [f"merged cells stand in each row that they are merged over: {references}"]
 
 
 def _notes_of_hidden(found: Sheet, above: int, rows: list[Record]) -> list[str]:
@@ -106,15 +101,6 @@ def _notes_of_hidden(found: Sheet, above: int, rows: list[Record]) -> list[str]:
         return []
     are = "row is" if hidden == 1 else "rows are"
     return [f"{hidden} hidden {are} read like the others; delete what is not to be made"]
-
-
-def _letters(column: int) -> str:
-    """``AA`` for 27."""
-    letters = ""
-    while column:
-        column, rest = divmod(column - 1, 26)
-        letters = chr(ord("A") + rest) + letters
-    return letters
 
 
 def _read(uri: str, content: bytes, sheet: str | None) -> "tuple[pd.DataFrame, Sheet]":

@@ -7,6 +7,7 @@ import io
 import re
 import zipfile
 from dataclasses import dataclass, field
+from typing import NamedTuple
 from xml.etree import ElementTree as ET
 from xml.parsers import expat
 
@@ -26,6 +27,22 @@ _PLACE = re.compile(r"([A-Z]{1,3})([0-9]{1,7})")
 _SHOWN_CHARS = 32
 
 
+class Merged(NamedTuple):
+    """Cells that are merged over several rows.
+
+    Attributes:
+        reference: As people name them: ``C2:C4``.
+        column: The first one, beginning with 1.
+        first: Number of the first row.
+        last: Of the last.
+    """
+
+    reference: str
+    column: int
+    first: int
+    last: int
+
+
 @dataclass(frozen=True, slots=True)
 class Sheet:
     """One sheet of a workbook.
@@ -36,7 +53,7 @@ class Sheet:
         place: Which of them it is, as people count those that they see: ``the first``; empty: it was named.
         workbook: A workbook of that sheet alone, not compressed.
         lost: Cells with an error, or with a formula that has no result, by name.
-        merged: Cells that are merged over several rows: the column, the first row and the last, beginning with 1.
+        merged: Cells that are merged over several rows.
         hidden_rows: Rows that people do not see, by number.
     """
 
@@ -45,7 +62,7 @@ class Sheet:
     place: str
     workbook: bytes
     lost: list[str]
-    merged: list[tuple[int, int, int]]
+    merged: list[Merged]
     hidden_rows: set[int]
 
 
@@ -197,7 +214,7 @@ class _Cells(_XmlReader):
         columns: That of the last column.
         text_chars: Characters of all cells, shared texts as often as they are named.
         lost: Names of the cells that have no result.
-        merged: Cells that are merged over several rows: the column, the first row and the last.
+        merged: Cells that are merged over several rows.
         hidden_rows: Numbers of the rows that are not shown.
     """
 
@@ -206,7 +223,7 @@ class _Cells(_XmlReader):
     columns: int = 0
     text_chars: int = 0
     lost: list[str] = field(default_factory=list)
-    merged: list[tuple[int, int, int]] = field(default_factory=list)
+    merged: list[Merged] = field(default_factory=list)
     hidden_rows: set[int] = field(default_factory=set)
     _row: int = 0
     _column: int = 0
@@ -246,7 +263,7 @@ class _Cells(_XmlReader):
     def _note_merged(self, reference: str) -> None:
         first, last = (_PLACE.fullmatch(place) for place in (*reference.split(":"), "", "")[:2])
         if first is not None and last is not None and int(last[2]) > int(first[2]):
-            self.merged.append((_column_number(first[1]), int(first[2]), int(last[2])))
+            self.merged.append(Merged(reference, _column_number(first[1]), int(first[2]), int(last[2])))
 
     def characters(self, text: str) -> None:
         if self._inside in ("v", "t"):
